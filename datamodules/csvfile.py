@@ -1,0 +1,117 @@
+"""Any videos listed in a CSV file: DATA=csv:/path/file.csv."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from adavid.config import nearest
+from adavid.data import VideoDataModule, VideoRecord
+from adavid.data.datamodule import SPLITS
+
+COLUMNS = ("path", "label", "labels", "split", "start", "end")
+
+
+class CsvDataModule(VideoDataModule):
+    """Videos listed in a CSV file with a header, in UTF-8.
+
+    Columns: `path` (a video file or a folder of JPEG frames, relative to the CSV file or absolute); `label`
+    (a class name), or `labels` (several, separated by ";"); `split` (train, val or test); and if need be
+    `start` and `end`, in seconds after the first frame, either of which may be left empty.
+
+    Args:
+        path: the CSV file.
+        **options: see `VideoDataModule`.
+
+    Raises:
+        ValueError: something in the file is wrong; the message names the file, the line and the nearest right
+            spelling.
+    """
+
+    def __init__(self, path: str, **options: Any):
+        super().__init__(**options)
+        self._file = Path(path)
+        if not self._file.is_file():
+            raise ValueError(f"{self._file}: no such file")
+        with open(self._file, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            self._check_columns(reader.fieldnames or [])
+            rows = [(f"{self._file}, line {reader.line_num}", row) for row in reader]
+        if not rows:
+            raise ValueError(f"{self._file}: lists no videos")
+        labels = [_labels(where, row) for where, row in rows]
+        splits = [_split(where, row) for where, row in rows]
+        for split in ("train", "val"):
+            if split not in splits:
+                raise ValueError(f"{self._file}: lists no video with the split {split!r}")
+        in_train = [names for names, split in zip(labels, splits, strict=True) if split == "train"]
+        self.class_names = sorted({name for names in in_train for name in names})
+        self._records = [self._record(*row, names) for row, names in zip(rows, labels, strict=True)]
+        if not self.skip_bad:
+            self._check_files([where for where, _ in rows])
+
+    def records(self, split: str) -> list[VideoRecord]:
+        return [record for record in self._records if record.split == split]
+
+    def _check_columns(self, columns: Sequence[str]) -> None:
+        for column in columns:
+            if column not in COLUMNS:
+                raise ValueError(f"{self._file}: unknown column {column!r}; {nearest(column, COLUMNS)}")
+        if missing := {"path", "split"} - set(columns):
+            raise ValueError(f"{self._file}: has no column {sorted(missing)[0]!r}, only {', '.join(columns)}")
+        if ("label" in columns) == ("labels" in columns):
+            raise ValueError(f"{self._file}: expected either a column 'label' or a column 'labels'")
+
+    def _record(self, where: str, row: dict[str, str], names: list[str]) -> VideoRecord:
+        for name in names:
+            if name not in self.class_names:
+                problem = f"{where}: class {name!r} has no video in train"
+                raise ValueError(f"{problem}; {nearest(name, self.class_names)}")
+        start, end = _seconds(where, row, "start"), _seconds(where, row, "end")
+        if end is not None and (start or 0) >= end:
+            raise ValueError(f"{where}: start={start or 0:g} must be before end={end:g}")
+        video_id = row["path"]
+        if start is not None or end is not None:
+            video_id += f"@{row.get('start', '')}-{row.get('end', '')}"
+        labels = tuple(sorted(self.class_names.index(name) for name in names))
+        return VideoRecord(video_id, self._file.parent / row["path"], labels, row["split"], start, end)
+
+    def _check_files(self, where: list[str]) -> None:
+        missing = [(w, r.path) for w, r in zip(where, self._records, strict=True) if not r.path.exists()]
+        if missing:
+            line, path = missing[0]
+            near = [other.name for other in path.parent.glob("*")]
+            count = f" ({len(missing)} of {len(where)} are missing)" if len(missing) > 1 else ""
+            raise ValueError(f"{line}: no file {path}{count}; {nearest(path.name, near)}")
+
+
+def _labels(where: str, row: dict[str, str]) -> list[str]:
+    """Returns the distinct class names of a row."""
+    # csv puts missing values as None, and superfluous ones under the key None.
+    if None in row or None in row.values():
+        raise ValueError(f"{where}: has more or fewer values than the header has columns")
+    names = row["labels"].split(";") if "labels" in row else [row["label"]]
+    distinct = sorted({name.strip() for name in names} - {""})
+    if not distinct:
+        raise ValueError(f"{where}: has no label")
+    return distinct
+
+
+def _split(where: str, row: dict[str, str]) -> str:
+    split = row["split"]
+    if split not in SPLITS:
+        raise ValueError(f"{where}: unknown split {split!r}; {nearest(split, SPLITS)}")
+    return split
+
+
+def _seconds(where: str, row: dict[str, str], column: str) -> float | None:
+    text = row.get(column, "")
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"{where}: {column}={text!r}: expected seconds, 0 or more")
+    return seconds

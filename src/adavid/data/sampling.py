@@ -1,0 +1,23 @@
+"""Which frames of a video are read: one a segment (Wang et al., Temporal Segment Networks, ECCV 2016)."""
+
+import numpy as np
+
+
+def segment_indices(num_available: int, num_frames: int, rng: np.random.Generator | None = None) -> list[int]:
+    """Returns one frame index from each of `num_frames` equal segments, in order of time.
+
+    Segment i covers [tick * i, tick * (i + 1)) with tick = num_available / num_frames. With a generator the
+    index is uniform in the segment (training); without one it is the centre, int(tick / 2 + tick * i), as in
+    AR-Net's evaluation. A video shorter than `num_frames` repeats frames; the indices never decrease.
+
+    Args:
+        num_available: frames in the video, at least 1.
+        num_frames: frames to read, at least 1.
+        rng: the source of randomness in training; None in evaluation.
+    """
+    assert num_available > 0 and num_frames > 0
+    tick = num_available / num_frames
+    offset_T = np.full(num_frames, 0.5) if rng is None else rng.random(num_frames)
+    index_T = (tick * offset_T + tick * np.arange(num_frames)).astype(np.int64)
+    # The sum can round up to the end of the last segment, which is not a frame.
+    return np.minimum(index_T, num_available - 1).tolist()

@@ -1,0 +1,351 @@
+"""Where frames come from: a video file, a folder of JPEGs, a packed cache. All are RGB uint8 (T, C, H, W)."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import av
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
+from tqdm import tqdm
+
+VIDEO_SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+FRAME_SUFFIXES = (".jpg", ".jpeg")
+# Containers whose packets do not say when a frame is shown, or not truly: only decoding tells.
+UNTIMED_FORMATS = frozenset(("avi", "mpeg", "mpegts"))
+
+
+class FrameSource(Protocol):
+    """The frames of one video or clip, by index.
+
+    Attributes:
+        num_frames: how many there are, at least 1.
+        num_decoded: how many frames the latest `read` decoded, those passed over on the way included.
+    """
+
+    num_frames: int
+    num_decoded: int
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Returns the frames, uint8 (T, C, H, W); indices may repeat and be in any order."""
+        ...
+
+
+def open_source(path: Path, start: float | None = None, end: float | None = None) -> FrameSource:
+    """Opens a video file, or a folder of JPEG frames.
+
+    Args:
+        path: the file or the folder.
+        start: only frames shown at this time or later, in seconds after the first frame; not for a folder.
+        end: only frames shown before this time, in seconds after the first frame; not for a folder.
+
+    Raises:
+        ValueError: there is nothing to read there; the message names the path.
+    """
+    if not path.is_dir():
+        return VideoFile(path, start, end)
+    if start is not None or end is not None:
+        raise ValueError(f"{path}: a folder of frames has no times, so it takes no start and no end")
+    return FrameFolder(path)
+
+
+def list_media(folder: Path) -> list[Path]:
+    """Returns the video files and the folders (of frames, presumably) in a folder, hidden ones left out."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".") and (path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir())
+    ]
+
+
+def media_by_name(folder: Path) -> dict[str, Path]:
+    """Returns the videos of a folder by their names without suffix; none where there is no such folder."""
+    media = list_media(folder) if folder.is_dir() else []
+    return {path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name: path for path in media}
+
+
+class VideoFile:
+    """A video file, decoded with PyAV on one thread.
+
+    Frame i is the i-th in order of presentation. The times come from demuxing without decoding, because edit
+    lists, variable frame rates and containers that count no frames make every shortcut wrong. A read decodes
+    forward, and seeks only where the target's keyframe lies ahead: never worse than decoding in sequence, nor
+    than seeking to each frame.
+
+    Args:
+        path: the file.
+        start: only frames shown at this time or later, in seconds after the first frame.
+        end: only frames shown before this time, in seconds after the first frame.
+
+    Raises:
+        ValueError: not a video, truncated, or no frame in [start, end); the message names the file.
+    """
+
+    def __init__(self, path: Path, start: float | None = None, end: float | None = None):
+        self.path = path
+        self.num_decoded = 0
+        try:
+            stat = path.stat()
+            self._timeline = _timeline(path, stat.st_mtime_ns, stat.st_size)
+        except (av.FFmpegError, OSError) as error:
+            raise ValueError(f"{path}: cannot be read as a video ({_reason(error)})") from error
+        seconds = self._timeline.seconds
+        first = 0 if start is None else int(np.searchsorted(seconds, start))
+        last = len(seconds) if end is None else int(np.searchsorted(seconds, end))
+        if first >= last:
+            raise ValueError(
+                f"{path}: no frame from {start or 0:g} s to {'the end' if end is None else f'{end:g} s'};"
+                f" the last frame is at {seconds[-1]:g} s"
+            )
+        self._first = first
+        self.num_frames = last - first
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Returns the frames, uint8 (T, C, H, W); indices may repeat and be in any order.
+
+        Raises:
+            ValueError: a frame cannot be decoded; the message names the file.
+        """
+        assert all(0 <= index < self.num_frames for index in indices), (indices, self.num_frames)
+        wanted = sorted({self._first + index for index in indices})
+        self.num_decoded = 0
+        try:
+            images = self._decode(wanted)
+        except (av.FFmpegError, OSError) as error:
+            raise ValueError(f"{self.path}: cannot be decoded ({_reason(error)})") from error
+        missing = [index for index in wanted if index not in images]
+        if missing:
+            raise ValueError(f"{self.path}: frame {missing[0]} of {len(self._timeline.seconds)} cannot be decoded")
+        images_THWC = np.stack([images[self._first + index] for index in indices])
+        return torch.from_numpy(images_THWC).permute(0, 3, 1, 2)
+
+    def _decode(self, wanted: list[int]) -> dict[int, np.ndarray]:
+        """Returns those of the wanted frames (positions in time, ascending) that decode, as RGB (H, W, C)."""
+        images: dict[int, np.ndarray] = {}
+        timeline = self._timeline
+        with _open_video(self.path) as (container, stream):
+            size = {"width": stream.codec_context.width, "height": stream.codec_context.height}
+            frames, position = self._frames(container, stream), -1.0
+            for index in wanted:
+                keyframe = timeline.keyframes[np.searchsorted(timeline.keyframes, index, side="right") - 1]
+                if keyframe > max(position, 0):
+                    container.seek(int(timeline.pts[keyframe]), stream=stream)
+                    frames = self._frames(container, stream)
+                for frame in frames:
+                    position = position + 1 if timeline.untimed else timeline.position(frame.pts)
+                    if position == index:
+                        # Phones store a sideways picture and how to turn it.
+                        image_HWC = frame.to_ndarray(format="rgb24", **size)
+                        images[index] = np.rot90(image_HWC, round(frame.rotation / 90))
+                    if position >= index:
+                        break
+        return images
+
+    def _frames(self, container: Any, stream: Any) -> Iterator[Any]:
+        for frame in container.decode(stream):
+            self.num_decoded += 1
+            yield frame
+
+
+class FrameFolder:
+    """A folder of JPEG frames, in the order of the numbers in their names: image_00001.jpg, ...
+
+    Raises:
+        ValueError: there is no JPEG in it; the message names the folder.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.num_decoded = 0
+        names = [file.name for file in path.iterdir() if file.suffix.lower() in FRAME_SUFFIXES]
+        names = [name for name in names if not name.startswith(".")]
+        self._names = sorted(names, key=lambda name: ([int(n) for n in re.findall(r"\d+", name)], name))
+        self.num_frames = len(self._names)
+        if not self._names:
+            raise ValueError(f"{path}: no JPEG frame in this folder")
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Returns the frames, uint8 (T, C, H, W); indices may repeat and be in any order.
+
+        Raises:
+            ValueError: a frame is no JPEG, or differs in size from the others; the message names it.
+        """
+        images = {index: self._image(self._names[index]) for index in sorted(set(indices))}
+        self.num_decoded = len(images)
+        if len({image_CHW.shape for image_CHW in images.values()}) > 1:
+            raise ValueError(f"{self.path}: the frames differ in size")
+        return torch.stack([images[index] for index in indices])
+
+    def _image(self, name: str) -> Tensor:
+        try:
+            return decode_jpeg(read_file(str(self.path / name)), ImageReadMode.RGB)
+        except RuntimeError as error:
+            raise ValueError(f"{self.path / name}: cannot be decoded ({_reason(error)})") from error
+
+
+class Clip(NamedTuple):
+    """What a source is opened on: a path, and times in seconds where only part of it is meant."""
+
+    path: Path
+    start: float | None = None
+    end: float | None = None
+
+
+class PackedCache:
+    """The frames of many short clips, decoded once and kept uncompressed in one memory-mapped file.
+
+    A pack is named by the hash of its clips' paths, times of change and sizes, so a changed file makes a new
+    pack. Processes that want the same pack at the same time build it once; the index is written last, so what
+    has an index is complete.
+
+    Args:
+        folder: where packs are kept; made if need be. What lies in it may be deleted at any time between
+            runs.
+        clips: what to pack.
+        name: what the progress bar says.
+
+    Attributes:
+        errors: the message for each clip that could not be decoded.
+    """
+
+    def __init__(self, folder: Path, clips: Iterable[Clip], name: str = ""):
+        clips = list(dict.fromkeys(clips))
+        key = hashlib.sha256(repr([_fingerprint(clip) for clip in clips]).encode()).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        self._pack = folder / f"{key}.bin"
+        index = folder / f"{key}.json"
+        with FileLock(folder / f"{key}.lock"):
+            if not index.exists():
+                _replace_with_json(index, self._build(clips, name))
+        entries = dict(zip(clips, json.loads(index.read_text()), strict=True))
+        self.errors: dict[Clip, str] = {clip: e for clip, e in entries.items() if isinstance(e, str)}
+        self._entries: dict[Clip, list[int]] = {c: e for c, e in entries.items() if not isinstance(e, str)}
+
+    def open(self, clip: Clip) -> "PackedClip":
+        """Returns the source of one packed clip."""
+        offset, *shape = self._entries[clip]
+        return PackedClip(self._pack, offset, tuple(shape))
+
+    def _build(self, clips: list[Clip], name: str) -> list[list[int] | str]:
+        """Writes the pack; returns each clip's offset and shape (T, C, H, W), or why it cannot be decoded."""
+        entries: list[list[int] | str] = []
+        partial = self._pack.with_suffix(".partial")
+        with open(partial, "wb") as file:
+            for clip in tqdm(clips, desc=f"packing {name}".strip(), unit="video"):
+                try:
+                    source = open_source(*clip)
+                    frames_TCHW = source.read(range(source.num_frames))
+                except ValueError as error:
+                    entries.append(str(error))
+                    continue
+                entries.append([file.tell(), *frames_TCHW.shape])
+                # Channels last is what decoding gives and resizing is quickest on.
+                file.write(frames_TCHW.permute(0, 2, 3, 1).contiguous().numpy().data)
+        os.replace(partial, self._pack)
+        return entries
+
+
+class PackedClip:
+    """One clip of a `PackedCache`; a read decodes nothing."""
+
+    num_decoded = 0
+
+    def __init__(self, pack: Path, offset: int, shape: tuple[int, ...]):
+        self._pack, self._offset, self._shape = pack, offset, shape
+        self.num_frames = shape[0]
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Returns the frames, uint8 (T, C, H, W); indices may repeat and be in any order."""
+        num_frames, channels, height, width = self._shape
+        shape_THWC = (num_frames, height, width, channels)
+        frames_THWC = np.memmap(self._pack, mode="r", offset=self._offset, shape=shape_THWC)
+        return torch.from_numpy(frames_THWC[list(indices)]).permute(0, 3, 1, 2)
+
+
+class _Timeline(NamedTuple):
+    """When the frames of a file are shown, in order."""
+
+    pts: np.ndarray  # presentation times in ticks, ascending
+    seconds: np.ndarray  # after the first frame
+    keyframes: np.ndarray  # positions in pts that can be sought, ascending, the first 0
+    untimed: bool  # pts do not identify decoded frames: count them, without seeking
+
+    def position(self, pts: int) -> float:
+        """Returns the position of a decoded frame; between two where its time is not in the list."""
+        position = int(np.searchsorted(self.pts, pts))
+        return position if self.pts[min(position, len(self.pts) - 1)] == pts else position - 0.5
+
+
+@lru_cache(maxsize=1024)
+def _timeline(path: Path, mtime_ns: int, num_bytes: int) -> _Timeline:
+    """Demuxes a file; remembered, as every epoch opens every file again."""
+    with _open_video(path) as (container, stream):
+        packets = [(p.pts, p.is_keyframe, p.is_discard) for p in container.demux(stream) if p.size]
+        untimed = container.format.name in UNTIMED_FORMATS or any(pts is None for pts, _, _ in packets)
+        if not untimed and any(entry.pos + entry.size > num_bytes for entry in stream.index_entries):
+            raise ValueError(f"{path}: truncated; its index points past its end")
+        tick, start = stream.time_base, stream.start_time
+    if untimed:
+        with _open_video(path) as (container, stream):
+            # The times of such frames may be out of order or missing; their order is right.
+            times = [frame.pts for frame in container.decode(stream)]
+            rate = stream.average_rate or 25
+        if None in times or len(set(times)) < len(times):
+            times, tick = list(range(len(times))), Fraction(1) / rate
+        shown = dict.fromkeys(times, False)
+    else:
+        shown = {
+            pts: is_keyframe
+            for pts, is_keyframe, is_discard in packets
+            if not is_discard and (start is None or pts >= start)
+        }
+    if not shown:
+        raise ValueError(f"{path}: no frame can be decoded")
+    pts = np.array(sorted(shown), dtype=np.int64)
+    keyframes = np.flatnonzero([shown[p] for p in pts.tolist()])
+    # One division of integers, so that a frame at 0.3 s is found by start=0.3.
+    seconds = (pts - pts[0]) * tick.numerator / tick.denominator
+    return _Timeline(pts, seconds, np.union1d([0], keyframes).astype(np.int64), untimed)
+
+
+@contextmanager
+def _open_video(path: Path) -> Iterator[tuple[Any, Any]]:
+    with av.open(str(path)) as container:
+        if not container.streams.video:
+            raise ValueError(f"{path}: has no video stream")
+        stream = container.streams.video[0]
+        # Threads of the decoder's own starve the loader's workers, and can deadlock with them.
+        stream.thread_type, stream.thread_count = "NONE", 1
+        yield container, stream
+
+
+def _fingerprint(clip: Clip) -> tuple[str, float | None, float | None, int, int]:
+    path = clip.path.resolve()
+    stat = path.stat() if path.exists() else None
+    return (
+        str(path),
+        clip.start,
+        clip.end,
+        stat.st_mtime_ns if stat else 0,
+        stat.st_size if stat else 0,
+    )
+
+
+def _replace_with_json(path: Path, value: Any) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value))
+    os.replace(partial, path)
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).strip().split("\n")[0]
