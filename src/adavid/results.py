@@ -148,9 +148,7 @@ def summarize(
         "usage": {
             "actions": list(actions),
             "overall": usage(predictions.action_NT, len(actions)),
-            "by_class": {
-                name: usage(taken, len(actions)) for name, taken in actions_by_class.items() if len(taken)
-            },
+            "by_class": {name: usage(taken, len(actions)) for name, taken in actions_by_class.items() if len(taken)},
         },
         "frames": {
             "num_frames": num_frames,

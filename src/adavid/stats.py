@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 CHUNK = 64  # replicates at a time: N x 64 counts stay in the processor's cache
 
 
-def bootstrap_map(
-    label_NK: np.ndarray, score_NK: np.ndarray, num_replicates: int = 1000, seed: int = 0
-) -> np.ndarray:
+def bootstrap_map(label_NK: np.ndarray, score_NK: np.ndarray, num_replicates: int = 1000, seed: int = 0) -> np.ndarray:
     """The mAP of `num_replicates` resamplings of the videos, drawn with replacement (Efron, 1979).
 
     Each equals `mean_average_precision` of the resampled set. A class none of whose positives were drawn
@@ -94,7 +92,10 @@ def paired_difference(
 
 
 def upper_hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The vertices of the upper concave hull of (cost, mAP) points, from the cheapest to the dearest."""
+    """The vertices of the upper concave hull of (cost, mAP) points, from the cheapest to the best.
+
+    It ends there: nobody has to spend more to get less.
+    """
     hull: list[tuple[float, float]] = []
     for cost, value in sorted(points):
         if hull and hull[-1][0] == cost:  # sorted: this one is at least as good at the same cost
@@ -102,7 +103,8 @@ def upper_hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float
         while len(hull) > 1 and _is_below(hull[-2], hull[-1], (cost, value)):
             hull.pop()
         hull.append((cost, value))
-    return hull
+    best = max(range(len(hull)), key=lambda i: hull[i][1])
+    return hull[: best + 1]
 
 
 def curve_at(cost: float, points: Sequence[tuple[float, float]]) -> float:
@@ -112,7 +114,7 @@ def curve_at(cost: float, points: Sequence[tuple[float, float]]) -> float:
     both. What it attains so is, in expectation, exactly the average of the top-1s, but not of the mAPs:
     the videos of both are ranked together, and the mixture's mAP may lie above the line (equally calibrated
     points) or below it (an overconfident cheap one). For mAP the hull (Provost and Fawcett, 2001, for ROC
-    curves) is thus an interpolation, the closer the denser the points. Beyond the dearest point it is that
+    curves) is thus an interpolation, the closer the denser the points. Beyond the best point it is that
     point's mAP.
 
     Args:
@@ -159,8 +161,7 @@ def paired_difference_to_curve(
     height = curve_at(cost, [_cost_and_map(point) for point in curve_points])
     own, *curve = _bootstrap([method, *curve_points], num_replicates, seed)
     reference_R = [
-        _height(own.macs_R[r], [(point.macs_R[r], point.map_R[r]) for point in curve])
-        for r in range(num_replicates)
+        _height(own.macs_R[r], [(point.macs_R[r], point.map_R[r]) for point in curve]) for r in range(num_replicates)
     ]
     differences = interval(own.map_R - reference_R, level)
     return Difference(own_map - height, differences, _map_of_each(method), (height,))

@@ -1,0 +1,134 @@
+"""Lightning callbacks: cost accounting at evaluation, and randomness that a resumed run can repeat.
+
+B videos, N videos of a whole split, T frames, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from adavid.data import VideoBatch
+from adavid.method import AdaptiveMethod
+from adavid.metrics import mean_average_precision, scores_from_logits, top1
+from adavid.results import Predictions, usage
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model answered and spent on a split, each video once.
+
+    Attributes:
+        predictions: per video.
+        components: mean GFLOPs per video of each component.
+        audited_gflops: mean GFLOPs per video that the independent counter sees too.
+        frames_decoded: mean a video; 0 where all came from a cache.
+    """
+
+    predictions: Predictions
+    components: dict[str, float]
+    audited_gflops: float
+    frames_decoded: float
+
+
+class GFLOPsCallback(Callback):
+    """Collects each video's answer and bill while a method is validated or tested.
+
+    The collected rows are gathered over all processes by video id and deduplicated, so that metrics are computed once
+    over the whole split (means of means over uneven processes would be wrong). `evaluation` holds the last split.
+    """
+
+    def __init__(self) -> None:
+        self.evaluation: Evaluation | None = None
+        self._rows: dict[str, list[np.ndarray]] = {}
+        self._components: dict[str, dict[str, int]] = {}
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._rows, self._components = {}, {}
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: VideoBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert isinstance(pl_module, AdaptiveMethod)
+        assert batch.num_decoded_B is not None
+        output, ledger = outputs["output"], outputs["ledger"]
+        sizes_A = torch.tensor([*pl_module.actions.sizes, 0], device=output.action_BT.device)  # -1, padding: not used
+        rows = {
+            "video_id": np.array(batch.video_id, dtype=np.str_),
+            "label_NK": batch.label_BK.cpu().numpy(),
+            "score_NK": scores_from_logits(output.logits_BK).cpu().numpy(),
+            "action_NT": output.action_BT.cpu().numpy(),
+            "macs_N": ledger.total_B.cpu().numpy(),
+            "frames_used_N": (sizes_A[output.action_BT] > 0).sum(1).cpu().numpy(),
+            "decoded_N": batch.num_decoded_B.cpu().numpy(),
+            "audited_N": ledger.audited_total_B.cpu().numpy(),
+        }
+        for name, value in rows.items():
+            self._rows.setdefault(name, []).append(value)
+        bills = {name: macs_B.tolist() for name, macs_B in ledger.macs.items()}
+        for b, video_id in enumerate(batch.video_id):
+            self._components[video_id] = {name: macs[b] for name, macs in bills.items()}
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, AdaptiveMethod)
+        self._gather()
+        assert self.evaluation is not None
+        predictions = self.evaluation.predictions
+        values = {
+            "val/map": mean_average_precision(predictions.label_NK, predictions.score_NK),
+            "val/top1": top1(predictions.label_NK, predictions.score_NK),
+            "val/gflops_per_video": float(predictions.macs_N.mean()) / 1e9,
+        }
+        shares = usage(predictions.action_NT, len(pl_module.actions))
+        values |= {f"val/usage/{name}": share for name, share in zip(pl_module.actions.names, shares, strict=True)}
+        # Equal on every process: gathered already, so nothing is left to synchronise.
+        pl_module.log_dict(values, rank_zero_only=True)
+        pl_module.log("map", values["val/map"], prog_bar=True, logger=False, rank_zero_only=True)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._gather()
+
+    def _gather(self) -> None:
+        rows = {name: np.concatenate(parts) for name, parts in self._rows.items()}
+        components = self._components
+        if dist.is_available() and dist.is_initialized():
+            shares: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(shares, (rows, components))
+            rows = {name: np.concatenate([share[0][name] for share in shares]) for name in rows}
+            components = {video_id: bill for share in shares for video_id, bill in share[1].items()}
+        audited_N, decoded_N = rows.pop("audited_N"), rows.pop("decoded_N")
+        _, first = np.unique(rows["video_id"], return_index=True)
+        names = sorted({name for bill in components.values() for name in bill})
+        means = {name: sum(bill.get(name, 0) for bill in components.values()) / len(components) for name in names}
+        self.evaluation = Evaluation(
+            Predictions(**rows).unique(),
+            {name: macs / 1e9 for name, macs in means.items()},
+            float(audited_N[first].mean()) / 1e9,
+            float(decoded_N[first].mean()),
+        )
+
+
+class EpochSeed(Callback):
+    """Seeds every epoch from (seed, stage, epoch): Lightning's checkpoints hold no state of the random generators."""
+
+    def __init__(self, seed: int, stage: int) -> None:
+        self.seed, self.stage = seed, stage
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        entropy = np.random.SeedSequence([self.seed, self.stage, trainer.current_epoch, trainer.global_rank])
+        torch.manual_seed(int(entropy.generate_state(1)[0]))

@@ -1,0 +1,146 @@
+"""Configuration: layers of YAML and command line, checked against the signatures of what they configure.
+
+A class's constructor is the schema of its section: no key, type or choice is accepted that its signature does not have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import importlib
+import inspect
+import json
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of an error message: the nearest known word, or all of them."""
+    known = sorted(known)
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean '{match[0]}'?" if match else f"there is {', '.join(known) or 'none'}"
+
+
+def locate(target: str) -> Any:
+    """The object behind `module.path:Name`.
+
+    Raises:
+        ValueError: no such module or name.
+    """
+    module_name, _, name = target.partition(":")
+    if not name:
+        raise ValueError(f"'{target}': expected module.path:Name")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not (error.name and module_name.startswith(error.name)):
+            raise  # the module is there, something that it needs is not
+        raise ValueError(f"'{target}': no module '{error.name}'") from None
+    if not hasattr(module, name):
+        raise ValueError(f"'{target}': {module_name} has no '{name}'; {nearest(name, dir(module))}")
+    return getattr(module, name)
+
+
+def schema(cls: type, without: Sequence[str] = ()) -> type:
+    """A dataclass with a constructor's parameters as fields: what OmegaConf checks keys, types and choices against.
+
+    A constructor that takes `**kwargs` passes them on to its base class, whose parameters join.
+    """
+    fields: dict[str, Any] = {}
+    for base in cls.__mro__:
+        parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+        hints = typing.get_type_hints(base.__init__)  # type: ignore[misc]
+        for name, parameter in parameters.items():
+            if name in ("self", *without, *fields) or parameter.kind in (
+                parameter.VAR_KEYWORD,
+                parameter.VAR_POSITIONAL,
+            ):
+                continue
+            fields[name] = (name, _concrete(hints[name]))
+            if parameter.default is not parameter.empty:
+                fields[name] += (dataclasses.field(default_factory=partial(_plain, parameter.default)),)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return dataclasses.make_dataclass(cls.__name__, fields.values(), kw_only=True)
+
+
+def build(target: type, values: Mapping[str, Any], section: str) -> Any:
+    """An object of the dataclass `target` from plain values.
+
+    Raises:
+        ValueError: an unknown key (with the nearest name), a value of the wrong type, or one that the dataclass
+            refuses; the message starts with the section and the key.
+    """
+    known = [field.name for field in dataclasses.fields(target)]
+    for key in values:
+        if key not in known:
+            raise ValueError(f"{section}.{key} is unknown; {nearest(key, known)}")
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(target), dict(values)))
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{section}.{one_line(error)}") from None
+
+
+def parse_overrides(words: Sequence[str]) -> DictConfig:
+    """`section.key=value` words as a config layer.
+
+    Raises:
+        ValueError: a word without `=`.
+    """
+    words = [word.removeprefix("--") for word in words]
+    for word in words:
+        if "=" not in word:
+            raise ValueError(f"'{word}': expected key=value, for example model.alpha=0.2")
+    try:
+        return OmegaConf.from_dotlist(list(words))
+    except (OmegaConfBaseException, ValueError) as error:
+        raise ValueError(f"{' '.join(words)}: {one_line(error)}") from None
+
+
+def load_yaml(path: Path) -> DictConfig:
+    """One YAML file as a config layer."""
+    config = OmegaConf.load(path)
+    if not isinstance(config, DictConfig):
+        raise ValueError(f"{path}: expected a mapping")
+    return config
+
+
+def config_hash(config: Any) -> str:
+    """Eight hexadecimal digits of everything in a plain, JSON-like config."""
+    text = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def one_line(error: Exception) -> str:
+    """An error's message without OmegaConf's further lines, but with the key that it names."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
+    return f"{key}: {lines[0]}" if key else lines[0]
+
+
+def _concrete(annotation: Any) -> Any:
+    """Sequence[X] as list[X] and Mapping as dict: OmegaConf knows concrete containers alone."""
+    origin, arguments = (
+        typing.get_origin(annotation),
+        tuple(_concrete(a) for a in typing.get_args(annotation)),
+    )
+    if origin is None or origin is typing.Literal:
+        return str if annotation is Path else annotation
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return dict[arguments[0], arguments[1]]  # type: ignore[valid-type]
+    if origin is tuple or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        return list[arguments[0]]  # type: ignore[valid-type]
+    if type(None) in arguments:
+        return arguments[0] | None
+    return annotation
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value

@@ -1,0 +1,266 @@
+"""What every method is: a LightningModule that routes, pays through a ledger, and trains in stages.
+
+B videos, T frames, K classes, A actions.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from adavid.backbones import BackboneSpec
+from adavid.cost import Ledger
+from adavid.data import VideoBatch, View
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """The decisions a method takes, one a frame, in the order of its action indices.
+
+    Attributes:
+        names: what a reader of the report sees, for example ("224", "84", "skip-1").
+        sizes: side of the picture that the classifier saw, in pixels; 0 for a frame it did not see.
+        covers: frames that the action stays in force for, its own included; empty means 1 each.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    covers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "covers", self.covers or (1,) * len(self.names))
+        assert len(self.names) == len(self.sizes) == len(self.covers)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class MethodOutput(NamedTuple):
+    """What a method answers for B videos."""
+
+    logits_BK: Tensor  # the video's prediction, before softmax
+    action_BT: Tensor  # int64, index into the method's actions; -1 on padding
+    aux: dict[str, Tensor]  # whatever the method's own losses need
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training. Everything not named in `train` is frozen, BatchNorm statistics and dropout included.
+
+    Attributes:
+        name: shown in logs and records.
+        epochs: passes over the training split.
+        train: dotted names of the sub-modules that learn.
+        loss: the method's function that gives this stage's loss.
+        lr: learning rate; `lr_scale` multiplies it for single sub-modules (the longest matching name wins).
+        optimizer: "sgd" or "adamw", with `momentum` (sgd only) and `weight_decay`.
+        schedule: "constant", "step" (a tenth at each of `milestones`, in epochs), "cosine" or "onecycle".
+        clip_norm: largest gradient norm; 0 leaves gradients alone.
+        freeze_norm: BatchNorm layers keep their statistics although their weights learn.
+        tau: Gumbel-Softmax temperature at the start, multiplied by exp(`tau_decay`) every epoch.
+    """
+
+    name: str
+    train: list[str]
+    epochs: int
+    loss: str = "classification_loss"
+    lr: float = 0.001
+    lr_scale: dict[str, float] = field(default_factory=dict)
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "constant"
+    milestones: list[int] = field(default_factory=list)
+    clip_norm: float = 20.0
+    freeze_norm: bool = False
+    tau: float = 5.0
+    tau_decay: float = -0.045
+
+    def __post_init__(self) -> None:
+        for key, allowed in (
+            ("optimizer", ("sgd", "adamw")),
+            ("schedule", ("constant", "step", "cosine", "onecycle")),
+        ):
+            if getattr(self, key) not in allowed:
+                raise ValueError(
+                    f"stage '{self.name}': {key} is one of {', '.join(allowed)}, got '{getattr(self, key)}'"
+                )
+        for key in ("epochs", "lr", "tau"):
+            if getattr(self, key) <= 0:
+                raise ValueError(f"stage '{self.name}': {key} must be positive, got {getattr(self, key)}")
+        for key in ("weight_decay", "momentum", "clip_norm"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"stage '{self.name}': {key} must not be negative, got {getattr(self, key)}")
+        if not self.train:
+            raise ValueError(f"stage '{self.name}': train names no sub-module")
+
+
+class AdaptiveMethod(LightningModule, ABC):
+    """Base of every method.
+
+    A subclass sets `views` and `actions`, says which sub-modules start from shared backbones, and defines
+    `forward` and its losses. In evaluation `forward` routes sparsely (a branch sees only its rows); losses call it
+    with `dense=True` (every branch sees every frame, weighted by the decision, so that gradients flow).
+    """
+
+    views: Mapping[str, View]
+    actions: ActionSpace
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage: Stage | None = None  # set by `enter`; None while evaluating
+        self.temperature = 1.0
+        self.train_macs = 0  # spent in training so far, on this process
+        self.decisions: Mapping[str, Tensor] | None = None  # (T,) by video id: evaluate with these, not its own
+
+    # What a method says of itself
+
+    @abstractmethod
+    def forward(
+        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
+    ) -> MethodOutput:
+        """Classify B videos and bill the ledger.
+
+        Args:
+            batch: frames by view, float32 (B, T, 3, H, W), with masks (B, T).
+            ledger: who pays, and for what.
+            forced: decisions (B, T) taken from outside, as `action_BT` has them; None lets the method decide.
+            dense: run every branch on every frame; the answer is the same, the bill is not.
+        """
+
+    def shared_backbones(self) -> dict[str, BackboneSpec]:
+        """Sub-modules (FrameClassifiers, by dotted name) that start from a shared fine-tuned backbone."""
+        return {}
+
+    def classification_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
+        """Cross-entropy of the video's prediction."""
+        return {"loss": cross_entropy(self(batch, ledger, dense=True).logits_BK, batch.label_BK).mean()}
+
+    # Training, one stage at a time
+
+    def enter(self, stage: Stage) -> None:
+        """Freeze what `stage` does not train and remember its hyper-parameters.
+
+        Raises:
+            ValueError: the stage names a sub-module or loss that the method does not have.
+        """
+        known = {name for name, _ in self.named_modules() if name}
+        for name in [*stage.train, *stage.lr_scale]:
+            if name not in known:
+                top = ", ".join(name for name, _ in self.named_children())
+                raise ValueError(
+                    f"stage '{stage.name}': {type(self).__name__} has no sub-module '{name}' (it has {top})"
+                )
+        if not callable(getattr(self, stage.loss, None)):
+            raise ValueError(f"stage '{stage.name}': {type(self).__name__} has no loss '{stage.loss}'")
+        self.stage = stage
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(_covers(stage.train, name))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> AdaptiveMethod:
+        super().train(mode)
+        if mode and self.stage is not None:
+            for name, module in self.named_modules():
+                learns = any(_covers([name], part) or _covers([part], name) for part in self.stage.train) or not name
+                if not learns or (self.stage.freeze_norm and isinstance(module, _BatchNorm)):
+                    module.training = False
+        return self
+
+    def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
+        assert self.stage is not None
+        progress = self.trainer.global_step / max(1, self._num_steps()) * self.stage.epochs
+        self.temperature = self.stage.tau * math.exp(self.stage.tau_decay * progress)
+        ledger = Ledger(len(batch.video_id), self.device)
+        terms = getattr(self, self.stage.loss)(batch, ledger)
+        self.train_macs += ledger.train_macs
+        logged = {f"{self.stage.name}/{name}": value.detach() for name, value in terms.items()}
+        logged[f"{self.stage.name}/temperature"] = torch.tensor(self.temperature)
+        self.log_dict(logged, batch_size=len(batch.video_id), on_step=True, prog_bar=False)
+        return terms["loss"]
+
+    def validation_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Any]:
+        return self._evaluate(batch)
+
+    def test_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Any]:
+        return self._evaluate(batch)
+
+    def _evaluate(self, batch: VideoBatch) -> dict[str, Any]:
+        ledger = Ledger(len(batch.video_id), self.device)
+        forced = None
+        if self.decisions is not None:
+            forced = torch.stack([self.decisions[video_id] for video_id in batch.video_id]).to(self.device)
+        return {"output": self(batch, ledger, forced), "ledger": ledger}
+
+    def configure_optimizers(self) -> Any:
+        assert self.stage is not None
+        stage = self.stage
+        groups = [
+            {"params": parameters, "lr": stage.lr * scale, "weight_decay": decay}
+            for scale, decay, parameters in self._parameter_groups()
+        ]
+        if stage.optimizer == "sgd":
+            optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, momentum=stage.momentum)
+        else:
+            optimizer = torch.optim.AdamW(groups)
+        num_steps = self._num_steps()
+        if stage.schedule == "onecycle":
+            peaks: Any = [group["lr"] for group in groups]
+            schedule: Any = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=num_steps)
+        else:
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._decay(step / num_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        assert self.stage is not None
+        if self.stage.clip_norm:
+            self.clip_gradients(optimizer, gradient_clip_val=self.stage.clip_norm, gradient_clip_algorithm="norm")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["train_macs"] = self.train_macs
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.train_macs = checkpoint["train_macs"]
+
+    def _num_steps(self) -> int:
+        return int(self.trainer.estimated_stepping_batches)
+
+    def _decay(self, progress: float) -> float:
+        assert self.stage is not None
+        if self.stage.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        if self.stage.schedule == "step":
+            return 0.1 ** sum(progress * self.stage.epochs >= milestone for milestone in self.stage.milestones)
+        return 1.0
+
+    def _parameter_groups(self) -> Iterator[tuple[float, float, list[nn.Parameter]]]:
+        """(learning-rate multiplier, weight decay, parameters): biases and norms do not decay."""
+        assert self.stage is not None
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                names = [part for part in self.stage.lr_scale if _covers([part], name)]
+                scale = self.stage.lr_scale[max(names, key=len)] if names else 1.0
+                decay = self.stage.weight_decay if parameter.ndim > 1 else 0.0
+                groups.setdefault((scale, decay), []).append(parameter)
+        for (scale, decay), parameters in groups.items():
+            yield scale, decay, parameters
+
+
+def cross_entropy(logits_BK: Tensor, label_BK: Tensor) -> Tensor:
+    """Cross-entropy (B,) of each video; several labels share the target evenly."""
+    return F.cross_entropy(logits_BK.float(), label_BK / label_BK.sum(-1, keepdim=True), reduction="none")
+
+
+def _covers(parts: list[str], name: str) -> bool:
+    """Is `name` one of the dotted names, or inside one of them?"""
+    return any(name == part or name.startswith(part + ".") for part in parts)

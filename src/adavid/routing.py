@@ -1,0 +1,70 @@
+"""Sending frames to branches: sparsely in evaluation, densely in training.
+
+B videos, T frames, N routed rows, L branches, K classes, A actions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adavid.cost import Ledger
+from adavid.data import resize_frames
+
+
+def run_on_frames(
+    ledger: Ledger,
+    name: str,
+    module: nn.Module,
+    frames_BTCHW: Tensor,
+    chosen_BT: Tensor,
+    size: int,
+    out_BTX: Tensor,
+) -> Tensor:
+    """Run `module` on the chosen frames of all videos in one call, at `size` pixels, each billed to its video.
+
+    Returns:
+        `out_BTX` with the module's output, one row of X numbers a frame, at the chosen frames.
+    """
+    video_N, frame_N = chosen_BT.nonzero(as_tuple=True)
+    if len(video_N) == 0:
+        return out_BTX
+    rows_NCHW = resize_frames(frames_BTCHW[video_N, frame_N], size)
+    rows_NX = ledger.run(name, module, rows_NCHW, owner_N=video_N)
+    return out_BTX.index_put((video_N, frame_N), rows_NX.to(out_BTX.dtype))
+
+
+def mean_of_used(logits_BTK: Tensor, used_BT: Tensor) -> Tensor:
+    """Average the frames' logits (B, T, K), zero at unused frames, over the used ones.
+
+    `used_BT` is 1 or 0 and may carry gradients. A video without a used frame gets zero logits: every class is
+    equally likely.
+    """
+    # A straight-through 1 is 1 up to rounding: a floor of 1 would cut the gradient of a single used frame.
+    return logits_BTK.sum(1) / used_BT.sum(1, keepdim=True).clamp(min=0.5)
+
+
+def video_generator(seed: int, video_id: str) -> np.random.Generator:
+    """Randomness of one video in evaluation: the same alone, in any batch and in any order."""
+    digest = hashlib.sha256(f"{seed}/{video_id}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+def hold_skips(draw_BT: Tensor, covers_A: Tensor) -> Tensor:
+    """Let an action drawn at a visited frame stay in force for as many frames as it covers.
+
+    Args:
+        draw_BT: int64, an action for every frame, as if each were visited.
+        covers_A: int64, frames that each action covers, its own included.
+    """
+    action_BT = draw_BT.clone()
+    left_B = torch.zeros_like(draw_BT[:, 0])
+    for t in range(draw_BT.shape[1]):
+        held_B = left_B > 0
+        if t > 0:
+            action_BT[:, t] = torch.where(held_B, action_BT[:, t - 1], draw_BT[:, t])
+        left_B = torch.where(held_B, left_B, covers_A[action_BT[:, t]]) - 1
+    return action_BT

@@ -1,0 +1,76 @@
+"""What tests share: small random batches, methods whose decisions differ from video to video, data in memory."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import nn
+from torch.utils.data import DataLoader
+
+from adavid.data import VideoBatch
+from adavid.method import AdaptiveMethod
+from adavid.routing import hold_skips
+
+torch.set_num_threads(1)
+NUM_CLASSES = 5
+
+
+def random_batch(
+    method: AdaptiveMethod, num_videos: int, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> VideoBatch:
+    """Videos of noise; each frame has its own contrast, so that a policy has something to go by."""
+    generator = torch.Generator().manual_seed(seed)
+    frames, mask = {}, {}
+    for name, view in method.views.items():
+        shape = (num_videos, view.num_frames, 3, view.size, view.size)
+        contrast = 4 * torch.rand(*shape[:2], 1, 1, 1, generator=generator)
+        frames[name] = (contrast * torch.randn(shape, generator=generator)).to(dtype)
+        mask[name] = torch.ones(shape[:2], dtype=torch.bool)
+    label_BK = nn.functional.one_hot(torch.arange(num_videos) % NUM_CLASSES, NUM_CLASSES).float()
+    return VideoBatch(frames, mask, label_BK, [f"v{seed}-{b}" for b in range(num_videos)], torch.zeros(num_videos))
+
+
+def random_decisions(method: AdaptiveMethod, batch: VideoBatch, seed: int = 0) -> torch.Tensor:
+    """Valid decisions (B, T), drawn from all actions."""
+    shape = next(iter(batch.mask.values())).shape
+    draw_BT = torch.randint(len(method.actions), shape, generator=torch.Generator().manual_seed(seed))
+    return hold_skips(draw_BT, torch.tensor(method.actions.covers))
+
+
+def opinionated(method: AdaptiveMethod) -> AdaptiveMethod:
+    """Untrained, but with settled BatchNorm statistics and linear layers loud enough to decide differently."""
+    torch.manual_seed(0)
+    for module in method.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=1.0 / module.in_features**0.5)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LSTMCell):
+            nn.init.normal_(module.weight_ih, std=3.0 / module.input_size**0.5)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return method.eval()
+
+
+class RandomVideos(LightningDataModule):
+    """Batches of noise, ready made."""
+
+    def __init__(self, method: AdaptiveMethod, num_batches: int = 2, num_videos: int = 4) -> None:
+        super().__init__()
+        self.stage = 0
+        self.batches = [random_batch(method, num_videos, seed) for seed in range(num_batches)]
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches, batch_size=None)
+
+    val_dataloader = test_dataloader = train_dataloader
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
