@@ -1,0 +1,269 @@
+"""AR-Net: a policy chooses, frame by frame, at which resolution to look, or to skip.
+
+Meng, Lin, Panda, Sattigeri, Karlinsky, Oliva, Saenko, Feris: "AR-Net: Adaptive Frame Resolution for Efficient
+Action Recognition", ECCV 2020. Official code: https://github.com/mengyuest/AR-Net (read, not used).
+
+Departures from the official code (from the paper only where said):
+- A skipped frame is not looked at: neither part of the LSTM's state moves and nothing is paid (the code keeps h but
+  lets c move, and computes the features of skipped frames). The paper's text is followed.
+- Evaluation takes the arg max (the code samples Gumbel noise in evaluation too).
+- The lowest resolution predicts from the CNN's feature (the paper's footnote 4); the code predicts from h_t.
+- Equation 11 is the sum of squares as printed (the code takes the L2 norm, weighted 3).
+- The lookup table of equation 10 is the bill itself: an action's branch, plus the policy network's cost shared among
+  the frames that the action covers. The code leaves the policy out and prices the lowest resolution at 0.
+- Policy gradient (supplementary, E) has a detached reward and scores only the draws that took effect; the backbones
+  learn by cross-entropy alone.
+
+B videos, T frames, N routed rows, K classes, A actions, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adavid.backbones import BackboneSpec, FrameClassifier
+from adavid.cost import Ledger
+from adavid.data import VideoBatch, View
+from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput, cross_entropy
+from adavid.routing import mean_of_used, run_on_frames
+
+
+class Policy(nn.Module):
+    """Equations 2 and 5: an LSTM over the glances and a linear layer to action logits, in full precision.
+
+    Shapes: feature (N, D) and state (h, c), each (N, H), in; logits (N, A) and the next state out.
+    """
+
+    def __init__(self, num_features: int, hidden: int, num_actions: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTMCell(num_features, hidden)
+        self.fc = nn.Linear(hidden, num_actions)
+
+    def forward(self, feature_ND: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        with torch.autocast(feature_ND.device.type, enabled=False):
+            h_NH, c_NH = self.lstm(feature_ND.to(self.fc.weight.dtype), state)
+            return self.fc(h_NH), (h_NH, c_NH)
+
+
+class State(NamedTuple):
+    """Where the policy stands in each of B videos."""
+
+    h_BH: Tensor
+    c_BH: Tensor
+    choice_BA: Tensor  # the action in force, one-hot; straight-through in training
+    left_B: Tensor  # frames that the action in force still covers
+
+
+class ARNet(AdaptiveMethod):
+    """AR-Net.
+
+    Args:
+        num_classes: K.
+        backbones: one a resolution, from the highest to the lowest; the last is the policy's feature extractor too.
+        skips: numbers of frames that a skipping action covers, its own included (F_i in the paper).
+        num_frames: T.
+        resolutions: sizes that the policy may choose; empty means all ("skipping only" gives the highest alone).
+        hidden: width of the policy's LSTM.
+        alpha: weight of the efficiency loss, beta: of the balance loss (equation 12).
+        dearest_gflops: scale equation 10's table so that its dearest action costs this; 0 leaves the true GFLOPs.
+        estimator: "gumbel" (straight-through) or "policy_gradient".
+        lookahead: frames that the policy may glance at in one call; 1 never looks at a skipped frame.
+        dropout: before each linear head.
+        pretrained: start the backbones from ImageNet.
+    """
+
+    covers_A: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbones: Sequence[BackboneSpec],
+        skips: Sequence[int] = (1, 2, 4),
+        num_frames: int = 16,
+        resolutions: Sequence[int] = (),
+        hidden: int = 512,
+        alpha: float = 0.1,
+        beta: float = 0.3,
+        dearest_gflops: float = 0.0,
+        estimator: Literal["gumbel", "policy_gradient"] = "gumbel",
+        lookahead: int = 1,
+        dropout: float = 0.5,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        sizes = [spec.size for spec in backbones]
+        chosen = [spec for spec in backbones if not resolutions or spec.size in resolutions]
+        if sizes != sorted(set(sizes), reverse=True):
+            raise ValueError(f"arnet: backbones must come from the highest to the lowest resolution, got {sizes}")
+        if not set(resolutions) <= set(sizes) or not chosen:
+            raise ValueError(f"arnet: resolutions must be among {sizes}, got {list(resolutions)}")
+        if min([num_frames, lookahead, hidden, *skips]) < 1:
+            raise ValueError("arnet: num_frames, lookahead, hidden and skips must be 1 or more")
+        if not 0 <= alpha <= 1 or beta < 0:
+            raise ValueError(f"arnet: alpha must lie in [0, 1] and beta not be negative, got {alpha} and {beta}")
+        self.specs, self.glance_size, self.lookahead = tuple(backbones), sizes[-1], lookahead
+        self.num_classes = num_classes
+        self.alpha, self.beta, self.dearest_gflops, self.estimator = alpha, beta, dearest_gflops, estimator
+        self.views = {"frames": View(num_frames, sizes[0])}
+        self.actions = ActionSpace(
+            (*(str(spec.size) for spec in chosen), *(f"skip-{skip}" for skip in skips)),
+            (*(spec.size for spec in chosen), *(0 for _ in skips)),
+            (*(1 for _ in chosen), *skips),
+        )
+        self.register_buffer("covers_A", torch.tensor(self.actions.covers), persistent=False)
+        make = lambda spec: FrameClassifier(spec, num_classes, dropout, pretrained)  # noqa: E731
+        self.branches = nn.ModuleDict({str(spec.size): make(spec) for spec in chosen if spec != backbones[-1]})
+        self.glance = make(backbones[-1])
+        if self.glance_size not in self.actions.sizes:
+            self.glance.head = nn.Identity()  # it only decides
+        self.policy = Policy(self.glance.backbone.num_features, hidden, len(self.actions))
+
+    def shared_backbones(self) -> dict[str, BackboneSpec]:
+        sizes = {f"branches.{size}": int(size) for size in self.branches} | {"glance": self.glance_size}
+        return {name: spec for name, size in sizes.items() for spec in self.specs if spec.size == size}
+
+    # Section 3.2: the policy
+
+    def init_state(self, num_videos: int) -> State:
+        weight = self.policy.fc.weight
+        zeros = weight.new_zeros(num_videos, self.policy.lstm.hidden_size)
+        left = torch.zeros(num_videos, dtype=torch.long, device=weight.device)
+        return State(zeros, zeros, weight.new_zeros(num_videos, len(self.actions)), left)
+
+    def step(
+        self, feature_BD: Tensor, mask_B: Tensor, state: State, ledger: Ledger, forced_B: Tensor | None = None
+    ) -> tuple[State, Tensor]:
+        """Decide about one frame of each video that is not inside a skip (equations 2 and 3).
+
+        Returns:
+            the next state, and the action logits (B, A), zero where no decision was due.
+        """
+        (video_N,) = (mask_B & (state.left_B == 0)).nonzero(as_tuple=True)
+        logits_BA = torch.zeros_like(state.choice_BA)
+        if len(video_N):
+            memory = (state.h_BH[video_N], state.c_BH[video_N])
+            logits_NA, (h_NH, c_NH) = ledger.run("policy", self.policy, feature_BD[video_N], memory, owner_N=video_N)
+            choice_NA = self._choose(logits_NA, None if forced_B is None else forced_B[video_N])
+            logits_BA = logits_BA.index_put((video_N,), logits_NA)
+            state = State(
+                state.h_BH.index_put((video_N,), h_NH),
+                state.c_BH.index_put((video_N,), c_NH),
+                state.choice_BA.index_put((video_N,), choice_NA),
+                state.left_B.index_put((video_N,), self.covers_A[choice_NA.argmax(-1)]),
+            )
+        return state._replace(left_B=(state.left_B - 1).clamp(min=0)), logits_BA
+
+    def _choose(self, logits_NA: Tensor, forced_N: Tensor | None) -> Tensor:
+        """One-hot actions (N, A): sampled while the policy learns (equations 6 to 8), else the arg max."""
+        if forced_N is None and self.policy.training:
+            if self.estimator == "gumbel":
+                return F.gumbel_softmax(logits_NA, self.temperature, hard=True)
+            forced_N = torch.distributions.Categorical(logits=logits_NA).sample()
+        action_N = logits_NA.argmax(-1) if forced_N is None else forced_N
+        return F.one_hot(action_N, len(self.actions)).to(logits_NA.dtype)
+
+    # Section 3.1: route each frame to the backbone of its resolution, average the predictions
+
+    def forward(
+        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
+    ) -> MethodOutput:
+        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
+        num_videos, num_frames = mask_BT.shape
+        time_T = torch.arange(num_frames, device=mask_BT.device)
+        lookahead = num_frames if dense else self.lookahead
+        state = self.init_state(num_videos)
+        feature_BTD = state.h_BH.new_zeros(num_videos, num_frames, self.glance.backbone.num_features)
+        choices, logits, visited = [], [], []
+        for t in range(num_frames):
+            if t % lookahead == 0:  # glance at the coming frames, but not at those known to be skipped
+                ahead_BT = (time_T >= t + state.left_B[:, None]) & (time_T < t + lookahead)
+                feature_BTD = run_on_frames(
+                    ledger,
+                    "glance",
+                    self.glance.backbone,
+                    frames_BTCHW,
+                    mask_BT & ahead_BT,
+                    self.glance_size,
+                    feature_BTD,
+                )
+            visited.append(mask_BT[:, t] & (state.left_B == 0))
+            forced_B = None if forced is None else forced[:, t]
+            state, logits_BA = self.step(feature_BTD[:, t], mask_BT[:, t], state, ledger, forced_B)
+            choices.append(state.choice_BA)
+            logits.append(logits_BA)
+        choice_BTA = torch.stack(choices, 1) * mask_BT[..., None]
+        action_BT = choice_BTA.argmax(-1).masked_fill(~mask_BT, -1)
+
+        used_BT = torch.zeros_like(choice_BTA[..., 0])
+        total_BTK = choice_BTA.new_zeros(num_videos, num_frames, self.num_classes)
+        for a, size in enumerate(self.actions.sizes):
+            if size:
+                seen_BT = mask_BT if dense else action_BT == a
+                logits_BTK = self._predict(size, frames_BTCHW, feature_BTD, seen_BT, ledger)
+                used_BT = used_BT + choice_BTA[..., a]
+                total_BTK = total_BTK + choice_BTA[..., a, None] * logits_BTK
+        aux = {
+            "choice_BTA": choice_BTA,
+            "policy_BTA": torch.stack(logits, 1),
+            "visited_BT": torch.stack(visited, 1),
+        }
+        return MethodOutput(mean_of_used(total_BTK, used_BT), action_BT, aux)
+
+    def _predict(self, size: int, frames_BTCHW: Tensor, feature_BTD: Tensor, seen_BT: Tensor, ledger: Ledger) -> Tensor:
+        """Equation 4: the prediction (B, T, K) of one resolution's network for the frames it sees."""
+        logits_BTK = feature_BTD.new_zeros(*seen_BT.shape, self.num_classes)
+        if size != self.glance_size:
+            branch = self.branches[str(size)]
+            return run_on_frames(ledger, str(size), branch, frames_BTCHW, seen_BT, size, logits_BTK)
+        video_N, frame_N = seen_BT.nonzero(as_tuple=True)  # the policy has computed the features already
+        logits_NK = ledger.run(str(size), self.glance.head, feature_BTD[video_N, frame_N], owner_N=video_N)
+        return logits_BTK.index_put((video_N, frame_N), logits_NK.to(logits_BTK.dtype))
+
+    # Section 3.3: losses
+
+    def joint_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
+        """Equation 12, or its policy-gradient form (supplementary, E)."""
+        output = self(batch, ledger, dense=True)
+        mask_BT = batch.mask["frames"]
+        choice_BTA = output.aux["choice_BTA"]
+        accuracy_B = cross_entropy(output.logits_BK, batch.label_BK)  # equation 9
+        flops_BT = choice_BTA @ self.gflops_table(ledger, batch)
+        flops_B = flops_BT.sum(1) / mask_BT.sum(1)  # equation 10
+        used_A = choice_BTA.sum((0, 1)) / mask_BT.sum()
+        if self.estimator == "policy_gradient":
+            return self._policy_gradient_loss(output, accuracy_B, flops_B)
+        balance = (used_A - 1 / len(self.actions)).square().sum()  # equation 11
+        loss = (1 - self.alpha) * accuracy_B.mean() + self.alpha * flops_B.mean() + self.beta * balance
+        return {"loss": loss, "accuracy": accuracy_B.mean(), "gflops": flops_B.mean(), "balance": balance}
+
+    def _policy_gradient_loss(self, output: MethodOutput, accuracy_B: Tensor, flops_B: Tensor) -> dict[str, Tensor]:
+        """REINFORCE on -equation 12; the other videos' mean reward is the baseline, so the gradient is unbiased."""
+        log_BTA, visited_BT = output.aux["policy_BTA"].log_softmax(-1), output.aux["visited_BT"]
+        log_taken_B = ((log_BTA * output.aux["choice_BTA"]).sum(-1) * visited_BT).sum(1)
+        reward_B = -((1 - self.alpha) * accuracy_B + self.alpha * flops_B).detach()
+        num_others = max(1, len(reward_B) - 1)
+        advantage_B = reward_B - (reward_B.sum() - reward_B) / num_others
+        expected_A = (log_BTA.exp() * visited_BT[..., None]).sum((0, 1)) / visited_BT.sum()
+        balance = (expected_A - 1 / len(self.actions)).square().sum()  # equation 11, over draws
+        policy = -(advantage_B * log_taken_B).mean()
+        loss = (1 - self.alpha) * accuracy_B.mean() + policy + self.beta * balance
+        return {"loss": loss, "accuracy": accuracy_B.mean(), "gflops": flops_B.mean(), "balance": balance}
+
+    def gflops_table(self, ledger: Ledger, batch: VideoBatch) -> Tensor:
+        """Equation 10's table: GFLOPs (A,) of a frame under each action, the policy's share included."""
+        frame_NCHW = batch.frames["frames"][:1, 0]
+        at = lambda size: frame_NCHW[:, :, :size, :size]  # noqa: E731  (only the shape is priced)
+        state = self.init_state(1)
+        feature_ND = state.h_BH.new_zeros(1, self.glance.backbone.num_features)
+        glance = ledger.price(self.glance.backbone, at(self.glance_size)).macs
+        policy = glance + ledger.price(self.policy, feature_ND, (state.h_BH, state.c_BH)).macs
+        branch = {0: 0, self.glance_size: ledger.price(self.glance.head, feature_ND).macs}
+        branch |= {int(size): ledger.price(module, at(int(size))).macs for size, module in self.branches.items()}
+        branch_A = torch.tensor([float(branch[size]) for size in self.actions.sizes], device=feature_ND.device)
+        table_A = (branch_A + policy / self.covers_A) / 1e9
+        return table_A * (self.dearest_gflops / table_A.max() if self.dearest_gflops else 1.0)

@@ -1,0 +1,65 @@
+"""Multi-scale: every frame through the networks of all resolutions, all predictions averaged.
+
+The baseline of AR-Net (Meng et al., ECCV 2020, section 4.1: "gathers the frame-level predictions by processing
+different resolutions through our backbone framework"). It trains under its own routing: every network on every frame.
+
+Departures: the networks are trained together on the averaged prediction; AR-Net's code evaluates AR-Net's own networks
+with all of them on, and counts the policy network once more (no policy runs here, so none is paid).
+
+B videos, T frames, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from adavid.backbones import BackboneSpec, FrameClassifier
+from adavid.cost import Ledger
+from adavid.data import VideoBatch, View
+from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput
+from adavid.routing import mean_of_used, run_on_frames
+
+
+class MultiScale(AdaptiveMethod):
+    """All resolutions of all frames.
+
+    Args:
+        num_classes: K.
+        backbones: one a resolution, from the highest to the lowest.
+        num_frames: T.
+        dropout: before each linear head.
+        pretrained: start the backbones from ImageNet.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbones: Sequence[BackboneSpec],
+        num_frames: int = 16,
+        dropout: float = 0.5,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        self.specs, self.num_classes = {str(spec.size): spec for spec in backbones}, num_classes
+        self.views = {"frames": View(num_frames, backbones[0].size)}
+        self.actions = ActionSpace(("+".join(self.specs),), (backbones[0].size,))
+        self.branches = nn.ModuleDict(
+            {size: FrameClassifier(spec, num_classes, dropout, pretrained) for size, spec in self.specs.items()}
+        )
+
+    def shared_backbones(self) -> dict[str, BackboneSpec]:
+        return {f"branches.{size}": spec for size, spec in self.specs.items()}
+
+    def forward(
+        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
+    ) -> MethodOutput:
+        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
+        logits_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, self.num_classes)
+        for name, branch in self.branches.items():
+            zeros_BTK = torch.zeros_like(logits_BTK)
+            logits_BTK = logits_BTK + run_on_frames(ledger, name, branch, frames_BTCHW, mask_BT, int(name), zeros_BTK)
+        answer_BK = mean_of_used(logits_BTK / len(self.branches), mask_BT)
+        return MethodOutput(answer_BK, mask_BT.long() - 1, {})

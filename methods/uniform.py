@@ -1,0 +1,71 @@
+"""Uniform: every frame through one network, predictions averaged (TSN).
+
+Wang, Xiong, Wang, Qiao, Lin, Tang, Van Gool: "Temporal Segment Networks", ECCV 2016; the baseline of AR-Net, section
+4.1. It trains under its own (trivial) routing. The shared backbones of all methods are fine-tuned in this form.
+
+Departures: none known; AR-Net's code trains it at a lower budget than AR-Net, here the budgets are equal.
+
+B videos, T frames, K classes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from adavid.backbones import BackboneSpec, FrameClassifier
+from adavid.cost import Ledger
+from adavid.data import VideoBatch, View
+from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput, cross_entropy
+from adavid.routing import mean_of_used, run_on_frames
+
+
+class Uniform(AdaptiveMethod):
+    """Average of frame-level predictions.
+
+    Args:
+        num_classes: K.
+        backbone: network and resolution.
+        num_frames: T.
+        frame_size: pixels at which frames are read, before the device resizes them; 0 means the backbone's.
+        dropout: before the linear head.
+        pretrained: start from ImageNet.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: BackboneSpec,
+        num_frames: int = 16,
+        frame_size: int = 0,
+        dropout: float = 0.5,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        self.spec, self.num_classes = backbone, num_classes
+        self.views = {"frames": View(num_frames, frame_size or backbone.size)}
+        self.actions = ActionSpace((str(backbone.size),), (backbone.size,))
+        self.classifier = FrameClassifier(backbone, num_classes, dropout, pretrained)
+
+    def shared_backbones(self) -> dict[str, BackboneSpec]:
+        return {"classifier": self.spec}
+
+    def forward(
+        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
+    ) -> MethodOutput:
+        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
+        logits_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, self.num_classes)
+        name, size = self.actions.names[0], self.spec.size
+        logits_BTK = run_on_frames(ledger, name, self.classifier, frames_BTCHW, mask_BT, size, logits_BTK)
+        action_BT = mask_BT.long() - 1  # the only action, or -1 on padding
+        return MethodOutput(mean_of_used(logits_BTK, mask_BT), action_BT, {"logits_BTK": logits_BTK})
+
+    def frame_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
+        """Cross-entropy of every frame's own prediction: how shared backbones are fine-tuned.
+
+        A network trained on the video's average alone learns logits that are large enough to survive the average with
+        empty frames; a policy that leaves those out would then be punished for over-confidence.
+        """
+        mask_BT = batch.mask["frames"]
+        logits_NK = self(batch, ledger, dense=True).aux["logits_BTK"][mask_BT]
+        label_BTK = batch.label_BK[:, None].expand(-1, mask_BT.shape[1], -1)
+        return {"loss": cross_entropy(logits_NK, label_BTK[mask_BT]).mean()}

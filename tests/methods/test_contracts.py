@@ -1,0 +1,175 @@
+"""The five contracts, for every method of the catalogue: a new method is tested without a new line here."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from adavid.callbacks import GFLOPsCallback
+from adavid.cost import Ledger, audit
+from adavid.data import VideoBatch
+from adavid.method import AdaptiveMethod
+from benchmarks.compose import Run, catalogue, compose
+from methods.uniform import Uniform
+from tests.conftest import NUM_CLASSES, RandomVideos, opinionated, random_batch, random_decisions
+
+RUNS = [
+    pytest.param(
+        name,
+        variant,
+        profile,
+        id=f"{name}@{variant}-{profile}",
+        marks=[pytest.mark.slow] * (profile == "paper"),
+    )
+    for profile in ("tiny", "paper")
+    for name in catalogue()
+    for variant in ("", *compose(name).variants)
+]
+TINY = [param for param in RUNS if param.values[2] == "tiny"]
+
+
+def make_run(name: str, variant: str, profile: str) -> Run:
+    frames = ["recipe.num_frames=5"] if profile == "paper" else []
+    return compose(name, profile=profile, variant=variant, overrides=["recipe.pretrained=false", *frames])
+
+
+def make(name: str, variant: str, profile: str) -> AdaptiveMethod:
+    return opinionated(make_run(name, variant, profile).build_method(NUM_CLASSES))
+
+
+def select(batch: VideoBatch, videos: list[int]) -> VideoBatch:
+    return VideoBatch(
+        {name: frames[videos] for name, frames in batch.frames.items()},
+        {name: mask[videos] for name, mask in batch.mask.items()},
+        batch.label_BK[videos],
+        [batch.video_id[b] for b in videos],
+    )
+
+
+def padded(batch: VideoBatch, num_padding: int) -> VideoBatch:
+    """The same videos with frames of garbage at the end that the mask leaves out."""
+    frames, mask = {}, {}
+    for name, frames_BTCHW in batch.frames.items():
+        garbage = torch.full_like(frames_BTCHW[:, :1], 99.0).expand(-1, num_padding, -1, -1, -1)
+        frames[name] = torch.cat([frames_BTCHW, garbage], 1)
+        mask[name] = torch.cat([batch.mask[name], torch.zeros(len(garbage), num_padding, dtype=torch.bool)], 1)
+    return batch._replace(frames=frames, mask=mask)
+
+
+@pytest.mark.parametrize(("name", "variant", "profile"), RUNS)
+@torch.no_grad()
+def test_sparse_and_dense_routing_agree(name: str, variant: str, profile: str) -> None:
+    method = make(name, variant, profile)
+    batch = random_batch(method, 3)
+    for forced in (None, random_decisions(method, batch)):
+        sparse = method(batch, Ledger(3), forced=forced)
+        dense = method(batch, Ledger(3), forced=sparse.action_BT, dense=True)
+        assert torch.equal(sparse.action_BT, dense.action_BT)
+        torch.testing.assert_close(sparse.logits_BK, dense.logits_BK, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "variant", "profile"), RUNS)
+@torch.no_grad()
+def test_the_bill_is_what_an_independent_counter_sees(name: str, variant: str, profile: str) -> None:
+    method = make(name, variant, profile)
+    batch = random_batch(method, 3)
+    for forced in (None, random_decisions(method, batch)):
+        for dense in (False, True):
+            ledger = Ledger(3)
+            with audit() as counter:
+                method(batch, ledger, forced=forced, dense=dense)
+            assert counter.macs == ledger.audited_total_B.sum() > 0
+
+
+@torch.no_grad()
+def test_a_module_run_off_the_books_is_noticed() -> None:
+    class Cheat(Uniform):
+        def forward(self, batch, ledger, forced=None, dense=False):  # type: ignore[no-untyped-def]
+            self.classifier(batch.frames["frames"][:, 0])
+            return super().forward(batch, ledger, forced, dense)
+
+    run = compose("uniform")
+    method = Cheat(NUM_CLASSES, run.recipe.pyramid[0], run.recipe.num_frames).eval()
+    ledger = Ledger(3)
+    with audit() as counter:
+        method(random_batch(method, 3), ledger)
+    assert counter.macs > ledger.audited_total_B.sum()
+
+
+@pytest.mark.parametrize(("name", "variant", "profile"), TINY)
+@torch.no_grad()
+def test_a_video_is_treated_alike_in_any_company(name: str, variant: str, profile: str) -> None:
+    method = make(name, variant, profile).double()
+    batch = random_batch(method, 6, dtype=torch.float64)
+    ledger = Ledger(6)
+    together = method(batch, ledger)
+    if len(method.actions) > 1:
+        assert len(together.action_BT.unique()) > 1, "nothing is tested where every frame gets one action"
+    for videos in ([0], [5, 2, 0], [3]):
+        for part in (select(batch, videos), padded(select(batch, videos), 3)):
+            bill = Ledger(len(videos))
+            apart = method(part, bill)
+            num_frames = together.action_BT.shape[1]
+            assert torch.equal(apart.action_BT[:, :num_frames], together.action_BT[videos])
+            assert (apart.action_BT[:, num_frames:] == -1).all()
+            assert torch.equal(bill.total_B, ledger.total_B[videos])
+            torch.testing.assert_close(apart.logits_BK, together.logits_BK[videos], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "variant", "profile"), TINY)
+@torch.no_grad()
+def test_evaluation_is_deterministic(name: str, variant: str, profile: str) -> None:
+    method = make(name, variant, profile)
+    batch = random_batch(method, 4)
+    first = method(batch, Ledger(4))
+    torch.manual_seed(1)
+    again = method(batch, Ledger(4))
+    assert torch.equal(first.logits_BK, again.logits_BK) and torch.equal(first.action_BT, again.action_BT)
+
+
+@pytest.mark.parametrize(("name", "variant", "profile"), TINY)
+def test_every_stage_trains_what_it_names_and_nothing_else(name: str, variant: str, profile: str) -> None:
+    run = make_run(name, variant, profile)
+    method = opinionated(run.build_method(NUM_CLASSES))
+    batch = random_batch(method, 8)
+    for stage in run.stages:
+        method.enter(stage)
+        method.train()
+        method.zero_grad()
+        frozen = {key: value.clone() for key, value in method.state_dict().items()}
+        getattr(method, stage.loss)(batch, Ledger(8))["loss"].backward()
+        for key, parameter in method.named_parameters():
+            assert (parameter.grad is not None) == parameter.requires_grad, key
+            inside = any(key.startswith(part + ".") for part in stage.train)
+            assert parameter.requires_grad == inside, key
+        for key, value in method.state_dict().items():
+            if not any(key.startswith(part + ".") for part in stage.train):
+                assert torch.equal(value, frozen[key]), f"{key} moved though frozen"
+
+
+@pytest.mark.parametrize(("name", "variant", "profile"), TINY)
+def test_fast_dev_run_and_checkpoint(name: str, variant: str, profile: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    run = make_run(name, variant, profile)
+    method = run.build_method(NUM_CLASSES)
+    data = RandomVideos(method)
+    for stage in run.stages:
+        method.enter(stage)
+        trainer = Trainer(
+            fast_dev_run=True,
+            callbacks=[GFLOPsCallback()],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(method, data)
+        trainer.test(method, data, verbose=False)
+    trainer.save_checkpoint(tmp_path / "method.ckpt")
+    twin = run.build_method(NUM_CLASSES).eval()
+    twin.load_state_dict(torch.load(tmp_path / "method.ckpt", weights_only=True)["state_dict"])
+    batch = data.batches[0]
+    with torch.no_grad():
+        ours = copy.deepcopy(method).eval()(batch, Ledger(4))
+        theirs = twin(batch, Ledger(4))
+    assert torch.equal(ours.logits_BK, theirs.logits_BK)
