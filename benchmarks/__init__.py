@@ -1,0 +1,1 @@
+"""The composition root: command line, runner, latency, cost table and report."""

@@ -1,0 +1,134 @@
+"""`python -m benchmarks COMMAND`: what the Makefile calls."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from benchmarks.compose import PROFILES, ROOT, Run, catalogue, compose
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake ends in one line and exit status 2."""
+    arguments = _parser().parse_args(words)
+    warnings.filterwarnings("ignore", module="pytorch_lightning|torch.jit|fvcore|lightning_fabric")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    try:
+        arguments.command(arguments)
+    except (ValueError, MisconfigurationException) as error:
+        print(f"adavid: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, function: object, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=function)
+        return sub
+
+    def run_options(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--method", required=True, help="a name of the catalogue, all, or package.module:Class")
+        sub.add_argument("--variant", default="", help="one of the method's variants")
+        sub.add_argument("--data", default="sprites", help="a data set, folder:/path or csv:/path/file.csv")
+        sub.add_argument("--profile", default="tiny", help=" or ".join(PROFILES))
+        sub.add_argument("--seeds", default="0", help="comma-separated")
+        sub.add_argument("--wandb", default="off", choices=("off", "offline", "online"))
+        sub.add_argument("overrides", nargs="*", help="section.key=value")
+
+    run_options(command("bench", _bench, "train, evaluate and record"))
+    run_options(command("curve", _curve, "evaluate at several operating points"))
+    sub = command("latency", _latency, "time evaluation against a baseline in the same run")
+    run_options(sub)
+    sub.add_argument("--usage", default="", help="force decisions: a usage of the method's YAML, or action=share,...")
+    command("flops", _flops, "the cost table")
+    command("leaderboard", _leaderboard, "regenerate the leaderboard from the result files")
+    sub = command("compare", _compare, "paired difference of two methods on the same videos")
+    sub.add_argument("a")
+    sub.add_argument("b")
+    sub.add_argument("--data", default=None)
+    sub.add_argument("--profile", default=None)
+    command("list", _list, "methods, variants and data sets")
+    return parser
+
+
+def _runs(arguments: argparse.Namespace) -> list[Run]:
+    """Every run that the options ask for, all checked before the first one starts."""
+    methods = catalogue() if arguments.method == "all" else [arguments.method]
+    try:
+        seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    except ValueError:
+        raise ValueError(f"seeds '{arguments.seeds}': expected whole numbers, for example 0,1,2") from None
+    return [
+        compose(method, arguments.data, arguments.profile, arguments.variant, arguments.overrides, seed)
+        for seed in seeds
+        for method in methods
+    ]
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from benchmarks.dashboard import Dashboard
+    from benchmarks.runner import bench
+
+    runs = _runs(arguments)
+    for run in runs:
+        bench(run, Dashboard(arguments.wandb))
+    _leaderboard(arguments)
+
+
+def _curve(arguments: argparse.Namespace) -> None:
+    from benchmarks.dashboard import Dashboard
+    from benchmarks.report import curve as report_curve
+    from benchmarks.runner import curve
+
+    runs = _runs(arguments)
+    for run in runs:
+        curve(run, Dashboard(arguments.wandb))
+    for method in dict.fromkeys(run.label for run in runs):
+        print(report_curve(ROOT / "results", method, data=runs[0].data, profile=runs[0].profile))
+
+
+def _latency(arguments: argparse.Namespace) -> None:
+    from benchmarks.latency import main_latency
+
+    for run in _runs(arguments):
+        print(main_latency(run, arguments.usage))
+
+
+def _flops(arguments: argparse.Namespace) -> None:
+    from benchmarks.flops import main_flops
+
+    print(main_flops())
+
+
+def _leaderboard(arguments: argparse.Namespace) -> None:
+    from benchmarks.report import console_table, write_leaderboard
+
+    print(console_table(write_leaderboard(ROOT / "results")))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from benchmarks.report import compare
+
+    print(compare(ROOT / "results", arguments.a, arguments.b, data=arguments.data, profile=arguments.profile))
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from adavid.config import load_yaml
+
+    for name in catalogue():
+        variants = load_yaml(ROOT / "methods" / f"{name}.yaml").get("variants", {})
+        print(name + (f"  variants: {', '.join(variants)}" if variants else ""))
+    print(f"data sets: {', '.join(catalogue('datamodules'))}, folder:/path, csv:/path/file.csv")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

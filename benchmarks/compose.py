@@ -1,0 +1,260 @@
+"""From names and overrides to a checked run: the method, its stages, the data set and the recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning import Trainer
+
+from adavid.backbones import BackboneSpec
+from adavid.config import build, config_hash, load_yaml, locate, nearest, one_line, parse_overrides, schema
+from adavid.data import VideoDataModule
+from adavid.method import AdaptiveMethod, Stage
+
+ROOT = Path(__file__).resolve().parents[1]
+PROFILES = ("tiny", "paper")
+SECTIONS = ("recipe", "model", "stages", "data", "trainer", "curve")
+# What a run's identity does not depend on.
+INCIDENTAL = {"data": {"num_workers", "cache", "root", "num_processes"}, "trainer": {"enable_progress_bar"}}
+# The runner's own business, not the user's.
+RESERVED = {"self", "max_epochs", "callbacks", "logger", "enable_model_summary", "enable_checkpointing"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all methods share.
+
+    Attributes:
+        family, pyramids, pyramid: networks from the highest to the lowest resolution; `pyramid` is the family's.
+        frame_size: pixels at which frames are read.
+        num_frames: T.
+        batch_size: videos a batch in training and evaluation.
+        dropout: before linear heads.
+        pretrained: backbones start from ImageNet.
+        stage: what every stage of every method is unless its YAML says otherwise.
+        warmup: the fine-tuning of the shared backbones, over `stage`; null starts methods from raw backbones.
+        warmup_epochs: epochs of it by frame size, where they differ from `warmup`'s.
+    """
+
+    family: str
+    pyramids: dict[str, list[BackboneSpec]]
+    pyramid: list[BackboneSpec]
+    frame_size: int
+    num_frames: int
+    batch_size: int
+    dropout: float
+    pretrained: bool
+    stage: dict[str, Any]
+    warmup: dict[str, Any] | None
+    warmup_epochs: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("num_frames", "batch_size"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"recipe.{key} must be 1 or more, got {getattr(self, key)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"recipe.dropout must lie in [0, 1), got {self.dropout}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method on one data set with one seed, checked and ready to be built.
+
+    Attributes:
+        method, variant, data, profile, seed: its names; `variants` are the method's others.
+        config: everything that determines it, as plain JSON-like values.
+    """
+
+    method: str
+    variant: str
+    data: str
+    profile: str
+    seed: int
+    config: dict[str, Any]
+    method_class: Any  # a subclass of AdaptiveMethod
+    data_class: type[VideoDataModule]
+    recipe: Recipe
+    stages: list[Stage]
+    variants: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.method}@{self.variant}" if self.variant else self.method
+
+    @property
+    def hash(self) -> str:
+        """Of everything but the seed and what makes no difference to the result."""
+        config = {name: section for name, section in self.config.items() if name not in ("seed", "curve")}
+        for name, keys in INCIDENTAL.items():
+            config[name] = {key: value for key, value in config[name].items() if key not in keys}
+        return config_hash(config)
+
+    def folder(self, results: Path) -> Path:
+        return results / self.data / self.profile / self.label / self.hash / f"seed{self.seed}"
+
+    @cached_property
+    def datamodule(self) -> VideoDataModule:
+        values = build(schema(self.data_class, ("views", "batch_size", "seed")), self.config["data"], "data")
+        arguments = {key: getattr(values, key) for key in vars(values)}
+        return self.data_class(views={}, batch_size=self.recipe.batch_size, seed=self.seed, **arguments)
+
+    def build_method(self, num_classes: int, **changes: Any) -> AdaptiveMethod:
+        """The untrained method; `changes` replace constructor arguments."""
+        values = build(schema(self.method_class, ("num_classes", "pretrained")), self.config["model"], "model")
+        arguments = {key: getattr(values, key) for key in vars(values)} | changes
+        method: AdaptiveMethod = self.method_class(num_classes, **arguments)
+        return method
+
+
+def catalogue(kind: str = "methods") -> list[str]:
+    """The names in a folder of YAML files: `methods` or `datamodules`."""
+    return sorted(path.stem for path in (ROOT / kind).glob("*.yaml"))
+
+
+def compose(
+    method: str,
+    data: str = "sprites",
+    profile: str = "tiny",
+    variant: str = "",
+    overrides: Sequence[str] = (),
+    seed: int = 0,
+) -> Run:
+    """Merge and check everything that determines a run.
+
+    Args:
+        method: a name of the catalogue, or `package.module:Class` for a class from elsewhere (its YAML beside it).
+        data: a name of the data catalogue, or `folder:/path`, `csv:/path/file.csv`.
+        profile: "tiny" or "paper".
+        variant: one of the method's variants.
+        overrides: `section.key=value` words.
+        seed: of the whole run.
+
+    Raises:
+        ValueError: anything unknown, of the wrong type or out of range, in one line with the nearest right name.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile '{profile}' is unknown; {nearest(profile, PROFILES)}")
+    method_name, method_yaml = _method_yaml(method)
+    data_kind, _, data_path = data.partition(":")
+    if data_kind not in catalogue("datamodules"):
+        raise ValueError(f"data set '{data_kind}' is unknown; {nearest(data_kind, catalogue('datamodules'))}")
+    data_yaml = load_yaml(ROOT / "datamodules" / f"{data_kind}.yaml")
+    variants = method_yaml.get("variants", {})
+    if variant and variant not in variants:
+        raise ValueError(f"{method_name} has no variant '{variant}'; {nearest(variant, variants)}")
+
+    recipe_yaml = load_yaml(ROOT / "benchmarks" / "recipe.yaml")
+    for_method = data_yaml.get("methods", {}).get(method_name, {})
+    layers = [
+        OmegaConf.create({section: {} for section in SECTIONS}),
+        OmegaConf.masked_copy(recipe_yaml, "recipe"),
+        recipe_yaml.profiles[profile],
+        _without(method_yaml, "target", "profiles", "variants"),
+        method_yaml.get("profiles", {}).get(profile, {}),
+        _without(data_yaml, "target", "methods"),
+        for_method,
+        {"data": {"path": data_path}} if data_path else {},
+        variants.get(variant, {}),
+        parse_overrides(overrides),
+        {"seed": seed},
+    ]
+    try:
+        merged = OmegaConf.merge(*layers)
+        config = OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(one_line(error)) from None
+    assert isinstance(config, dict)
+    for section in map(str, config):
+        if section not in (*SECTIONS, "seed"):
+            raise ValueError(f"'{section}' is unknown; {nearest(section, SECTIONS)}")
+    _check_trainer(config["trainer"])
+
+    recipe = build(Recipe, config["recipe"], "recipe")
+    stages = {name: stage for name, stage in config["stages"].items() if stage is not None}
+    run = Run(
+        method=method_name,
+        variant=variant,
+        data=f"{data_kind}-{Path(data_path).stem}" if data_path else data_kind,
+        profile=profile,
+        seed=seed,
+        config={str(name): section for name, section in config.items()} | {"method": method_name},
+        method_class=locate(method_yaml.target),
+        data_class=locate(data_yaml.target),
+        recipe=recipe,
+        stages=[make_stage(name, recipe.stage, stage) for name, stage in stages.items()],
+        variants=tuple(variants),
+    )
+    with torch.device("meta"):  # the constructor checks its ranges; nothing is allocated
+        model = run.build_method(num_classes=2)
+        for stage in run.stages:
+            model.enter(stage)
+    build(schema(run.data_class, ("views", "batch_size", "seed")), config["data"], "data")
+    return run
+
+
+def make_stage(name: str, *layers: dict[str, Any]) -> Stage:
+    """A stage from layers of plain values, later ones winning."""
+    values = {key: value for layer in layers for key, value in layer.items()}
+    stage = build(Stage, {"name": name, **values}, f"stages.{name}")
+    assert isinstance(stage, Stage)
+    return stage
+
+
+def warmup_of(run: Run, spec: BackboneSpec) -> Run:
+    """The run that fine-tunes a shared backbone: `uniform` with it, from raw weights, nothing of the method in it."""
+    assert run.recipe.warmup is not None
+    epochs = run.recipe.warmup_epochs.get(spec.size)
+    warmup = run.recipe.warmup | ({"epochs": epochs} if epochs else {})
+    model = {
+        "backbone": dataclasses.asdict(spec),
+        "frame_size": run.recipe.frame_size,
+        "num_frames": run.recipe.num_frames,
+        "dropout": run.recipe.dropout,
+    }
+    recipe = {key: run.config["recipe"][key] for key in ("batch_size", "pretrained")}
+    stage = make_stage("warmup", run.recipe.stage, warmup, {"train": ["classifier"]})
+    config = {
+        "recipe": recipe,
+        "model": model,
+        "stages": {"warmup": dataclasses.asdict(stage)},
+        "data": run.config["data"],
+        "trainer": run.config["trainer"],
+        "seed": run.seed,
+        "data_name": run.data,
+    }
+    uniform = locate("methods.uniform:Uniform")
+    return dataclasses.replace(run, method="warmup", variant="", config=config, method_class=uniform, stages=[stage])
+
+
+def _method_yaml(method: str) -> tuple[str, DictConfig]:
+    if ":" not in method:
+        if method not in catalogue():
+            raise ValueError(f"method '{method}' is unknown; {nearest(method, catalogue())}")
+        return method, load_yaml(ROOT / "methods" / f"{method}.yaml")
+    sys.path.insert(0, str(Path.cwd()))
+    source = inspect.getsourcefile(locate(method))
+    yaml = Path(source or "").with_suffix(".yaml")
+    if not yaml.exists():
+        raise ValueError(f"method '{method}': expected its settings in {yaml}")
+    return method.partition(":")[2].lower(), OmegaConf.merge(load_yaml(yaml), {"target": method})  # type: ignore[return-value]
+
+
+def _without(config: DictConfig, *keys: str) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key not in keys])
+
+
+def _check_trainer(trainer: dict[str, Any]) -> None:
+    known = inspect.signature(Trainer.__init__).parameters.keys() - RESERVED
+    for key in trainer:
+        if key not in known:
+            raise ValueError(f"trainer.{key} is unknown; {nearest(key, known)}")

@@ -1,0 +1,209 @@
+"""Weights & Biases, for those who ask for it: one W&B run for each run. Imported only when on."""
+
+from __future__ import annotations
+
+import math
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+
+from adavid.config import one_line
+from adavid.method import AdaptiveMethod, Stage
+from adavid.results import Record, git_revision, versions
+from benchmarks.compose import Run
+
+if TYPE_CHECKING:
+    import wandb
+
+STEP = "trainer/global_step"  # the x axis, as Lightning's logger calls it
+INIT_TIMEOUT = 30.0  # seconds that an unreachable server may hold up a run
+STRIP_KEYS = ("video_id", "label", "prediction", "correct", "gflops")
+
+
+class Dashboard:
+    """Losses, temperature, usage, mAP and cost of a run while it trains, and its results at the end.
+
+    The W&B run of a run's folder always has the same id, so that a killed run goes on where it was. It is
+    opened when there is something to log, and closed by `finish`, by an error, or when a run is watched next.
+    Its files lie in the folder's `wandb/`; the project is WANDB_PROJECT or "adavid".
+
+    Args:
+        mode: "off", "offline" (`wandb sync` uploads later) or "online".
+
+    Raises:
+        ValueError: online without a valid key.
+    """
+
+    def __init__(self, mode: Literal["off", "offline", "online"] = "off") -> None:
+        self.mode = mode
+        self._folder: Path | None = None
+        self._opened: wandb.Run | None = None
+        if mode == "off":
+            return
+        import wandb
+
+        wandb.setup(wandb.Settings(silent=True, console="off", init_timeout=INIT_TIMEOUT))
+        with _one_line_errors():
+            if mode == "online" and not wandb.login(prompt=False, verify=False):
+                raise ValueError("W&B online: no key; set WANDB_API_KEY or run `wandb login`")
+
+    @contextmanager
+    def watch(self, run: Run, folder: Path) -> Iterator[tuple[Any, list[Callback]]]:
+        """Loggers and callbacks for `adavid.training.fit`; (False, []) when off.
+
+        Args:
+            run: is about to be trained.
+            folder: the run's own; decides which W&B run it is.
+        """
+        if self.mode == "off":
+            yield False, []
+            return
+        self._close()
+        self._folder = folder
+        logger = _ContinuousLogger(partial(self._open, run, folder))
+        try:
+            yield [logger], [_StageOffset(logger, run.stages), LearningRateMonitor("step")]
+        except BaseException:
+            self._close(exit_code=1)
+            raise
+
+    def finish(self, run: Run, record: Mapping[str, Any], strips: Sequence[Mapping[str, Any]]) -> None:
+        """Put the results of the run watched last on its page and close it.
+
+        Args:
+            run: as watched.
+            record: of its main evaluation.
+            strips: as `write_strips` returns them.
+        """
+        if self.mode == "off":
+            return
+        import wandb
+
+        # Heavy (altair), and needed here only: the summary is the run's own row of the leaderboard.
+        from benchmarks.report.tables import leaderboard
+
+        assert self._folder is not None, "watch() comes first"
+        folder, opened = self._folder, self._open(run, self._folder)
+        metrics, usage = record["metrics"], record["usage"]
+        by_class: list[Iterable[Any]] = [
+            ["all", metrics["map"], *usage["overall"]],
+            *([name, metrics["per_class_ap"][name], *row] for name, row in usage["by_class"].items()),
+        ]
+        examples: list[Iterable[Any]] = [
+            [wandb.Image(str(folder / of["image"])), *map(of.get, STRIP_KEYS), " ".join(of["actions"])] for of in strips
+        ]
+        shares: list[Iterable[Any]] = list(zip(usage["actions"], usage["overall"], strict=True))
+        opened.log(
+            {
+                "usage": wandb.plot.bar(
+                    wandb.Table(["action", "share"], shares), "action", "share", title="Share of frames"
+                ),
+                "usage_by_class": wandb.Table(["class", "ap", *usage["actions"]], by_class),
+                "strips": wandb.Table(["image", *STRIP_KEYS, "actions"], examples),
+            }
+        )
+        row = leaderboard([Record(record, folder / "test.json")]).select_dtypes("number").iloc[0]
+        opened.summary.update(row.dropna().to_dict())
+        components = record["cost"]["components"]
+        opened.summary.update({f"gflops/{name}": gflops for name, gflops in components.items()})
+        self._close()
+
+    def _open(self, run: Run, folder: Path) -> wandb.Run:
+        """The run's W&B run, started or resumed unless it is open."""
+        if self._opened is not None:
+            return self._opened
+        import wandb
+
+        with _one_line_errors():
+            opened = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "adavid"),
+                id=_identity(folder),
+                resume="allow",
+                mode="online" if self.mode == "online" else "offline",
+                dir=folder,
+                name=f"{run.label}-{run.data}-{run.profile}-seed{run.seed}",
+                group=f"{run.method}-{run.data}"[:128],
+                job_type="bench",
+                tags=[tag[:64] for tag in (run.method, run.variant, run.data, run.profile) if tag],
+                config={
+                    **run.config,
+                    "variant": run.variant,
+                    "data_name": run.data,
+                    "profile": run.profile,
+                    "config_hash": run.hash,
+                    "git_revision": git_revision(),
+                    "versions": versions(),
+                },
+            )
+        opened.define_metric(STEP)
+        opened.define_metric("*", step_metric=STEP, step_sync=True)
+        opened.define_metric("val/map", step_metric=STEP, step_sync=True, summary="max")
+        print(f"W&B: {opened.url if self.mode == 'online' else Path(opened.dir).parent}")
+        self._opened = opened
+        return opened
+
+    def _close(self, exit_code: int = 0) -> None:
+        if self._opened is not None:
+            self._opened.finish(exit_code)
+            self._opened = None
+
+
+class _ContinuousLogger(WandbLogger):
+    """One axis for all stages, where Lightning counts steps and epochs from 0 in each of them."""
+
+    def __init__(self, open_run: Callable[[], wandb.Run]) -> None:
+        super().__init__(log_model=False)
+        self._open_run = open_run
+        self.first_step = self.first_epoch = 0
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> wandb.Run:
+        return self._open_run()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        epoch = {"epoch": metrics["epoch"] + self.first_epoch} if "epoch" in metrics else {}
+        super().log_metrics({**metrics, **epoch}, None if step is None else step + self.first_step)
+
+
+class _StageOffset(Callback):
+    """Tells the logger where a stage starts; counted, since a resumed run skips the stages that are done."""
+
+    def __init__(self, logger: _ContinuousLogger, stages: Sequence[Stage]) -> None:
+        self.logger, self.stages = logger, list(stages)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, AdaptiveMethod) and pl_module.stage is not None
+        earlier = self.stages[: self.stages.index(pl_module.stage)]
+        self.logger.first_epoch = sum(stage.epochs for stage in earlier)
+        steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        self.logger.first_step = self.logger.first_epoch * steps_per_epoch
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """W&B's own errors as a ValueError of one line."""
+    import wandb
+
+    try:
+        yield
+    except wandb.Error as error:
+        raise ValueError(f"W&B: {one_line(error)}") from None
+
+
+def _identity(folder: Path) -> str:
+    """The W&B id of a run's folder: random, kept in the folder, so that a killed run goes on under it."""
+    path = folder / "wandb" / "id"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex[:16])
+    return path.read_text()

@@ -1,0 +1,250 @@
+"""Train, evaluate and record one run; go on where a killed one stopped; leave other runs alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from filelock import FileLock
+
+from adavid.backbones import BackboneSpec, FrameClassifier
+from adavid.callbacks import Evaluation
+from adavid.data import VideoDataModule
+from adavid.method import AdaptiveMethod
+from adavid.results import (
+    SCHEMA,
+    Predictions,
+    device_name,
+    git_revision,
+    summarize,
+    versions,
+    write_record,
+)
+from adavid.training import evaluate, fit, save
+from benchmarks.compose import ROOT, Run, warmup_of
+from benchmarks.dashboard import Dashboard
+from benchmarks.strips import write_strips
+
+RESULTS = Path(os.environ.get("ADAVID_RESULTS", ROOT / "results" / "runs"))
+CACHE = Path(os.environ.get("ADAVID_CACHE", ROOT / "cache"))
+
+
+def bench(run: Run, dashboard: Dashboard) -> Path:
+    """Bring a run to its record: shared backbones, stages, evaluation on the reported split, shuffled control, strips.
+
+    Returns:
+        the run's folder.
+    """
+    folder = run.folder(RESULTS)
+    if not (folder / "test.json").exists():
+        prepare(run)  # before anything is written: bad data leaves nothing behind
+    with locked(folder):
+        if (folder / "test.json").exists():
+            print(f"{run.label} on {run.data}, seed {run.seed}: already done, see {folder}")
+            return folder
+        start = time.monotonic()
+        method = trained(run, folder, dashboard)
+        train_s = time.monotonic() - start
+        evaluation = evaluate(method, _data(run, method), _trainer(run))
+        eval_s = time.monotonic() - start - train_s
+        times = {"train_s": round(train_s, 1), "eval_s": round(eval_s, 1)}
+        operating_point = {name: view.num_frames for name, view in method.views.items()}
+        if len(method.actions) > 1:  # what the decisions are worth where they are not about the video at hand
+            method.decisions = shuffled(evaluation.predictions, run.seed)
+            control = evaluate(method, _data(run, method), _trainer(run))
+            method.decisions = None
+            write(folder, "shuffled", run, method, control, {"decisions": "shuffled", **operating_point}, times)
+        strips = write_strips(folder, method, run.datamodule, evaluation.predictions)
+        # Last, since the main record says that all of it is done.
+        record = write(folder, "test", run, method, evaluation, operating_point, times)
+        dashboard.finish(run, record, strips)
+        print(f"{run.label} on {run.data}, seed {run.seed}: {headline(record)}")
+    return folder
+
+
+def curve(run: Run, dashboard: Dashboard) -> Path:
+    """Evaluate a run's model at the operating points of its curve; train further models where the curve says so."""
+    folder = bench(run, dashboard)
+    points = run.config["curve"]
+    for train_point in _grid(points.get("train", {})):
+        point_run, label = _changed(run, train_point)
+        if point_run.hash != run.hash:
+            bench(point_run, dashboard)
+        for test_point in _grid(points.get("test", {})):
+            names = {**label, **test_point}
+            name = "curve-" + ",".join(f"{key}={value}" for key, value in names.items())
+            with locked(folder):
+                if names and not (folder / f"{name}.json").exists():
+                    method = trained(point_run, point_run.folder(RESULTS), dashboard, **test_point)
+                    evaluation = evaluate(method, _data(run, method), _trainer(run))
+                    record = write(folder, name, point_run, method, evaluation, names, {})
+                    print(f"{run.label} at {name.removeprefix('curve-')}: {headline(record)}")
+    return folder
+
+
+def trained(run: Run, folder: Path, dashboard: Dashboard, **changes: Any) -> AdaptiveMethod:
+    """The run's trained method, trained now as far as it is not yet; `changes` replace test-time arguments."""
+    data = prepare(run)
+    torch.manual_seed(run.seed)  # the weights that no shared backbone brings
+    method = run.build_method(data.num_classes, **changes).to(memory_format=torch.channels_last)
+    done = (folder / f"{len(run.stages) - 1}-{run.stages[-1].name}.pt").exists()
+    if run.recipe.warmup is not None and not done:
+        for name, spec in method.shared_backbones().items():
+            state = shared_backbone(run, spec, dashboard)
+            _load(method, name, state["state_dict"])
+            method.train_macs += state["train_macs"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(run.config, sort_keys=False))
+    with dashboard.watch(run, folder) as (loggers, callbacks):
+        fit(method, run.stages, _data(run, method), folder, run.seed, _trainer(run), callbacks, loggers)
+    return method.eval()
+
+
+def prepare(run: Run) -> VideoDataModule:
+    """The run's data set, generated if it is that kind, every file checked."""
+    run.datamodule.prepare_data()
+    run.datamodule.setup()
+    return run.datamodule
+
+
+def shared_backbone(run: Run, spec: BackboneSpec, dashboard: Dashboard) -> dict[str, Any]:
+    """The fine-tuned weights of a shared backbone and what they cost, trained at most once by whoever comes first."""
+    warmup = warmup_of(run, spec)
+    folder = (
+        CACHE / "backbones" / run.data / f"{spec.name.replace('/', '-')}-{spec.size}-{warmup.hash}" / f"seed{run.seed}"
+    )
+    with locked(folder):
+        if not (folder / "classifier.pt").exists():
+            print(f"fine-tuning {spec} on {run.data}, seed {run.seed}: {warmup.stages[0].epochs} epochs")
+            data = prepare(warmup)
+            torch.manual_seed(run.seed)
+            method = warmup.build_method(data.num_classes, pretrained=run.recipe.pretrained)
+            method = method.to(memory_format=torch.channels_last)
+            fit(method, warmup.stages, _data(warmup, method), folder, run.seed, _trainer(run))
+            classifier = method.get_submodule("classifier")
+            save(
+                folder / "classifier.pt",
+                {"state_dict": classifier.state_dict(), "train_macs": method.train_macs},
+            )
+        state: dict[str, Any] = torch.load(folder / "classifier.pt", weights_only=True)
+    return state
+
+
+def shuffled(predictions: Predictions, seed: int) -> Mapping[str, torch.Tensor]:
+    """Each video gets the decisions of another one, all of them used once."""
+    order = np.random.default_rng(seed).permutation(len(predictions.video_id))
+    lender = np.empty_like(order)
+    lender[order] = np.roll(order, 1)
+    actions = torch.as_tensor(predictions.action_NT[lender], dtype=torch.long)
+    return dict(zip(predictions.video_id.tolist(), actions, strict=True))
+
+
+def write(
+    folder: Path,
+    point: str,
+    run: Run,
+    method: AdaptiveMethod,
+    evaluation: Evaluation,
+    operating_point: Mapping[str, Any],
+    times: Mapping[str, float],
+) -> dict[str, Any]:
+    """Write one record with its predictions; returns the record."""
+    data = run.datamodule
+    record = {
+        "schema": SCHEMA,
+        "method": run.method,
+        "variant": run.variant,
+        "data": run.data,
+        "profile": run.profile,
+        "seed": run.seed,
+        "split": data.report_split,
+        "origin": "measured",
+        "point": point,
+        "operating_point": dict(operating_point),
+        **summarize(
+            evaluation.predictions,
+            data.class_names,
+            method.actions.names,
+            num_frames=evaluation.predictions.action_NT.shape[1],
+            components=evaluation.components,
+            audited_gflops_per_video=evaluation.audited_gflops,
+            frames_decoded=evaluation.frames_decoded,
+        ),
+        "training": {
+            "gmacs": method.train_macs / 1e9,
+            "stages": [{"name": stage.name, "epochs": stage.epochs} for stage in run.stages],
+        },
+        "data_info": {
+            "num_videos": len(evaluation.predictions.video_id),
+            "num_skipped_bad": data.num_skipped_bad,
+            "class_names": list(data.class_names),
+        },
+        "config": run.config,
+        "config_hash": run.hash,
+        "git_revision": git_revision(),
+        "versions": versions(),
+        "device": device_name("cuda" if torch.cuda.is_available() else "cpu"),
+        "times": dict(times),
+    }
+    record = json.loads(json.dumps(record))
+    write_record(folder, point, record, evaluation.predictions)
+    return record
+
+
+def headline(record: Mapping[str, Any]) -> str:
+    """One line of a record's main numbers."""
+    low, high = record["metrics"]["map_interval"]
+    return (
+        f"{100 * record['metrics']['map']:.2f} mAP (95 % over videos: {100 * low:.2f} to {100 * high:.2f}), "
+        f"{record['cost']['gflops_per_video']:.4g} GFLOPs a video, "
+        f"{record['frames']['used']:.2f} of {record['frames']['num_frames']} frames used"
+    )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time in a folder; the others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        yield
+
+
+def _data(run: Run, method: AdaptiveMethod) -> Any:
+    run.datamodule.views = dict(method.views)
+    return run.datamodule
+
+
+def _trainer(run: Run) -> dict[str, Any]:
+    return dict(run.config["trainer"])
+
+
+def _load(method: AdaptiveMethod, name: str, state: Mapping[str, torch.Tensor]) -> None:
+    """Start a sub-module, a FrameClassifier (whose head may be gone) or its Backbone, from a shared backbone."""
+    module = method.get_submodule(name)
+    prefix = "" if isinstance(module, FrameClassifier) else "backbone."
+    module.load_state_dict({key: state[prefix + key] for key in module.state_dict()})
+
+
+def _grid(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for values in product(*axes.values()):
+        yield dict(zip(axes, values, strict=True))
+
+
+def _changed(run: Run, arguments: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
+    """The run with other constructor arguments, and how these are called in a point's name."""
+    config = run.config | {"model": run.config["model"] | arguments}
+    names = {
+        ("resolution" if "size" in v else key): v.get("size", v) for key, v in arguments.items() if isinstance(v, dict)
+    }
+    names |= {key: value for key, value in arguments.items() if not isinstance(value, dict)}
+    return dataclasses.replace(run, config=config), names

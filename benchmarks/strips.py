@@ -1,0 +1,78 @@
+"""Example videos for the report: the frames that a method was offered, with its decisions, from easy to hard.
+
+N videos, T frames, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.io import write_jpeg
+
+from adavid.data import VideoDataModule
+from adavid.method import AdaptiveMethod
+from adavid.results import Predictions
+from benchmarks.report.files import write
+
+
+def write_strips(
+    folder: Path,
+    method: AdaptiveMethod,
+    data: VideoDataModule,
+    predictions: Predictions,
+    num_strips: int = 12,
+) -> list[dict[str, Any]]:
+    """Write `strips/<i>.jpg` and, once all of them are there, `strips.json`.
+
+    The videos are spread evenly over the ranking by what the method spent on them, ties by video id: for a
+    method that spends the same on every video, evenly over the ids. A picture holds the frames of the
+    method's first view side by side, as evaluation reads them.
+
+    Args:
+        folder: of the run.
+        method: says the view and the names of the actions.
+        data: set up, with the method's views.
+        predictions: of the split that `data` reports.
+        num_strips: at most; all videos where there are fewer.
+
+    Returns:
+        What `strips.json` holds, the cheapest video first: video_id, label and prediction (class names,
+        several labels joined by ", "), correct, gflops, actions (a name a frame) and image (path relative to
+        `folder`).
+    """
+    dataset = data.dataset(data.report_split)
+    index_of = {record.video_id: index for index, record in enumerate(dataset.records)}
+    view = next(iter(method.views))
+    strips = []
+    (folder / "strips").mkdir(parents=True, exist_ok=True)
+    for i, n in enumerate(_spread(predictions, num_strips)):
+        video_id = str(predictions.video_id[n])
+        frames_TCHW = dataset[index_of[video_id]].frames[view]
+        image = f"strips/{i}.jpg"
+        write_jpeg(torch.cat(list(frames_TCHW), dim=-1), str(folder / image), quality=92)
+        labels = predictions.label_NK[n].nonzero()[0]
+        prediction = predictions.score_NK[n].argmax()
+        strips.append(
+            {
+                "video_id": video_id,
+                "label": ", ".join(data.class_names[label] for label in labels),
+                "prediction": data.class_names[prediction],
+                "correct": bool(prediction in labels),
+                "gflops": float(predictions.macs_N[n] / 1e9),
+                "actions": [method.actions.names[action] for action in predictions.action_NT[n] if action >= 0],
+                "image": image,
+            }
+        )
+    write(folder / "strips.json", json.dumps(strips, indent=1) + "\n")
+    return strips
+
+
+def _spread(predictions: Predictions, num: int) -> np.ndarray:
+    """Rows of at most `num` videos, evenly over the ranking by (MACs, video id), both ends included."""
+    ranking_N = np.lexsort((predictions.video_id, predictions.macs_N))
+    places = np.linspace(0, len(ranking_N) - 1, min(num, len(ranking_N))).round().astype(int)
+    return ranking_N[places]

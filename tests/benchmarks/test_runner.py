@@ -1,0 +1,136 @@
+"""The main job on small real video files: resuming, isolation, and what a user's mistakes get."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adavid.results import read_predictions, read_records
+from benchmarks.compose import ROOT, compose
+
+SMALL = [
+    *("data.num_train=24", "data.num_val=12", "data.num_test=16", "data.num_processes=1"),
+    *("recipe.batch_size=8", "recipe.num_frames=4", "recipe.warmup.epochs=1", "recipe.warmup_epochs={}"),
+    *("stages.joint.epochs=2", "stages.finetune.epochs=1", "trainer.enable_progress_bar=false"),
+]
+
+
+def command(folder: Path, *words: str) -> subprocess.Popen[str]:
+    environment = os.environ | {
+        "ADAVID_RESULTS": str(folder / "results" / "runs"),
+        "ADAVID_CACHE": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    data = [f"data.root={folder.parent / 'sprites'}", f"data.cache={folder.parent / 'decoded'}"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *words, *data],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def bench(folder: Path, *words: str) -> str:
+    process = command(folder, "bench", "--method", "arnet", *SMALL, *words)
+    out, _ = process.communicate()
+    assert process.returncode == 0, out
+    return out
+
+
+def the_record(folder: Path, point: str = "test") -> dict[str, Any]:
+    (record,) = (record for record in read_records(folder / "results" / "runs") if record["point"] == point)
+    return record
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_record_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    bench(whole)
+    kills = 0
+    while True:  # kill it after every new file that it finishes
+        process = command(killed, "bench", "--method", "arnet", *SMALL)
+        before = set(killed.rglob("*.pt")) | set(killed.rglob("*.ckpt"))
+        while process.poll() is None and not (set(killed.rglob("*.pt")) | set(killed.rglob("*.ckpt"))) - before:
+            time.sleep(0.02)
+        if process.poll() is not None:
+            break
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert kills >= 5
+    ours, theirs = the_record(killed), the_record(whole)
+    paths = [next(folder.rglob("test.npz")) for folder in (killed, whole)]
+    for field in ("video_id", "score_NK", "action_NT", "macs_N"):
+        assert np.array_equal(*(getattr(read_predictions(path), field) for path in paths)), field
+    for record in (ours, theirs):
+        record.pop("times")
+        record["config"].pop("data")  # where the caches are
+    assert json.dumps(ours) == json.dumps(theirs)
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    words = ("bench", "--method", "uniform", *SMALL[:-3], "stages.further.epochs=1", SMALL[-1])
+    together = [command(tmp_path / "both", *words) for _ in range(2)]
+    outputs = [process.communicate()[0] for process in together]
+    assert [process.returncode for process in together] == [0, 0], outputs
+    assert sum("already done" in out for out in outputs) == 1
+    alone = command(tmp_path / "alone", *words)
+    out, _ = alone.communicate()
+    assert alone.returncode == 0, out
+    assert the_record(tmp_path / "both")["metrics"] == the_record(tmp_path / "alone")["metrics"]
+
+
+MISTAKES = {
+    "method arent": (["--method", "arent"], "did you mean 'arnet'"),
+    "data set spritez": (["--method", "arnet", "--data", "spritez"], "did you mean 'sprites'"),
+    "profile": (["--method", "arnet", "--profile", "tyni"], "did you mean 'tiny'"),
+    "variant": (["--method", "arnet", "--variant", "ac"], "did you mean 'acc'"),
+    "model key": (["--method", "arnet", "model.alhpa=1"], "did you mean 'alpha'"),
+    "stage key": (["--method", "arnet", "stages.joint.lrr=1"], "did you mean 'lr'"),
+    "stage value": (["--method", "arnet", "stages.joint.optimizer=sgdd"], "sgd"),
+    "type": (["--method", "arnet", "model.alpha=abc"], "model.alpha"),
+    "range": (["--method", "arnet", "model.alpha=7"], "alpha must lie in [0, 1]"),
+    "recipe range": (["--method", "arnet", "recipe.batch_size=0"], "recipe.batch_size"),
+    "trainer key": (["--method", "arnet", "trainer.device=1"], "did you mean 'devices'"),
+    "section": (["--method", "arnet", "modle.alpha=1"], "did you mean 'model'"),
+    "no equals sign": (["--method", "arnet", "model.alpha"], "expected key=value"),
+    "seeds": (["--method", "arnet", "--seeds", "a"], "whole numbers"),
+    "class": (["--method", "nowhere.at_all:ARNet"], "nowhere"),
+    "missing folder": (["--method", "arnet", "--data", "folder:/nowhere"], "/nowhere"),
+    "missing CSV": (["--method", "arnet", "--data", "csv:/nowhere.csv"], "/nowhere.csv"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_get_one_line_and_leave_nothing(
+    mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import runner
+    from benchmarks.__main__ import main
+
+    monkeypatch.setattr(runner, "RESULTS", tmp_path / "runs")
+    monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
+    words, expected = MISTAKES[mistake]
+    assert main(["bench", *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert expected in error and "\n" not in error
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_the_seed_is_no_part_of_a_configuration() -> None:
+    assert compose("arnet", seed=0).hash == compose("arnet", seed=1).hash
+    assert compose("arnet", overrides=["model.alpha=0.2"]).hash != compose("arnet").hash
+    assert compose("arnet", overrides=["data.num_workers=1"]).hash == compose("arnet").hash

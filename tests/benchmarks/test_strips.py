@@ -1,0 +1,107 @@
+"""Strips from folders of JPEG frames whose colours say which frame of which video they are."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchvision.io import ImageReadMode, decode_jpeg, read_file, write_jpeg
+
+from adavid.data import VideoDataModule, VideoRecord, View
+from adavid.method import ActionSpace
+from adavid.results import Predictions
+from benchmarks.strips import write_strips
+
+NUM_VIDEOS, NUM_FRAMES, SIZE = 9, 4, 16
+ACTIONS = ActionSpace(("16", "skip-1"), (16, 0))
+
+
+class Colours(VideoDataModule):
+    class_names = ["cat", "dog"]
+
+    def __init__(self, root: Path) -> None:
+        views = {"frames": View(NUM_FRAMES, SIZE), "glance": View(2, 8)}
+        super().__init__(views, batch_size=1, num_workers=0, resize=SIZE, crop=SIZE)
+        self.root = root
+
+    def records(self, split: str) -> list[VideoRecord]:
+        paths = sorted((self.root / split).iterdir())
+        return [VideoRecord(path.name, path, (0,), split) for path in paths]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Colours:
+    for split, num_videos in (("train", 1), ("val", 1), ("test", NUM_VIDEOS)):
+        for i in range(num_videos):
+            video = tmp_path / "videos" / split / f"{split}{i}"
+            video.mkdir(parents=True)
+            for t in range(NUM_FRAMES):
+                frame_CHW = torch.full((3, SIZE, SIZE), grey(i, t), dtype=torch.uint8)
+                write_jpeg(frame_CHW, str(video / f"{t}.jpg"), quality=100)
+    module = Colours(tmp_path / "videos")
+    module.setup()
+    return module
+
+
+def grey(video: int, frame: int) -> int:
+    return 25 * video + 5 * frame
+
+
+def method(data: Colours) -> Any:
+    return SimpleNamespace(views=data.views, actions=ACTIONS)
+
+
+def predictions(macs_N: np.ndarray) -> Predictions:
+    order = np.arange(NUM_VIDEOS)
+    action_NT = np.zeros((NUM_VIDEOS, NUM_FRAMES), dtype=int)
+    action_NT[:, 1] = 1
+    action_NT[order == 4, 3] = -1
+    return Predictions(
+        video_id=np.array([f"test{i}" for i in order]),
+        label_NK=np.array([[1, int(i == 4)] for i in order]),
+        score_NK=np.array([[0.2, 0.8]] * NUM_VIDEOS),
+        action_NT=action_NT,
+        macs_N=macs_N,
+        frames_used_N=np.full(NUM_VIDEOS, NUM_FRAMES),
+    )
+
+
+def test_strips_go_evenly_from_easy_to_hard(data: Colours, tmp_path: Path) -> None:
+    macs_N = np.arange(NUM_VIDEOS)[::-1] * 10**9  # the last video is the cheapest
+    strips = write_strips(tmp_path / "run", method(data), data, predictions(macs_N), num_strips=3)
+    assert [strip["video_id"] for strip in strips] == ["test8", "test4", "test0"]
+    assert json.loads((tmp_path / "run" / "strips.json").read_text()) == strips
+    assert strips[0] == {
+        "video_id": "test8",
+        "label": "cat",
+        "prediction": "dog",
+        "correct": False,
+        "gflops": 0.0,
+        "actions": ["16", "skip-1", "16", "16"],
+        "image": "strips/0.jpg",
+    }
+    # Several labels, and padding, which is no decision.
+    assert (strips[1]["label"], strips[1]["correct"]) == ("cat, dog", True)
+    assert strips[1]["actions"] == ["16", "skip-1", "16"]
+    for strip in strips:
+        image_CHW = decode_jpeg(read_file(str(tmp_path / "run" / strip["image"])), ImageReadMode.RGB)
+        assert image_CHW.shape == (3, SIZE, NUM_FRAMES * SIZE)
+        frames_TCHW = torch.stack(image_CHW.split(SIZE, dim=-1)).float()
+        expected = [grey(int(strip["video_id"][-1]), t) for t in range(NUM_FRAMES)]
+        assert frames_TCHW.mean((1, 2, 3)).tolist() == pytest.approx(expected, abs=2)
+
+
+def test_equal_costs_spread_over_video_ids(data: Colours, tmp_path: Path) -> None:
+    given = predictions(np.full(NUM_VIDEOS, 7))
+    chosen = [
+        [strip["video_id"] for strip in write_strips(tmp_path, method(data), data, rows, num_strips=5)]
+        for rows in (given, given.select(np.arange(NUM_VIDEOS)[::-1]))
+    ]
+    assert chosen == [[f"test{i}" for i in (0, 2, 4, 6, 8)]] * 2
+
+
+def test_few_videos_are_all_shown(data: Colours, tmp_path: Path) -> None:
+    assert len(write_strips(tmp_path, method(data), data, predictions(np.arange(NUM_VIDEOS)))) == NUM_VIDEOS
