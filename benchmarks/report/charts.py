@@ -1,0 +1,328 @@
+"""The page's charts, as Altair specifications with explicit names: the same input gives the same bytes.
+
+Text and background colours are left to the embedding page, which knows whether it is light or dark.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from adavid import stats
+from benchmarks.report.tables import each, pareto_front
+
+PALETTE = (
+    "#4c78a8",
+    "#f58518",
+    "#54a24b",
+    "#e45756",
+    "#b279a2",
+    "#2fa5a0",
+    "#9d755d",
+    "#d6a20f",
+    "#ff8fa3",
+    "#6b6ecf",
+)
+NEUTRAL = "#8a919e"
+ACCENT = "#3b7ddd"
+SIZES = ("#1b4f8f", "#3579c4", "#64a3df", "#a3cbef", "#cfe3f7")  # frames seen, from the largest picture down
+SKIPS = ("#e9a13b", "#d97a34", "#b9532f", "#8f3526")  # frames not seen, from the shortest skip up
+OTHERS = ("#5b9279", "#8fcb9b", "#7c6a9c", "#b9a5d6", "#c98ca7", "#6f7d8c")
+PNG_WIDTH = 860
+PLACES: tuple[tuple[Literal["left", "right"], int, int], ...] = (
+    *(("left", 10, -11), ("left", 10, 13), ("right", -10, -11), ("right", -10, 13)),
+    *(("left", 12, 1), ("right", -12, 1), ("left", 10, -26), ("left", 10, 28)),
+)  # of a label around its point: alignment, offset in pixels; the first that is free is taken
+
+
+def tradeoff(points: pd.DataFrame, baseline: str) -> alt.TopLevelMixin:
+    """mAP over GFLOPs per video of one data set: points with intervals, curves, equal-cost line, front.
+
+    Args:
+        points: `tables.curve_points`.
+        baseline: the method whose upper hull is the line of what needs no adaptivity.
+    """
+    main, curve = points[points.kind == "test"], points[points.kind != "shuffled"]
+    names = sorted(points.series.unique(), key=lambda name: (name != baseline, name))
+    colour = _colour("series", names, [NEUTRAL, *PALETTE] if baseline in names else PALETTE)
+    pick = alt.selection_point(name="pick", fields=["series"], bind="legend")
+    shown = alt.condition(pick, alt.value(1.0), alt.value(0.12))
+    x = _cost_axis()
+    y = alt.Y("map:Q", title="mAP (%)", scale=alt.Scale(zero=False, padding=18))
+    tooltip = _tooltips(
+        ("series", "method", None), ("point", "point", None), ("operating_point", "operating point", None),
+        ("map", "mAP %", ".2f"), ("map_std", "std over seeds", ".2f"), ("map_low", "95 % from", ".2f"),
+        ("map_high", "95 % to", ".2f"), ("gflops_per_video", "GFLOPs/video", ".4~g"),
+        ("gflops_per_frame", "GFLOPs/frame", ".4~g"), ("frames_used", "frames used", ".2f"),
+        ("num_seeds", "seeds", None),
+    )  # fmt: skip
+    several = curve[curve.groupby("series")["series"].transform("size") > 1]
+    lines = several[several.method != baseline]
+    plain = dict(opacity=shown, color=colour)
+
+    layers = [
+        _front(front_of(points), x, y),
+        _line(hull_of(points, baseline), x, y, name="hull", strokeWidth=2.5, color=NEUTRAL, opacity=0.6),
+        _base(lines, "lines").mark_line(strokeWidth=1.8).encode(x=x, y=y, **plain),
+        _base(curve[curve.kind == "curve"], "curve")
+        .mark_point(filled=True, size=28)
+        .encode(x, y, tooltip=tooltip, **plain),
+        _base(points[points.kind == "shuffled"], "shuffled")
+        .mark_point(shape="cross", size=70, strokeWidth=1.6)
+        .encode(x, y, tooltip=tooltip, **plain),
+        _base(main, "intervals").mark_rule(strokeWidth=1.6).encode(x=x, y=alt.Y("map_low:Q"), y2="map_high:Q", **plain),
+        _base(main, "main")
+        .mark_point(filled=True, size=130, stroke="white", strokeWidth=1)
+        .encode(x, y, tooltip=tooltip, **plain)
+        .add_params(pick),
+        *_labels(main, "series", x, y, "map", plain, points),
+    ]
+    return _finish(layers, height=420)
+
+
+def front_of(points: pd.DataFrame) -> pd.DataFrame:
+    """The Pareto front over main and curve points; shuffled controls are no competitors."""
+    return pareto_front(points[points.kind != "shuffled"])[["gflops_per_video", "map"]]
+
+
+def hull_of(points: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The upper concave hull of a method's points: what it attains at any cost (`stats.curve_at`)."""
+    own = points[(points.method == method) & (points.kind != "shuffled")]
+    hull = stats.upper_hull(list(zip(own.gflops_per_video, own["map"], strict=True)))
+    # a straight line in GFLOPs bends on a logarithmic axis: sample it
+    costs = [a + (b - a) * step / 12 for (a, _), (b, _) in zip(hull, hull[1:], strict=False) for step in range(13)]
+    return pd.DataFrame({"gflops_per_video": costs, "map": [stats.curve_at(cost, hull) for cost in costs]})
+
+
+def reported(rows: pd.DataFrame) -> alt.TopLevelMixin:
+    """The papers' scores over their costs on one data set; pointing at a method shows all of its rows."""
+    value = "map" if rows["map"].notna().any() else "top1"
+    rows = rows.dropna(subset=["gflops_per_video", value]).sort_values(["method", "gflops_per_video", "variant"])
+    rows = rows[["method", "variant", "backbone", "num_frames", value, "gflops_per_video", "source", "note"]]
+    hover = alt.selection_point(
+        name="hover", fields=["method"], on="pointerover", clear="pointerout", nearest=True, empty=False
+    )
+    title = {"map": "mAP (%)", "top1": "top-1 (%)"}[value]
+    x, y = _cost_axis(), alt.Y(f"{value}:Q", title=title, scale=alt.Scale(zero=False, padding=18))
+    tooltip = _tooltips(
+        ("method", "method", None), ("variant", "variant", None), ("backbone", "backbone", None),
+        ("num_frames", "frames", None), (value, title, ".1f"), ("gflops_per_video", "GFLOPs/video", ".4~g"),
+        ("source", "source", None), ("note", "note", None),
+    )  # fmt: skip
+    front = pareto_front(rows, value)
+    marked = alt.condition(hover, alt.value("#e4572e"), alt.value(ACCENT))
+    layers = [
+        _front(front[["gflops_per_video", value]], x, y),
+        _base(rows, "others")
+        .mark_point(filled=True, stroke="white", strokeWidth=0.8)
+        .encode(
+            x, y, tooltip=tooltip, color=marked,
+            opacity=alt.condition(hover, alt.value(1.0), alt.value(0.65)),
+            size=alt.condition(hover, alt.value(150), alt.value(80)),
+        )
+        .add_params(hover),
+        _base(rows, "named")
+        .transform_filter(hover)
+        .mark_text(align="left", dx=9, dy=-8, fontSize=11, color="#e4572e")
+        .encode(x, y, text="variant:N"),
+        *_labels(front, "method", x, y, value, {"color": alt.value(NEUTRAL)}, rows),
+    ]  # fmt: skip
+    return _finish(layers, height=420)
+
+
+def usage(shares: pd.DataFrame, colours: Mapping[str, str]) -> alt.Chart:
+    """Stacked bars of the actions' shares of the frames.
+
+    Args:
+        shares: columns row, action, share (a fraction), order (of the action), optionally detail (tooltip).
+            Rows are drawn in order of appearance.
+        colours: by action.
+    """
+    rows = list(dict.fromkeys(shares.row))
+    extra = [alt.Tooltip("detail:N", title="")] if "detail" in shares else []
+    chart = (
+        _base(shares, "usage")
+        .mark_bar(stroke="white", strokeWidth=0.4)
+        .encode(
+            x=alt.X(
+                "share:Q",
+                title="share of frames",
+                axis=alt.Axis(format="%", tickCount=5),
+                scale=alt.Scale(domain=[0, 1]),
+            ),
+            y=alt.Y("row:N", title=None, sort=rows, axis=alt.Axis(labelLimit=220)),
+            color=_colour("action", list(colours), list(colours.values()), title="action"),
+            order=alt.Order("order:Q"),
+            tooltip=[
+                alt.Tooltip("row:N", title=""),
+                alt.Tooltip("action:N", title="action"),
+                alt.Tooltip("share:Q", title="share of frames", format=".1%"),
+                *extra,
+            ],
+        )
+    )
+    return chart.properties(width="container", height=alt.Step(24))
+
+
+def differences(rows: pd.DataFrame) -> alt.TopLevelMixin:
+    """Differences of mAP with their intervals around zero.
+
+    Args:
+        rows: columns row, difference, low, high in points of mAP; drawn in order of appearance.
+    """
+    order = list(dict.fromkeys(rows.row))
+    y = alt.Y("row:N", title=None, sort=order, axis=alt.Axis(labelLimit=460))
+    x = alt.X(
+        "difference:Q",
+        title="difference of mAP (points), with its 95 % interval",
+        scale=alt.Scale(padding=12),
+    )
+    colour = (
+        alt.when("datum.low > 0")
+        .then(alt.value("#2f9e6e"))
+        .when("datum.high < 0")
+        .then(alt.value("#d1495b"))
+        .otherwise(alt.value(NEUTRAL))
+    )
+    tooltip = _tooltips(
+        ("row", "", None),
+        ("difference", "difference", "+.2f"),
+        ("low", "from", "+.2f"),
+        ("high", "to", "+.2f"),
+    )
+    zero = _base(pd.DataFrame({"difference": [0.0]}), "zero").mark_rule(color=NEUTRAL, strokeDash=[3, 3]).encode(x=x)
+    bars = _base(rows, "bars").mark_rule(strokeWidth=3).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
+    dots = (
+        _base(rows, "dots").mark_point(filled=True, size=110, opacity=1).encode(x=x, y=y, color=colour, tooltip=tooltip)
+    )
+    return alt.layer(zero, bars, dots).properties(width="container", height=alt.Step(30))
+
+
+def action_colours(actions: Sequence[str]) -> dict[str, str]:
+    """A colour for each action: sizes in blue, skips from amber to brown, anything else in muted hues.
+
+    A name made of digits is a picture's size in pixels, one that begins with "skip" a frame not looked at.
+    """
+    sizes = sorted((name for name in actions if name.isdigit()), key=int, reverse=True)
+    skips = sorted(name for name in actions if is_skip(name))
+    others = [name for name in actions if name not in sizes and name not in skips]
+    kinds = ((sizes, SIZES), (others, OTHERS), (skips, SKIPS))
+    return {name: hues[i % len(hues)] for names, hues in kinds for i, name in enumerate(names)}
+
+
+def is_skip(action: str) -> bool:
+    """Whether an action's name says that the frame is not looked at."""
+    return action.startswith("skip")
+
+
+def to_png(chart: alt.TopLevelMixin) -> bytes:
+    """The chart on white, twice the pixels of the screen."""
+    import vl_convert as vlc
+
+    spec = chart.to_dict() | {"width": PNG_WIDTH, "background": "white", "padding": 14}
+    return vlc.vegalite_to_png(spec, vl_version=vegalite_version(), scale=2, config=LIGHT)
+
+
+LIGHT = {
+    "axis": {"gridColor": "#e8eaee", "domainColor": "#c9ced6", "tickColor": "#c9ced6",
+             "labelColor": "#4a5160", "titleColor": "#1d2330",
+             "titleFontWeight": 600, "labelFontSize": 11, "titleFontSize": 12},
+    "legend": {"labelColor": "#1d2330", "titleColor": "#1d2330"},
+    "view": {"stroke": None},
+}  # fmt: skip
+
+
+def vegalite_version() -> str:
+    """'6.1', as vl-convert names the version that Altair writes."""
+    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def _base(frame: pd.DataFrame, name: str) -> alt.Chart:
+    return alt.Chart(frame, name=name)
+
+
+def _line(frame: pd.DataFrame, x: alt.X, y: alt.Y, name: str, **mark: Any) -> alt.Chart:
+    return _base(frame, name).mark_line(**mark).encode(x=x, y=y)
+
+
+def _front(frame: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
+    return _line(frame, x, y, "front", interpolate="step-after", strokeDash=[2, 3], strokeWidth=1.5, color=NEUTRAL)
+
+
+def _labels(
+    rows: pd.DataFrame,
+    field: str,
+    x: alt.X,
+    y: alt.Y,
+    value: str,
+    encoding: Mapping[str, Any],
+    marks: pd.DataFrame,
+) -> list[alt.Chart]:
+    """Names beside points, each where it covers the fewest of the other names and of the `marks`."""
+    placed = rows.assign(place=_places(rows, field, value, marks))
+    return [
+        _base(of, f"labels{place}")
+        .mark_text(align=align, dx=dx, dy=dy, fontSize=12, fontWeight=600)
+        .encode(x=x, y=y, text=f"{field}:N", **encoding)
+        for place, (align, dx, dy) in enumerate(PLACES)
+        if len(of := placed[placed.place == place])
+    ]
+
+
+def _places(rows: pd.DataFrame, field: str, value: str, marks: pd.DataFrame) -> list[int]:
+    """Indices into `PLACES`, chosen one after the other for a chart of about 900 x 420 pixels."""
+    cost, score = np.log(marks.gflops_per_video), marks[value]
+    scale = np.array([900 / max(np.ptp(cost), 1e-9), -360 / max(np.ptp(score), 1e-9)])
+    mark_N2 = np.stack([cost, score], axis=1) * scale
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in mark_N2]
+    (first, _), (last, _) = mark_N2.min(axis=0), mark_N2.max(axis=0)
+    taken += [
+        (first - 999, -np.inf, first - 30, np.inf),
+        (last + 30, -np.inf, last + 999, np.inf),
+    ]  # beyond the axes
+    places = []
+    for row in each(rows):
+        x, y = np.array([np.log(row.gflops_per_video), getattr(row, value)]) * scale
+        width = 7.2 * len(getattr(row, field))
+        boxes = []
+        for align, dx, dy in PLACES:
+            left = x + dx if align == "left" else x + dx - width
+            boxes.append((left, y + dy - 7, left + width, y + dy + 7))
+        overlap = [sum(_overlap(box, other) for other in taken) for box in boxes]
+        places.append(int(np.argmin(overlap)))
+        taken.append(boxes[places[-1]])
+    return places
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """The area that two boxes (left, top, right, bottom) share."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def _finish(layers: Sequence[alt.Chart], height: int) -> alt.TopLevelMixin:
+    zoom = alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")
+    first, *rest = (layer for layer in layers if len(layer.data))
+    return alt.layer(first.add_params(zoom), *rest).properties(width="container", height=height)
+
+
+def _cost_axis() -> alt.X:
+    axis = alt.Axis(format="~g", tickCount=8)
+    return alt.X(
+        "gflops_per_video:Q",
+        title="GFLOPs per video",
+        axis=axis,
+        scale=alt.Scale(type="log", nice=False, padding=36),
+    )
+
+
+def _colour(field: str, domain: Sequence[str], hues: Sequence[str], title: str | None = None) -> alt.Color:
+    scale = alt.Scale(domain=list(domain), range=[hues[i % len(hues)] for i in range(len(domain))])
+    return alt.Color(
+        f"{field}:N", title=title, scale=scale, legend=alt.Legend(orient="top", columns=8, symbolOpacity=1)
+    )
+
+
+def _tooltips(*fields: tuple[str, str, str | None]) -> list[alt.Tooltip]:
+    return [alt.Tooltip(field, title=title, format=form or alt.Undefined) for field, title, form in fields]

@@ -1,0 +1,275 @@
+"""Two methods on the same videos: as they are, at equal cost, with shuffled decisions; and curves."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from adavid import stats
+from adavid.results import Predictions
+from benchmarks.report import charts
+from benchmarks.report.entries import (
+    LOCAL,
+    MAIN,
+    REFERENCE,
+    SHUFFLED,
+    Entry,
+    baseline_curve,
+    find,
+    read_entries,
+    series_names,
+)
+from benchmarks.report.files import write
+from benchmarks.report.tables import curve_points, each, pm, significant
+
+BASELINE = "uniform"  # the method whose curve is the reference, where no other is named
+MEANING = (
+    "Intervals: 95 %, bootstrap over videos, the same videos drawn for both sides, given the trained models; "
+    "+- is the sample standard deviation over seeds."
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method against a reference.
+
+    Attributes:
+        against: what the reference is, in words.
+        cost_ratio: the method's GFLOPs per video over the reference's.
+        difference: None where the comparison cannot be made.
+        why_not: the reason then.
+    """
+
+    against: str
+    cost_ratio: float
+    difference: stats.Difference | None
+    why_not: str = ""
+
+    def __str__(self) -> str:
+        if self.difference is None:
+            return f"vs {self.against}: not comparable, {self.why_not}"
+        low, high = self.difference.interval
+        return (
+            f"vs {self.against}: {100 * self.difference.mean:+.2f} mAP [{100 * low:+.2f}, {100 * high:+.2f}]"
+            f" at {self.cost_ratio:.2f}x its GFLOPs"
+        )
+
+
+def against_method(own: Entry, other: Entry) -> Comparison:
+    """Both as they are, each at its own cost."""
+    ratio = _gflops(own) / _gflops(other)
+    try:
+        difference = stats.paired_difference(own.predictions(), other.predictions())
+    except ValueError as error:
+        return Comparison(other.label, ratio, None, str(error))
+    return Comparison(other.label, ratio, difference)
+
+
+def against_curve(own: Entry, points: Sequence[tuple[Entry, str]], name: str) -> Comparison:
+    """The method against the upper hull of the reference's operating points, at the method's own cost."""
+    against = f"{name}'s curve at equal cost ({len(points)} points)"
+    try:
+        runs = [entry.predictions(point) for entry, point in points]
+        difference = stats.paired_difference_to_curve(own.predictions(), runs)
+    except ValueError as error:
+        return Comparison(against, 1.0, None, str(error))
+    dearest = max(entry.mean("cost", "gflops_per_video", point) for entry, point in points)
+    return Comparison(against, max(1.0, _gflops(own) / dearest), difference)
+
+
+def against_shuffled(own: Entry) -> Comparison:
+    """The method against the same models with their decisions permuted: seeds that have both."""
+    shuffled = {
+        record["seed"]: run for record, run in zip(own.points[SHUFFLED], own.predictions(SHUFFLED), strict=True)
+    }
+    pairs: list[tuple[Predictions, Predictions]] = [
+        (run, shuffled[record["seed"]])
+        for record, run in zip(own.main, own.predictions(), strict=True)
+        if record["seed"] in shuffled
+    ]
+    ratio = _gflops(own) / own.mean("cost", "gflops_per_video", SHUFFLED)
+    against = "its own decisions shuffled across videos"
+    try:
+        difference = stats.paired_difference([run for run, _ in pairs], [run for _, run in pairs])
+    except ValueError as error:
+        return Comparison(against, ratio, None, str(error))
+    return Comparison(against, ratio, difference)
+
+
+def comparisons(own: Entry, other: Entry, entries: Sequence[Entry]) -> list[Comparison]:
+    """All that can be said of `own` against `other`.
+
+    Args:
+        own: the method.
+        other: the reference.
+        entries: of the data set and profile: the reference's curve is looked up among them, over all variants
+            where `other` is none itself.
+    """
+    points = baseline_curve(entries, other.method, other.source)
+    if other.variant:
+        points = [(entry, point) for entry, point in points if entry.variant == other.variant]
+    out = [against_method(own, other)]
+    if len(points) > 1 and own.method != other.method:
+        out.append(against_curve(own, points, other.label))
+    if SHUFFLED in own.points:
+        out.append(against_shuffled(own))
+    return out
+
+
+def compare(results_dir: Path, a: str, b: str, data: str | None = None, profile: str | None = None) -> str:
+    """mAP and cost of two methods and their paired difference, as text, for each data set that has both.
+
+    Args:
+        results_dir: holds reference/ and runs/.
+        a: 'method' or 'method@variant'; '#hash' picks a configuration, ':local' or ':reference' a source.
+            Without a source, the user's own runs are taken where both methods have some, else the committed
+            records.
+        b: likewise, the reference.
+        data: only this data set.
+        profile: only this profile.
+
+    Raises:
+        ValueError: a name has no results (the nearest names are given) or several configurations, or the two
+            have no data set in common.
+    """
+    chosen = _select(read_entries(Path(results_dir)), data, profile)
+    of_a, of_b = find(chosen, a), find(chosen, b)
+    places = sorted({(e.data, e.profile) for e in of_a} & {(e.data, e.profile) for e in of_b})
+    if not places:
+        raise ValueError(f"{a} has results on {_places(of_a)} and {b} on {_places(of_b)}: expected one in common")
+    blocks = []
+    for place in places:
+        here = _at(chosen, place)
+        own, other = _pair(_at(of_a, place), _at(of_b, place))
+        lines = [f"  {comparison}" for comparison in comparisons(own, other, here)]
+        blocks.append("\n".join([_title(own), _scores([own, other]), own.label, *lines]))
+    return "\n\n".join([*blocks, MEANING])
+
+
+def curve(
+    results_dir: Path,
+    method: str,
+    data: str | None = None,
+    profile: str | None = None,
+    baseline: str = BASELINE,
+    out_dir: Path | None = None,
+) -> str:
+    """A method's operating points as a table, each with the baseline's mAP at equal cost, and as a PNG.
+
+    Args:
+        results_dir: holds reference/ and runs/.
+        method: as in `compare`.
+        data: only this data set.
+        profile: only this profile.
+        baseline: the method whose upper hull is the reference line.
+        out_dir: where curve-<data>-<profile>-<method>.png goes; `results_dir` where not given.
+
+    Raises:
+        ValueError: as in `compare`; or the method has no curve points.
+    """
+    chosen = _select(read_entries(Path(results_dir)), data, profile)
+    found = find(chosen, method)
+    blocks = []
+    for place in sorted({(entry.data, entry.profile) for entry in found}):
+        here = _at(chosen, place)
+        entry = _one(_prefer(_at(found, place), LOCAL, REFERENCE), method)
+        if len(entry.points.keys() - {SHUFFLED}) == 1:
+            raise ValueError(f"{entry.label} on {_places([entry])}: expected curve points, found only its main one")
+        reference = [e for e in here if e.method == baseline]
+        reference = [e for e in reference if e.source == entry.source] or reference
+        shown = [entry, *(e for e in reference if e != entry)]
+        points = curve_points(shown, series_names(shown))
+        path = Path(out_dir or results_dir) / f"curve-{entry.data}-{entry.profile}-{entry.label}.png"
+        write(path, charts.to_png(charts.tradeoff(points, baseline)))
+        blocks.append("\n".join([_title(entry), _curve_table(entry, points, baseline), f"chart: {path}"]))
+    return "\n\n".join(blocks)
+
+
+def _curve_table(entry: Entry, points: pd.DataFrame, baseline: str) -> str:
+    name = series_names([entry])[entry.name]
+    hull = points[(points.method == baseline) & (points.kind != SHUFFLED)]
+    costs_and_maps = list(zip(hull.gflops_per_video, hull["map"], strict=True))
+    rows = []
+    for row in each(points[points.series == name]):
+        reachable = entry.method != baseline and costs_and_maps and row.gflops_per_video >= min(costs_and_maps)[0]
+        height = stats.curve_at(row.gflops_per_video, costs_and_maps) if reachable else np.nan
+        rows.append(
+            {
+                "point": "main" if row.point == MAIN else row.point,
+                "operating point": row.operating_point,
+                "seeds": f"{row.num_seeds}",
+                "mAP %": pm(row.map, row.map_std),
+                "GFLOPs/video": significant(row.gflops_per_video),
+                "frames used": f"{row.frames_used:.1f}",
+                f"{baseline} at equal cost": f"{height:.2f}" if reachable else "",
+                "gain": f"{row.map - height:+.2f}" if reachable else "",
+            }
+        )
+    align = ("left", "left", *("right",) * 6)
+    return pd.DataFrame(rows).to_markdown(index=False, tablefmt="simple", colalign=align, disable_numparse=True)
+
+
+def _scores(entries: Iterable[Entry]) -> str:
+    rows = []
+    for entry in entries:
+        maps = [100 * record["metrics"]["map"] for record in entry.main]
+        frames = entry.main[0]["frames"]["num_frames"]
+        rows.append(
+            {
+                "": entry.label,
+                "mAP %": pm(float(np.mean(maps)), float(np.std(maps, ddof=1)) if len(maps) > 1 else np.nan),
+                "GFLOPs/video": significant(_gflops(entry)),
+                "frames used": f"{entry.mean('frames', 'used'):.1f} of {frames}",
+                "seeds": ", ".join(str(record["seed"]) for record in entry.main),
+                "record": f"{entry.source} {entry.config_hash[:8]}",
+            }
+        )
+    return pd.DataFrame(rows).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
+
+
+def _pair(of_a: Sequence[Entry], of_b: Sequence[Entry]) -> tuple[Entry, Entry]:
+    """One entry of each, of one source where possible: the user's own runs before the committed records."""
+    shared = {entry.source for entry in of_a} & {entry.source for entry in of_b}
+    order = sorted((LOCAL, REFERENCE), key=lambda source: source not in shared)
+    return _one(_prefer(of_a, *order), of_a[0].label), _one(_prefer(of_b, *order), of_b[0].label)
+
+
+def _prefer(entries: Sequence[Entry], *sources: str) -> list[Entry]:
+    return next(of for source in sources if (of := [entry for entry in entries if entry.source == source]))
+
+
+def _one(entries: Sequence[Entry], name: str) -> Entry:
+    if len(entries) > 1:
+        names = ", ".join(entry.name for entry in entries)
+        raise ValueError(f"{name!r} has results of several configurations: expected one of {names}")
+    return entries[0]
+
+
+def _select(entries: Sequence[Entry], data: str | None, profile: str | None) -> list[Entry]:
+    chosen = [e for e in entries if data in (None, e.data) and profile in (None, e.profile)]
+    if not chosen:
+        wanted = ", ".join(filter(None, (data, profile)))
+        raise ValueError(
+            f"no results{f' on {wanted}' * bool(wanted)}: there are some on {_places(entries) or 'nothing'}"
+        )
+    return chosen
+
+
+def _at(entries: Sequence[Entry], place: tuple[str, str]) -> list[Entry]:
+    return [entry for entry in entries if (entry.data, entry.profile) == place]
+
+
+def _places(entries: Sequence[Entry]) -> str:
+    return ", ".join(sorted({f"{entry.data} (profile {entry.profile})" for entry in entries}))
+
+
+def _title(entry: Entry) -> str:
+    first = entry.main[0]
+    num_videos, split = first["data_info"]["num_videos"], first["split"]
+    return f"{entry.data}, profile {entry.profile}, {num_videos:,} videos of the {split} split"
+
+
+def _gflops(entry: Entry) -> float:
+    return entry.mean("cost", "gflops_per_video")

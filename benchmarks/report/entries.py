@@ -1,0 +1,147 @@
+"""What the result files hold, grouped: one `Entry` for each configuration of a method, its seeds together."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adavid.results import Predictions, Record, read_predictions, read_records
+
+MAIN, SHUFFLED = "test", "shuffled"  # points of a run; all others are operating points of its curve
+REFERENCE, LOCAL, PAPER = "reference", "local", "paper"  # where a row comes from
+ROOTS = {REFERENCE: "reference", LOCAL: "runs", PAPER: "reported"}  # folders below results/
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One configuration of one method on one data set.
+
+    Attributes:
+        source: "reference" (committed with the project) or "local" (a run of the user's).
+        folder: the configuration's folder, with one folder of records for each seed.
+        points: the records of each point ("test", "shuffled", "curve-..."), sorted by seed.
+    """
+
+    source: str
+    method: str
+    variant: str
+    data: str
+    profile: str
+    config_hash: str
+    folder: Path
+    points: Mapping[str, Sequence[Record]]
+
+    @property
+    def label(self) -> str:
+        return f"{self.method}@{self.variant}" if self.variant else self.method
+
+    @property
+    def name(self) -> str:
+        """What tells this entry from all others of its data set, as `find` takes it."""
+        return f"{self.label}#{self.config_hash[:8]}:{self.source}"
+
+    @property
+    def main(self) -> Sequence[Record]:
+        return self.points[MAIN]
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether it decides: more than one action is in use, or its decisions could be shuffled."""
+        return SHUFFLED in self.points or any(np.count_nonzero(r["usage"]["overall"]) > 1 for r in self.main)
+
+    def predictions(self, point: str = MAIN) -> list[Predictions]:
+        """The per-video predictions of a point, one for each seed."""
+        return [read_predictions(record.path) for record in self.points[point]]
+
+    def mean(self, block: str, key: str, point: str = MAIN) -> float:
+        """A number of the records, averaged over seeds."""
+        return float(np.mean([record[block][key] for record in self.points[point]]))
+
+
+def read_entries(results_dir: Path) -> list[Entry]:
+    """The entries below results/reference and results/runs that have been evaluated at their main point."""
+    return group(read_records(results_dir / ROOTS[REFERENCE], results_dir / ROOTS[LOCAL]))
+
+
+def group(records: Iterable[Record]) -> list[Entry]:
+    """Records to entries, sorted by data set, profile and name; without the main point there is no entry."""
+    by_folder: dict[Path, list[Record]] = {}
+    for record in records:
+        by_folder.setdefault(record.path.parents[1], []).append(record)
+    entries = [_entry(folder, of) for folder, of in by_folder.items() if any(r["point"] == MAIN for r in of)]
+    return sorted(entries, key=lambda e: (e.data, e.profile, e.label, e.source == LOCAL, e.config_hash))
+
+
+def _entry(folder: Path, records: Sequence[Record]) -> Entry:
+    points: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda record: (record["point"], record["seed"])):
+        points.setdefault(record["point"], []).append(record)
+    first = points[MAIN][0]
+    source = REFERENCE if folder.parents[3].name == ROOTS[REFERENCE] else LOCAL  # root/data/profile/method/hash
+    method, variant, data, profile = (first[key] for key in ("method", "variant", "data", "profile"))
+    return Entry(source, method, variant, data, profile, first["config_hash"], folder, points)
+
+
+def read_latencies(results_dir: Path) -> list[Record]:
+    """The latency.json files below results/reference and results/runs."""
+    paths = (path for source in (REFERENCE, LOCAL) for path in (results_dir / ROOTS[source]).rglob("latency.json"))
+    return [Record(json.loads(path.read_bytes()), path) for path in sorted(paths)]
+
+
+def operating_point(record: Mapping[str, Any]) -> str:
+    """'num_frames=8, size=48'."""
+    return ", ".join(f"{key}={value}" for key, value in record["operating_point"].items())
+
+
+def series_names(entries: Sequence[Entry]) -> dict[str, str]:
+    """By `Entry.name` the shortest name that tells an entry from the others of the same data set."""
+    labels = [entry.label for entry in entries]
+    by_source = [(entry.label, entry.source) for entry in entries]
+    names = {}
+    for entry in entries:
+        name = entry.label
+        if by_source.count((entry.label, entry.source)) > 1:
+            name += f" #{entry.config_hash[:4]}"
+        if entry.source == LOCAL and labels.count(entry.label) > by_source.count((entry.label, LOCAL)):
+            name += " (local)"
+        names[entry.name] = name
+    return names
+
+
+def find(entries: Sequence[Entry], name: str) -> list[Entry]:
+    """The entries that a user's 'method', 'method@variant' or 'method@variant#hash:source' names.
+
+    Raises:
+        ValueError: there are none.
+    """
+    label, _, tail = name.partition("#")
+    config_hash, _, source = tail.partition(":")
+    if not tail:
+        label, _, source = name.partition(":")
+    found = [
+        entry
+        for entry in entries
+        if entry.label == label and entry.config_hash.startswith(config_hash) and source in ("", entry.source)
+    ]
+    if not found:
+        known = sorted({entry.label for entry in entries} | ({entry.name for entry in entries} if tail else set()))
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known) or 'none'}"
+        raise ValueError(f"no results of {name!r}: {hint}")
+    return found
+
+
+def baseline_curve(entries: Sequence[Entry], baseline: str, source: str) -> list[tuple[Entry, str]]:
+    """All operating points, as (entry, point), of a method and of its variants: what it attains at any cost.
+
+    Args:
+        entries: of one data set and profile.
+        baseline: a method's name.
+        source: the entries' source.
+    """
+    own = [entry for entry in entries if entry.method == baseline and entry.source == source]
+    return [(entry, point) for entry in own for point in entry.points if point != SHUFFLED]

@@ -1,0 +1,329 @@
+"""The report on synthetic records, with numbers known in closed form."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from adavid.results import Predictions, read_records, summarize, write_record
+from benchmarks.report import compare, console_table, curve, write_leaderboard
+from benchmarks.report.entries import read_entries, read_latencies
+from benchmarks.report.tables import leaderboard, pareto_front, read_reported
+
+NUM_VIDEOS, NUM_FRAMES = 120, 4
+CLASSES = ("cat", "dog", "owl")
+GFLOP = 10**9
+REQUIRED = (
+    *(
+        "method",
+        "variant",
+        "data",
+        "profile",
+        "origin",
+        "num_seeds",
+        "map",
+        "map_std",
+        "top1",
+        "gflops_per_frame",
+    ),
+    *(
+        "gflops_per_video",
+        "frames_used",
+        "train_gmacs",
+        "ms_per_video",
+        "speedup_realised",
+        "speedup_theoretical",
+    ),
+)
+
+
+def predictions(accuracy: float, action_NT: np.ndarray, macs_N: np.ndarray, seed: int) -> Predictions:
+    """Predictions that are right for about the given fraction of the videos."""
+    rng = np.random.default_rng(seed)
+    label_N = np.arange(NUM_VIDEOS) % len(CLASSES)
+    said_N = np.where(rng.random(NUM_VIDEOS) < accuracy, label_N, rng.integers(len(CLASSES), size=NUM_VIDEOS))
+    score_NK = np.eye(len(CLASSES))[said_N] + 0.5 * rng.random((NUM_VIDEOS, len(CLASSES)))
+    used_N = (action_NT < 2).sum(axis=1)
+    ids = np.array([f"video{n:03d}" for n in range(NUM_VIDEOS)])
+    return Predictions(ids, np.eye(len(CLASSES), dtype=int)[label_N], score_NK, action_NT, macs_N, used_N)
+
+
+def add(
+    results: Path,
+    method: str,
+    *,
+    root: str = "reference",
+    seed: int = 0,
+    point: str = "test",
+    variant: str = "",
+    actions: tuple[str, ...] = ("64",),
+    accuracy: float = 0.8,
+    gflops: float = 4.0,
+    data: str = "toys",
+    operating_point: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes one record and gives its folder; a method with several actions spends more on later videos."""
+    rng = np.random.default_rng(seed)
+    share_N = np.linspace(0.5, 1.5, NUM_VIDEOS) if len(actions) > 1 else np.ones(NUM_VIDEOS)
+    action_NT = rng.integers(len(actions), size=(NUM_VIDEOS, NUM_FRAMES))
+    made = predictions(accuracy, action_NT, np.round(share_N * gflops * GFLOP).astype(int), seed)
+    blocks = summarize(
+        made,
+        CLASSES,
+        actions,
+        num_frames=NUM_FRAMES,
+        components={"backbone": gflops},
+        audited_gflops_per_video=gflops,
+        frames_decoded=NUM_FRAMES,
+        num_replicates=50,
+    )
+    record = {
+        **{"schema": 1, "method": method, "variant": variant, "data": data, "profile": "tiny", "seed": seed},
+        **{"split": "test", "origin": "measured", "point": point, "operating_point": operating_point or {}},
+        **blocks,
+        "training": {"gmacs": 10.0 + seed, "stages": []},
+        "data_info": {"num_videos": NUM_VIDEOS, "num_skipped_bad": 0, "class_names": list(CLASSES)},
+        **{"config": {}, "config_hash": "abcdef0123", "git_revision": "0" * 40, "versions": {"torch": "2"}},
+        **{"device": "a machine", "times": {"train_s": 1.0, "eval_s": 1.0}},
+    }
+    name = f"{method}@{variant}" if variant else method
+    folder = results / root / data / "tiny" / name / "abcdef01" / f"seed{seed}"
+    write_record(folder, point, record, made)
+    return folder
+
+
+def add_latency(folder: Path) -> None:
+    rows = [
+        {"batch_size": size, "ms_per_video": ms, "speedup_realised": 1.5, "speedup_theoretical": 2.0}
+        for size, ms in ((1, 9.0), (16, 5.0))
+    ]
+    (folder / "latency.json").write_text(json.dumps({"schema": 1, "kind": "latency", "rows": rows}))
+
+
+def add_strips(folder: Path, actions: tuple[str, ...]) -> None:
+    (folder / "strips").mkdir()
+    Image.new("RGB", (8 * NUM_FRAMES, 8), "teal").save(folder / "strips/0.jpg")
+    video = {"video_id": "video000", "label": "cat", "prediction": "dog", "correct": False, "gflops": 1.0}
+    video |= {"actions": [actions[t % len(actions)] for t in range(NUM_FRAMES)], "image": "strips/0.jpg"}
+    (folder / "strips.json").write_text(json.dumps([video]))
+
+
+ACTIONS = ("64", "32", "skip-1")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """uniform with a curve, and an adaptive method with all there can be; two seeds; one local run."""
+    results = tmp_path_factory.mktemp("results")
+    for seed in (0, 1):
+        add(results, "uniform", seed=seed, gflops=4.0, accuracy=0.8)
+        point = {"num_frames": 2}
+        add(
+            results,
+            "uniform",
+            seed=seed,
+            point="curve-num_frames=2",
+            gflops=1.0,
+            accuracy=0.5,
+            operating_point=point,
+        )
+        folder = add(results, "sharp", seed=seed, gflops=2.0, accuracy=0.9, actions=ACTIONS)
+        add(results, "sharp", seed=seed, point="shuffled", gflops=2.0, accuracy=0.6, actions=ACTIONS)
+        point = {"num_frames": 3}
+        add(
+            results,
+            "sharp",
+            seed=seed,
+            point="curve-num_frames=3",
+            gflops=1.5,
+            accuracy=0.8,
+            operating_point=point,
+        )
+        if seed == 0:
+            add_latency(folder)
+            add_strips(folder, ACTIONS)
+    add(results, "sharp", root="runs", actions=ACTIONS, gflops=2.0)
+    add(results, "sharp", variant="b", actions=ACTIONS, gflops=8.0)
+    reported = results / "reported"
+    reported.mkdir()
+    (reported / "paper.csv").write_text(
+        "method,variant,backbone,data,num_frames,map,top1,gflops_per_frame,gflops_per_video,ms_per_video,"
+        "source,note\n"
+        "sharp,,ResNet-50,toys,16,73.8,,,33.47,,A paper (2020),a < b\n"
+        "blunt,,ResNet-50,toys,16,70.1,,,65.0,,A paper (2020),\n"
+        "other,,ResNet-50,toys,16,71.1,,,20.0,,A paper (2020),\n"
+    )
+    (reported / "networks.csv").write_text("network,gflops\nResNet-50,4.1\n")
+    return results
+
+
+@pytest.fixture(scope="module")
+def written(results: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    out = tmp_path_factory.mktemp("out")
+    return out, write_leaderboard(results, out)
+
+
+def table_of(results: Path) -> pd.DataFrame:
+    return leaderboard(read_records(results), read_latencies(results), read_reported(results))
+
+
+def test_rows_aggregate_seeds(results: Path) -> None:
+    table = table_of(results)
+    assert set(REQUIRED) <= set(table.columns)
+    maps = [
+        json.loads(p.read_text())["metrics"]["map"] for p in results.glob("reference/toys/tiny/sharp/*/*/test.json")
+    ]
+    row = table[(table.method == "sharp") & (table.record == "reference") & (table.variant == "")].iloc[0]
+    assert len(maps) == row.num_seeds == 2
+    assert row["map"] == pytest.approx(50 * sum(maps))
+    assert row.map_std == pytest.approx(100 * abs(maps[0] - maps[1]) / np.sqrt(2))
+    assert row.map_low < row["map"] < row.map_high
+    assert row.gflops_per_video == pytest.approx(2.0)
+    assert row.gflops_per_frame == pytest.approx(0.5)
+    assert row.train_gmacs == pytest.approx(10.5)
+    assert (row.ms_per_video, row.ms_per_video_batch1) == (5.0, 9.0)
+    assert (row.speedup_realised, row.speedup_theoretical) == (1.5, 2.0)
+
+
+def test_what_is_not_measured_is_empty(results: Path) -> None:
+    table = table_of(results)
+    local = table[table.record == "local"].iloc[0]
+    assert local.num_seeds == 1 and np.isnan(local.map_std) and np.isnan(local.ms_per_video)
+    uniform = table[table.method == "uniform"].iloc[0]
+    assert np.isnan(uniform.speedup_realised)
+    assert not table.ms_per_video.isna().all()
+
+
+def test_rows_are_main_points_measured_first(results: Path) -> None:
+    table = table_of(results)
+    assert list(table.record).count("paper") == 3
+    assert list(table.origin) == ["measured"] * 4 + ["reported"] * 3
+    assert list(table["map"][:4]) == sorted(table["map"][:4], reverse=True)
+
+
+def test_pareto_front() -> None:
+    points = pd.DataFrame({"gflops_per_video": [1.0, 2.0, 2.0, 3.0, 4.0], "map": [50.0, 60.0, 55.0, 60.0, 61.0]})
+    assert list(pareto_front(points).index) == [0, 1, 4]
+
+
+def test_files(written: tuple[Path, pd.DataFrame]) -> None:
+    out, table = written
+    read = pd.read_csv(out / "leaderboard.csv")
+    assert list(read.columns) == list(table.columns) and len(read) == len(table)
+    assert read["map"].to_numpy() == pytest.approx(table["map"].to_numpy(), abs=0.005)
+    assert Image.open(out / "leaderboard.png").width > 1000
+    markdown = (out / "leaderboard.md").read_text()
+    assert markdown.index("## Measured") < markdown.index("sharp@b") < markdown.index("## Reported in papers")
+    assert not list(out.glob(".*"))
+
+
+def test_page_is_self_contained(written: tuple[Path, pd.DataFrame]) -> None:
+    page = (written[0] / "leaderboard.html").read_text()
+    own = re.sub(r"<script>(?!document|\s*\"use).*?</script>", "", page, count=1, flags=re.DOTALL)  # less the bundle
+    assert "http" not in own.replace("https://vega.github.io/schema/", "")
+    assert not re.search(r"<(?:link|img|iframe)\b|\bsrc=|@import|url\((?!data:)", own)
+    assert page.count("data:image/jpeg;base64,") == 1
+
+
+def test_page_keeps_reported_rows_apart(written: tuple[Path, pd.DataFrame]) -> None:
+    page = (written[0] / "leaderboard.html").read_text()
+    measured, _, papers = page.partition('id="reported"')
+    assert "blunt" not in measured.split("<main", 1)[1] and "blunt" in papers
+    assert "a &lt; b" in papers
+    assert "its own decisions shuffled across videos" in measured and "shuffled" not in papers.split("</section>")[0]
+
+
+def test_same_results_give_the_same_bytes(
+    results: Path, written: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    write_leaderboard(results, tmp_path)
+    for name in ("leaderboard.csv", "leaderboard.md", "leaderboard.html"):
+        assert (tmp_path / name).read_bytes() == (written[0] / name).read_bytes()
+
+
+def test_reported_rows_alone_make_a_page(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    (tmp_path / "reported").symlink_to(results / "reported")
+    assert set(write_leaderboard(tmp_path).origin) == {"reported"}
+
+
+def test_no_results(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected results, found none"):
+        write_leaderboard(tmp_path)
+    with pytest.raises(ValueError, match="no results: there are some on nothing"):
+        compare(tmp_path, "sharp", "uniform")
+
+
+def test_compare_with_itself_is_zero(results: Path) -> None:
+    assert "vs sharp: +0.00 mAP [+0.00, +0.00] at 1.00x" in compare(results, "sharp", "sharp")
+
+
+def test_compare(results: Path) -> None:
+    text = compare(results, "sharp:reference", "uniform", data="toys")
+    better = re.findall(r"vs (.*): \+(\S+) mAP \[\+(\S+), \+(\S+)\] at (\S+)x", text)
+    assert [against for against, *_ in better] == [
+        "uniform",
+        "uniform's curve at equal cost (2 points)",
+        "its own decisions shuffled across videos",
+    ]
+    assert [ratio for *_, ratio in better] == ["0.50", "1.00", "1.00"]
+
+
+def test_compare_below_the_cheapest_point_says_so(results: Path) -> None:
+    assert "not comparable" not in compare(results, "sharp@b", "uniform")
+    text = compare(results, "uniform", "sharp@b")
+    assert "curve" not in text  # one point makes no curve
+
+
+@pytest.mark.parametrize(
+    ("a", "message"),
+    [
+        ("shrap", "no results of 'shrap': did you mean sharp"),
+        ("sharp@c", "did you mean sharp@b"),
+        ("zzz", "there are sharp, sharp@b, uniform"),
+    ],
+)
+def test_compare_names_the_nearest(results: Path, a: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare(results, a, "uniform")
+
+
+def test_several_configurations_need_a_choice(tmp_path: Path) -> None:
+    folder = add(tmp_path, "sharp")
+    folder.parent.rename(folder.parent.with_name("01234567"))
+    record = json.loads((folder.parents[1] / "01234567/seed0/test.json").read_text())
+    (folder.parents[1] / "01234567/seed0/test.json").write_text(json.dumps(record | {"config_hash": "0123456789"}))
+    add(tmp_path, "sharp")
+    with pytest.raises(ValueError, match="sharp#01234567:reference, sharp#abcdef01:reference"):
+        compare(tmp_path, "sharp", "sharp")
+    assert "+0.00 mAP" in compare(tmp_path, "sharp#0123", "sharp#abcd")
+
+
+def test_curve(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"png")
+    text = curve(results, "sharp:reference", out_dir=tmp_path)
+    assert "num_frames=3" in text and "uniform at equal cost" in text
+    assert (tmp_path / "curve-toys-tiny-sharp.png").read_bytes() == b"png"
+    with pytest.raises(ValueError, match="expected curve points"):
+        curve(results, "sharp@b", out_dir=tmp_path)
+
+
+def test_console_table(written: tuple[Path, pd.DataFrame]) -> None:
+    text = console_table(written[1])
+    assert "sharp@b" in text and "blunt" not in text
+    assert console_table(written[1], data="nothing") == "no measured results"
+
+
+def test_entries_know_what_is_adaptive(results: Path) -> None:
+    assert {entry.label: entry.is_adaptive for entry in read_entries(results)} == {
+        "sharp": True,
+        "sharp@b": True,
+        "uniform": False,
+    }
