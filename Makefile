@@ -50,9 +50,9 @@ leaderboard: env ## regenerate results/leaderboard.{csv,md,html,png} from the re
 	@$(PY) -m benchmarks leaderboard
 
 reference: env ## regenerate the committed records: every method and curve on sprites, three seeds (about an hour)
-	@ADAVID_RESULTS=results/reference $(PY) -m benchmarks bench --method all --seeds 0,1,2
-	@ADAVID_RESULTS=results/reference $(PY) -m benchmarks curve --method arnet --seeds 0,1,2
-	@ADAVID_RESULTS=results/reference $(PY) -m benchmarks curve --method uniform --seeds 0,1,2
+	@ADAVID_RECORDS=reference $(PY) -m benchmarks bench --method all --seeds 0,1,2
+	@ADAVID_RECORDS=reference $(PY) -m benchmarks curve --method arnet --seeds 0,1,2
+	@ADAVID_RECORDS=reference $(PY) -m benchmarks curve --method uniform --seeds 0,1,2
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
 	@$(PY) -m datamodules.sprites docs/sprites.png

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from benchmarks.compose import PROFILES, ROOT, Run, catalogue, compose
+from benchmarks.runner import RESULTS
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -93,7 +94,7 @@ def _curve(arguments: argparse.Namespace) -> None:
     for run in runs:
         curve(run, Dashboard(arguments.wandb))
     for method in dict.fromkeys(run.label for run in runs):
-        print(report_curve(ROOT / "results", method, data=runs[0].data, profile=runs[0].profile))
+        print(report_curve(RESULTS, method, data=runs[0].data, profile=runs[0].profile))
 
 
 def _latency(arguments: argparse.Namespace) -> None:
@@ -112,13 +113,13 @@ def _flops(arguments: argparse.Namespace) -> None:
 def _leaderboard(arguments: argparse.Namespace) -> None:
     from benchmarks.report import console_table, write_leaderboard
 
-    print(console_table(write_leaderboard(ROOT / "results")))
+    print(console_table(write_leaderboard(RESULTS)))
 
 
 def _compare(arguments: argparse.Namespace) -> None:
     from benchmarks.report import compare
 
-    print(compare(ROOT / "results", arguments.a, arguments.b, data=arguments.data, profile=arguments.profile))
+    print(compare(RESULTS, arguments.a, arguments.b, data=arguments.data, profile=arguments.profile))
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from adavid.method import AdaptiveMethod, Stage
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ("tiny", "paper")
-SECTIONS = ("recipe", "model", "stages", "data", "trainer", "curve")
+SECTIONS = ("recipe", "model", "stages", "data", "trainer", "curve", "usage")
 # What a run's identity does not depend on.
 INCIDENTAL = {"data": {"num_workers", "cache", "root", "num_processes"}, "trainer": {"enable_progress_bar"}}
 # The runner's own business, not the user's.
@@ -94,7 +95,7 @@ class Run:
     @property
     def hash(self) -> str:
         """Of everything but the seed and what makes no difference to the result."""
-        config = {name: section for name, section in self.config.items() if name not in ("seed", "curve")}
+        config = {name: section for name, section in self.config.items() if name not in ("seed", "curve", "usage")}
         for name, keys in INCIDENTAL.items():
             config[name] = {key: value for key, value in config[name].items() if key not in keys}
         return config_hash(config)
@@ -102,18 +103,22 @@ class Run:
     def folder(self, results: Path) -> Path:
         return results / self.data / self.profile / self.label / self.hash / f"seed{self.seed}"
 
-    @cached_property
+    @property
     def datamodule(self) -> VideoDataModule:
-        values = build(schema(self.data_class, ("views", "batch_size", "seed")), self.config["data"], "data")
-        arguments = {key: getattr(values, key) for key in vars(values)}
-        return self.data_class(views={}, batch_size=self.recipe.batch_size, seed=self.seed, **arguments)
+        """The data set, one object for all runs that read the same: its files are checked once."""
+        return _datamodule(self.data_class, json.dumps(self.config["data"]), self.recipe.batch_size, self.seed)
 
     def build_method(self, num_classes: int, **changes: Any) -> AdaptiveMethod:
         """The untrained method; `changes` replace constructor arguments."""
         values = build(schema(self.method_class, ("num_classes", "pretrained")), self.config["model"], "model")
-        arguments = {key: getattr(values, key) for key in vars(values)} | changes
-        method: AdaptiveMethod = self.method_class(num_classes, **arguments)
+        method: AdaptiveMethod = self.method_class(num_classes, **(vars(values) | changes))
         return method
+
+
+@lru_cache
+def _datamodule(data_class: type[VideoDataModule], values: str, batch_size: int, seed: int) -> VideoDataModule:
+    checked = build(schema(data_class, ("views", "batch_size", "seed")), json.loads(values), "data")
+    return data_class(views={}, batch_size=batch_size, seed=seed, **vars(checked))
 
 
 def catalogue(kind: str = "methods") -> list[str]:

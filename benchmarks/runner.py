@@ -35,7 +35,8 @@ from benchmarks.compose import ROOT, Run, warmup_of
 from benchmarks.dashboard import Dashboard
 from benchmarks.strips import write_strips
 
-RESULTS = Path(os.environ.get("ADAVID_RESULTS", ROOT / "results" / "runs"))
+RESULTS = Path(os.environ.get("ADAVID_RESULTS", ROOT / "results"))
+RECORDS = RESULTS / os.environ.get("ADAVID_RECORDS", "runs")  # or reference
 CACHE = Path(os.environ.get("ADAVID_CACHE", ROOT / "cache"))
 
 
@@ -45,7 +46,7 @@ def bench(run: Run, dashboard: Dashboard) -> Path:
     Returns:
         the run's folder.
     """
-    folder = run.folder(RESULTS)
+    folder = run.folder(RECORDS)
     if not (folder / "test.json").exists():
         prepare(run)  # before anything is written: bad data leaves nothing behind
     with locked(folder):
@@ -85,7 +86,7 @@ def curve(run: Run, dashboard: Dashboard) -> Path:
             name = "curve-" + ",".join(f"{key}={value}" for key, value in names.items())
             with locked(folder):
                 if names and not (folder / f"{name}.json").exists():
-                    method = trained(point_run, point_run.folder(RESULTS), dashboard, **test_point)
+                    method = trained(point_run, point_run.folder(RECORDS), dashboard, **test_point)
                     evaluation = evaluate(method, _data(run, method), _trainer(run))
                     record = write(folder, name, point_run, method, evaluation, names, {})
                     print(f"{run.label} at {name.removeprefix('curve-')}: {headline(record)}")

@@ -221,6 +221,8 @@ class ARNet(AdaptiveMethod):
             branch = self.branches[str(size)]
             return run_on_frames(ledger, str(size), branch, frames_BTCHW, seen_BT, size, logits_BTK)
         video_N, frame_N = seen_BT.nonzero(as_tuple=True)  # the policy has computed the features already
+        if len(video_N) == 0:
+            return logits_BTK
         logits_NK = ledger.run(str(size), self.glance.head, feature_BTD[video_N, frame_N], owner_N=video_N)
         return logits_BTK.index_put((video_N, frame_N), logits_NK.to(logits_BTK.dtype))
 

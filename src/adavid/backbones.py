@@ -135,7 +135,9 @@ def _narrow(network: str, pretrained: bool) -> Backbone:
     try:
         stem_width, *channels = (int(width) for width in network.split("-"))
     except ValueError:
-        raise ValueError(f"backbone 'narrow/{network}': expected widths such as narrow/8-16-32") from None
+        channels = []
+    if len(channels) < 2:
+        raise ValueError(f"backbone 'narrow/{network}': expected widths such as narrow/8-16-32")
     blocks = (1,) * len(channels)
     model = ResNet(cast(Any, BasicBlock), blocks, channels=tuple(channels), stem_type="deep", stem_width=stem_width)
     stem = nn.Sequential(model.conv1, model.bn1, model.act1, model.maxpool)

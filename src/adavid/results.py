@@ -39,7 +39,7 @@ class Record(dict[str, Any]):
         self.path = path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """What a model said and spent on each video.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from tqdm import tqdm
@@ -84,7 +85,7 @@ def paired_difference(
     Raises:
         ValueError: the runs hold different videos, or label them differently.
     """
-    method, reference = aligned([method, reference])
+    check_paired([method, reference])
     own, other = _bootstrap([method, reference], num_replicates, seed)
     own_S, other_S = _map_of_each(method), _map_of_each(reference)
     mean = float(np.mean(own_S) - np.mean(other_S))
@@ -156,7 +157,7 @@ def paired_difference_to_curve(
         ValueError: the runs hold different videos, or label them differently, or the method costs less than
             the baseline's cheapest point.
     """
-    method, *curve_points = aligned([method, *curve_points])
+    check_paired([method, *curve_points])
     cost, own_map = _cost_and_map(method)
     height = curve_at(cost, [_cost_and_map(point) for point in curve_points])
     own, *curve = _bootstrap([method, *curve_points], num_replicates, seed)
@@ -167,8 +168,8 @@ def paired_difference_to_curve(
     return Difference(own_map - height, differences, _map_of_each(method), (height,))
 
 
-def aligned(groups: Sequence[Sequence[Predictions]]) -> list[list[Predictions]]:
-    """The runs of every group with their videos in one order, by id.
+def check_paired(groups: Sequence[Sequence[Predictions]]) -> None:
+    """All runs of all groups hold the same videos, in whatever order, with the same labels.
 
     Raises:
         ValueError: a group has no runs, a run holds a video twice, or two runs hold different videos or label
@@ -176,9 +177,8 @@ def aligned(groups: Sequence[Sequence[Predictions]]) -> list[list[Predictions]]:
     """
     if not all(groups):
         raise ValueError("comparison: expected at least one run on each side")
-    by_id = [[run.select(np.argsort(run.video_id)) for run in group] for group in groups]
-    first = by_id[0][0]
-    for run in (run for group in by_id for run in group):
+    first = _by_id(groups[0][0])
+    for run in (_by_id(run) for group in groups for run in group):
         run.check_unique()
         differ = np.setxor1d(first.video_id, run.video_id)
         if differ.size:
@@ -186,7 +186,10 @@ def aligned(groups: Sequence[Sequence[Predictions]]) -> list[list[Predictions]]:
         differ = first.video_id[(first.label_NK != run.label_NK).any(axis=1)]
         if differ.size:
             raise ValueError(f"video {str(differ[0])!r} ({differ.size} such): expected one labelling")
-    return by_id
+
+
+def _by_id(run: Predictions) -> Predictions:
+    return run.select(np.argsort(run.video_id))
 
 
 def multiplicities(num_videos: int, num_replicates: int, seed: int) -> Iterator[np.ndarray]:
@@ -235,23 +238,34 @@ class RankedScores:
 
 
 class _Replicates(NamedTuple):
-    """Mean cost per video in MACs and mAP of every replicate, both averaged over seeds."""
+    """Mean cost per video in MACs and mAP of every replicate."""
 
     macs_R: np.ndarray
     map_R: np.ndarray
 
 
+# A report compares one run with many others: the replicates of each are kept for as long as the run is.
+_known: WeakKeyDictionary[Predictions, dict[tuple[int, int], _Replicates]] = WeakKeyDictionary()
+
+
+def _replicates(run: Predictions, num_replicates: int, seed: int) -> _Replicates:
+    known = _known.setdefault(run, {})
+    key = num_replicates, seed
+    if key not in known:
+        run = _by_id(run)  # so that draws mean the same videos in every run
+        ranked, num_videos = RankedScores(run.label_NK, run.score_NK), len(run.video_id)
+        chunks = [
+            (run.macs_N @ weight_NR / num_videos, ranked.weighted_map(weight_NR))
+            for weight_NR in multiplicities(num_videos, num_replicates, seed)
+        ]
+        known[key] = _Replicates(*(np.concatenate(values) for values in zip(*chunks, strict=True)))
+    return known[key]
+
+
 def _bootstrap(groups: Sequence[Sequence[Predictions]], num_replicates: int, seed: int) -> list[_Replicates]:
-    """The replicates of each group of aligned runs, on the same draws of videos."""
-    macs_GN = np.stack([np.mean([run.macs_N for run in group], axis=0) for group in groups])
-    ranked = [[RankedScores(run.label_NK, run.score_NK) for run in group] for group in groups]
-    num_videos = macs_GN.shape[1]
-    macs, maps = [], []
-    for weight_NR in multiplicities(num_videos, num_replicates, seed):
-        macs.append(macs_GN @ weight_NR / num_videos)
-        maps.append([np.mean([run.weighted_map(weight_NR) for run in group], axis=0) for group in ranked])
-    macs_GR, map_GR = np.concatenate(macs, axis=1), np.concatenate(maps, axis=1)
-    return [_Replicates(*both) for both in zip(macs_GR, map_GR, strict=True)]
+    """The replicates of each group of runs, averaged over its seeds, all on the same draws of videos."""
+    replicates = [[_replicates(run, num_replicates, seed) for run in group] for group in groups]
+    return [_Replicates(*(np.mean(values, axis=0) for values in zip(*group, strict=True))) for group in replicates]
 
 
 def _map_of_each(runs: Sequence[Predictions]) -> tuple[float, ...]:

@@ -33,9 +33,7 @@ def predictions() -> Predictions:
     )
 
 
-def summary(
-    predictions: Predictions, names: list[str] = NAMES, actions: list[str] = ACTIONS
-) -> dict[str, Any]:
+def summary(predictions: Predictions, names: list[str] = NAMES, actions: list[str] = ACTIONS) -> dict[str, Any]:
     return summarize(
         predictions,
         names,

@@ -26,7 +26,7 @@ SMALL = [
 
 def command(folder: Path, *words: str) -> subprocess.Popen[str]:
     environment = os.environ | {
-        "ADAVID_RESULTS": str(folder / "results" / "runs"),
+        "ADAVID_RESULTS": str(folder / "results"),
         "ADAVID_CACHE": str(folder / "cache"),
         "OMP_NUM_THREADS": "1",
     }
@@ -121,7 +121,7 @@ def test_mistakes_get_one_line_and_leave_nothing(
     from benchmarks import runner
     from benchmarks.__main__ import main
 
-    monkeypatch.setattr(runner, "RESULTS", tmp_path / "runs")
+    monkeypatch.setattr(runner, "RECORDS", tmp_path / "runs")
     monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
     words, expected = MISTAKES[mistake]
     assert main(["bench", *words]) == 2

@@ -1,0 +1,441 @@
+"""How long evaluation takes: a method end to end, its components alone, and a baseline, in the same run.
+
+B videos, T frames, N routed rows, K classes, A actions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+from tqdm import tqdm
+
+from adavid.config import nearest
+from adavid.cost import Ledger
+from adavid.data import VideoBatch, View
+from adavid.method import ActionSpace, AdaptiveMethod
+from adavid.results import SCHEMA, device_name
+from adavid.results import usage as usage_shares
+from benchmarks.compose import Run, compose
+from benchmarks.runner import RESULTS, locked
+
+NUM_CLASSES = 200  # of a method without a data set: ActivityNet's
+
+
+class Call(NamedTuple):
+    """One run of a component: the module, and its inputs without their data."""
+
+    module: nn.Module
+    inputs: tuple[Any, ...]
+
+
+class RecordingLedger(Ledger):
+    """A ledger that remembers what ran.
+
+    Attributes:
+        calls: every `run`, in order; tensors of their inputs on the meta device.
+    """
+
+    def __init__(self, num_videos: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(num_videos, device)
+        self.calls: list[Call] = []
+
+    def run(self, name: str, module: nn.Module, *inputs: Any, owner_N: Tensor) -> Any:
+        self.calls.append(Call(module, tree_map_only(Tensor, lambda x: x.detach().to("meta"), inputs)))
+        return super().run(name, module, *inputs, owner_N=owner_N)
+
+
+class Piece(NamedTuple):
+    """What one forward pass of the method gets, and of the baseline for the same videos."""
+
+    batch: VideoBatch
+    forced_BT: Tensor | None
+    baseline_batch: VideoBatch
+
+
+def main_latency(run: Run, usage: str = "", results: Path = RESULTS, **options: Any) -> str:
+    """Time a run's method against `uniform`, write `latency.json` into the run's folder.
+
+    Args:
+        run: trained or not.
+        usage: decisions to force, see `parse_usage`; empty for the method's own.
+        results: root of the runs' folders.
+        options: further arguments of `latency`.
+
+    Returns:
+        a table for reading.
+
+    Raises:
+        ValueError: a usage that the method cannot follow, or none and no trained method to decide.
+    """
+    shares = parse_usage(usage, run.config.get("usage", {}))
+    folder = run.folder(results)
+    record = latency(run, usage=shares, folder=folder, **options)
+    with locked(folder):
+        temporary = folder / f".latency.json.{os.getpid()}.tmp"
+        temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+        os.replace(temporary, folder / "latency.json")
+    return table(record)
+
+
+def latency(
+    run: Run,
+    batch_sizes: Sequence[int] = (1, 16),
+    usage: Mapping[str, float] | None = None,
+    num_classes: int = NUM_CLASSES,
+    repeats: tuple[int, int] = (3, 30),
+    baseline: str = "uniform",
+    budget_s: float = 360.0,
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """Time a method's evaluation end to end: from float frames on the device to logits, routing and bill too.
+
+    At each batch size the same videos, as many as the largest batch holds, are timed. A round times, for
+    every batch, the method, each component that it ran (alone, on random inputs of the same shapes) and the
+    baseline, one after the other and in changing order, so that whatever else the machine does hits all
+    three. A batch's time is its median over the rounds; what the method takes beyond its components is its
+    own overhead.
+
+    Args:
+        run: the method, with the checkpoint of its last stage if it is trained, else with random weights.
+        batch_sizes: videos a forward pass.
+        usage: share of the frames by action, forced on random frames; None for the method's own decisions, on
+            videos of the reported split if it is trained.
+        num_classes: of the heads, where the run is not trained.
+        repeats: fewest and most rounds.
+        baseline: the method to compare with, of the same profile and recipe, with random weights.
+        budget_s: rounds end, after the fewest, when this many seconds have passed; shared among batch sizes.
+        folder: where a trained run has its checkpoints.
+
+    Returns:
+        the content of `latency.json`: times in ms, GFLOPs, fractions of frames.
+
+    Raises:
+        ValueError: a usage that the method cannot follow, or none and no trained method to decide.
+    """
+    device = _device(run)
+    checkpoint = (folder or Path()) / f"{len(run.stages) - 1}-{run.stages[-1].name}.pt"
+    is_trained = folder is not None and checkpoint.exists()
+    if is_trained:
+        run.datamodule.setup()
+        num_classes = run.datamodule.num_classes
+    method = run.build_method(num_classes).to(device).eval()
+    if is_trained:
+        method.load_state_dict(torch.load(checkpoint, map_location=device, weights_only=True)["state_dict"])
+    elif usage is None and len(method.actions) > 1:
+        raise ValueError(
+            f"{run.label} is not trained: train it first, or force decisions with a usage such as "
+            + ",".join(f"{name}={1 / len(method.actions):.2g}" for name in method.actions.names)
+        )
+    other = _baseline(run, baseline).build_method(num_classes).to(device).eval()
+
+    num_videos = max(batch_sizes)
+    if usage is None and is_trained:
+        batch, baseline_batch = (_split_batch(run, of.views, num_videos, device) for of in (method, other))
+    else:
+        batch, baseline_batch = (random_batch(of.views, num_videos, num_classes, device) for of in (method, other))
+    forced_BT = None
+    if usage is not None:
+        num_frames = next(iter(batch.mask.values())).shape[1]
+        forced_BT = forced_usage(method.actions, usage, num_videos, num_frames).to(device)
+
+    rows = []
+    for batch_size in batch_sizes:
+        pieces = []
+        for start in range(0, num_videos, batch_size):
+            part = slice(start, start + batch_size)
+            forced = None if forced_BT is None else forced_BT[part]
+            pieces.append(Piece(_part(batch, part), forced, _part(baseline_batch, part)))
+        with _as_evaluated(run, device):
+            row, taken_A = _measure(method, other, pieces, device, repeats, budget_s / len(batch_sizes))
+        rows.append({"batch_size": batch_size, **row})
+    return {
+        "schema": SCHEMA,
+        "kind": "latency",
+        "method": run.method,
+        "variant": run.variant,
+        "data": run.data,
+        "profile": run.profile,
+        "seed": run.seed,
+        "config_hash": run.hash,
+        "device": device_name(device),
+        "num_threads": torch.get_num_threads(),
+        "precision": str(run.config["trainer"].get("precision", "32-true")),
+        "num_classes": num_classes,
+        "baseline": baseline,
+        "weights": "trained" if is_trained else "random",
+        "decisions": "own" if forced_BT is None else "forced",
+        "num_frames": max(mask_BT.shape[1] for mask_BT in batch.mask.values()),
+        "usage": dict(zip(method.actions.names, taken_A, strict=True)),
+        "rows": rows,
+    }
+
+
+def _measure(
+    method: AdaptiveMethod,
+    baseline: AdaptiveMethod,
+    pieces: Sequence[Piece],
+    device: torch.device,
+    repeats: tuple[int, int],
+    budget_s: float,
+) -> tuple[dict[str, Any], list[float]]:
+    """One row of the record, and the share of the frames that took each action."""
+    num_videos = sum(len(piece.batch.video_id) for piece in pieces)
+    ledgers, baseline_ledgers, actions = [], [], []
+    for piece in pieces:  # also the warm-up: prices, kernels and memory
+        ledgers.append(RecordingLedger(len(piece.batch.video_id), device))
+        actions.append(method(piece.batch, ledgers[-1], piece.forced_BT).action_BT.flatten())
+        baseline_ledgers.append(Ledger(len(piece.baseline_batch.video_id), device))
+        baseline(piece.baseline_batch, baseline_ledgers[-1])
+
+    def end_to_end(piece: Piece, calls: Sequence[Call]) -> float:
+        ledger = Ledger(len(piece.batch.video_id), device)
+        return _seconds(device, partial(method, piece.batch, ledger, piece.forced_BT))
+
+    def components(piece: Piece, calls: Sequence[Call]) -> float:
+        # Fresh inputs for one call at a time: all together they might not fit into memory.
+        return sum(_seconds(device, partial(call.module, *_random(call.inputs, device))) for call in calls)
+
+    def of_baseline(piece: Piece, calls: Sequence[Call]) -> float:
+        batch = piece.baseline_batch
+        return _seconds(device, partial(baseline, batch, Ledger(len(batch.video_id), device)))
+
+    timers = (end_to_end, components, of_baseline)
+    rounds: list[list[list[float]]] = []
+    end = time.monotonic() + budget_s
+    with tqdm(desc=f"batch {len(pieces[0].batch.video_id)}", unit="round", leave=False) as bar:
+        while len(rounds) < repeats[0] or (len(rounds) < repeats[1] and time.monotonic() < end):
+            order = [(i + len(rounds)) % len(timers) for i in range(len(timers))]
+            times = [[0.0] * len(pieces) for _ in timers]
+            for p, (piece, ledger) in enumerate(zip(pieces, ledgers, strict=True)):
+                for i in order:
+                    times[i][p] = timers[i](piece, ledger.calls)
+            rounds.append(times)
+            bar.update()
+    seconds_RIP = np.array(rounds)  # rounds, timers, pieces
+    ms_RI = 1e3 * seconds_RIP.sum(2) / num_videos
+    own, parts, base = 1e3 * np.median(seconds_RIP, axis=0).sum(1) / num_videos
+    gflops = sum(ledger.total_B.sum().item() for ledger in ledgers) / num_videos / 1e9
+    baseline_gflops = sum(ledger.total_B.sum().item() for ledger in baseline_ledgers) / num_videos / 1e9
+    row = {
+        "ms_per_video": own,
+        "baseline_ms_per_video": base,
+        "components_ms_per_video": parts,
+        "gflops_per_video": gflops,
+        "baseline_gflops_per_video": baseline_gflops,
+        "speedup_realised": base / own,
+        "speedup_theoretical": baseline_gflops / gflops,
+        "overhead": own / parts,
+        "repeats": len(rounds),
+        "spread": _range(ms_RI[:, 0]),
+        "overhead_spread": _range(ms_RI[:, 0] / ms_RI[:, 1]),
+        "speedup_spread": _range(ms_RI[:, 2] / ms_RI[:, 0]),
+    }
+    return row, usage_shares(torch.cat(actions).cpu().numpy(), len(method.actions))
+
+
+def _seconds(device: torch.device, work: Callable[[], object]) -> float:
+    _synchronize(device)
+    start = time.perf_counter()
+    work()
+    _synchronize(device)
+    return time.perf_counter() - start
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _random(inputs: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
+    def fresh(x: Tensor) -> Tensor:
+        make = torch.randn_like if x.is_floating_point() else torch.zeros_like
+        return make(x, device=device)
+
+    return tree_map_only(Tensor, fresh, inputs)
+
+
+def _range(values: np.ndarray) -> list[float]:
+    return [float(values.min()), float(values.max())]
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """A latency record for reading."""
+    used = ", ".join(f"{name} {share:.3f}" for name, share in record["usage"].items())
+    head = (
+        f"{record['method']}{'@' + record['variant'] if record['variant'] else ''} on {record['device']}, "
+        f"{record['num_threads']} threads, {record['precision']}, {record['weights']} weights, "
+        f"{record['num_classes']} classes, {record['num_frames']} frames a video; "
+        f"{record['decisions']} decisions: {used}"
+    )
+    columns = {
+        "batch": [str(row["batch_size"]) for row in record["rows"]],
+        "ms/video": [f"{row['ms_per_video']:.4g}" for row in record["rows"]],
+        "components": [f"{row['components_ms_per_video']:.4g}" for row in record["rows"]],
+        "overhead": [_with_range(row, "overhead", "overhead_spread") for row in record["rows"]],
+        record["baseline"]: [f"{row['baseline_ms_per_video']:.4g}" for row in record["rows"]],
+        "speed-up": [_with_range(row, "speedup_realised", "speedup_spread") for row in record["rows"]],
+        "in GFLOPs": [f"{row['speedup_theoretical']:.2f}x" for row in record["rows"]],
+        "rounds": [str(row["repeats"]) for row in record["rows"]],
+    }
+    text = pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
+    return f"{head}\n\n{text}"
+
+
+def _with_range(row: Mapping[str, Any], key: str, spread: str) -> str:
+    low, high = row[spread]
+    return f"{row[key]:.2f}x ({low:.2f}-{high:.2f})"
+
+
+# Decisions from outside
+
+
+def parse_usage(text: str, known: Mapping[str, Mapping[Any, float]]) -> dict[str, float] | None:
+    """Shares of the frames by action: "224=0.5,skip-1=0.5", the name of a known usage, or "" for None.
+
+    Raises:
+        ValueError: an unknown name, or a share that is not a number.
+    """
+    if not text:
+        return None
+    if "=" not in text:
+        if text not in known:
+            raise ValueError(f"usage '{text}' is unknown; {nearest(text, known)}, or action=share,...")
+        return {str(name): float(share) for name, share in known[text].items()}
+    try:
+        pairs = [word.rsplit("=", 1) for word in text.split(",")]
+        return {name.strip(): float(share) for name, share in pairs}
+    except ValueError:
+        raise ValueError(f"usage '{text}': expected action=share,... with numbers") from None
+
+
+def forced_usage(
+    actions: ActionSpace, shares: Mapping[str, float], num_videos: int, num_frames: int, seed: int = 0
+) -> Tensor:
+    """Decisions (B, T) in which each action has its share of the frames, as nearly as whole runs allow.
+
+    Actions that cover several frames come in whole runs, none cut off by a video's end; single frames
+    share the rest by largest remainder. Runs are spread evenly over the videos and shuffled within them.
+
+    Args:
+        actions: the method's.
+        shares: fractions of the frames by action's name, 1 in sum; absent means 0.
+        num_videos: B.
+        num_frames: T.
+        seed: of the shuffling.
+
+    Raises:
+        ValueError: an unknown action, shares that are negative or do not sum to 1, or runs that fit no video.
+    """
+    for name, share in shares.items():
+        if name not in actions.names:
+            raise ValueError(f"usage: action '{name}' is unknown; {nearest(name, actions.names)}")
+        if share < 0:
+            raise ValueError(f"usage: the share of '{name}' must not be negative, got {share}")
+    if abs(sum(shares.values()) - 1) > 1e-6:
+        raise ValueError(f"usage: shares must sum to 1, got {sum(shares.values()):.6g}")
+    wanted_A = [shares.get(name, 0.0) * num_videos * num_frames for name in actions.names]
+    num_runs_A = [0 if k == 1 else round(wanted / k) for wanted, k in zip(wanted_A, actions.covers, strict=True)]
+    rest = num_videos * num_frames - sum(num * k for num, k in zip(num_runs_A, actions.covers, strict=True))
+    singles = [a for a, k in enumerate(actions.covers) if k == 1 and wanted_A[a] > 0]
+    refusal = f"usage: {num_videos} videos of {num_frames} frames cannot hold whole runs of these shares"
+    if rest < 0 or (rest > 0 and not singles):
+        raise ValueError(refusal)
+    for a, num in zip(singles, _largest_remainder([wanted_A[a] for a in singles], rest), strict=True):
+        num_runs_A[a] = num
+
+    rng = np.random.default_rng(seed)
+    runs = [a for a, num in enumerate(num_runs_A) for _ in range(num)]
+    rng.shuffle(runs)
+    runs.sort(key=lambda a: -actions.covers[a])  # stable: the longest first, in random order within a length
+    videos: list[list[int]] = [[] for _ in range(num_videos)]
+    left_B = np.full(num_videos, num_frames)
+    for a in runs:
+        b = rng.choice(np.flatnonzero(left_B == left_B.max()))
+        if left_B[b] < actions.covers[a]:
+            raise ValueError(refusal)
+        videos[b].append(a)
+        left_B[b] -= actions.covers[a]
+    for video in videos:
+        rng.shuffle(video)
+    return torch.tensor([[a for a in video for _ in range(actions.covers[a])] for video in videos])
+
+
+def _largest_remainder(wanted: Sequence[float], total: int) -> list[int]:
+    """Whole numbers in proportion to `wanted` that sum to `total`."""
+    if not wanted:
+        return []
+    exact = np.array(wanted) * total / sum(wanted)
+    counts = np.floor(exact + 1e-9).astype(int)
+    short = np.argsort(counts - exact, kind="stable")[: total - counts.sum()]
+    counts[short] += 1
+    return counts.tolist()
+
+
+# Frames and surroundings
+
+
+def _baseline(run: Run, name: str) -> Run:
+    """The baseline under the run's own profile, recipe and trainer."""
+    sections = [f"{section}={json.dumps(run.config[section])}" for section in ("recipe", "trainer")]
+    return compose(name, profile=run.profile, overrides=sections)
+
+
+def _device(run: Run) -> torch.device:
+    """Where the run's trainer would evaluate."""
+    wants_gpu = run.config["trainer"].get("accelerator", "auto") in ("auto", "gpu", "cuda")
+    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def _as_evaluated(run: Run, device: torch.device) -> Iterator[None]:
+    """What Lightning evaluates under: no autograd, and bfloat16 where the trainer says so."""
+    is_bf16 = str(run.config["trainer"].get("precision", "")).startswith("bf16")
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=is_bf16):
+        yield
+
+
+def _split_batch(run: Run, views: Mapping[str, View], num_videos: int, device: torch.device) -> VideoBatch:
+    """Videos from all over the reported split, as they reach the method."""
+    data = run.datamodule
+    data.views = dict(views)
+    loader = data.test_dataloader()
+    dataset: Any = loader.dataset
+    chosen = np.linspace(0, len(dataset) - 1, num_videos).round().astype(int).tolist()
+    batch = loader.collate_fn([dataset[i] for i in tqdm(chosen, desc="reading videos", leave=False)])
+    return data.on_after_batch_transfer(data.transfer_batch_to_device(batch, device, 0), 0)
+
+
+def random_batch(
+    views: Mapping[str, View], num_videos: int, num_classes: int, device: torch.device | str = "cpu"
+) -> VideoBatch:
+    """Full-length videos of noise."""
+    generator = torch.Generator(device).manual_seed(0)
+    shapes = {name: (num_videos, view.num_frames, 3, view.size, view.size) for name, view in views.items()}
+    frames = {name: torch.randn(shape, device=device, generator=generator) for name, shape in shapes.items()}
+    mask = {name: torch.ones(shape[:2], dtype=torch.bool, device=device) for name, shape in shapes.items()}
+    label_BK = torch.zeros(num_videos, num_classes, device=device)
+    return VideoBatch(frames, mask, label_BK, [f"video-{b}" for b in range(num_videos)])
+
+
+def _part(batch: VideoBatch, part: slice) -> VideoBatch:
+    """Some videos of a batch, without the padding that only the others need."""
+    mask = {name: mask_BT[part] for name, mask_BT in batch.mask.items()}
+    length = {name: int(mask_BT.sum(1).max()) for name, mask_BT in mask.items()}
+    return VideoBatch(
+        {name: frames[part, : length[name]].contiguous() for name, frames in batch.frames.items()},
+        {name: mask_BT[:, : length[name]] for name, mask_BT in mask.items()},
+        batch.label_BK[part],
+        batch.video_id[part],
+    )

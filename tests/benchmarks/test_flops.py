@@ -1,0 +1,71 @@
+"""The cost tables: numbers that are known by other means."""
+
+import pytest
+import torch
+from torch import nn
+
+from adavid.backbones import BackboneSpec
+from adavid.cost import Ledger, price
+from adavid.method import AdaptiveMethod
+from benchmarks.compose import compose
+from benchmarks.flops import DryLedger, bill, method_rows, network_price
+from benchmarks.latency import forced_usage, parse_usage
+
+PAPER_USAGE = parse_usage("224=.39,168=.165,112=.14,84=.005,skip-1=.06,skip-2=.10,skip-4=.14", {})
+
+
+@pytest.fixture(scope="module")
+def method() -> AdaptiveMethod:
+    return compose("arnet", profile="paper").build_method(200).eval()
+
+
+def frame_macs(method: AdaptiveMethod) -> dict[str, int]:
+    """Multiply-accumulates of one frame by component."""
+    frame = {size: torch.zeros(1, 3, int(size), int(size)) for size in method.branches}
+    branches = {size: price(branch, frame[size]).macs for size, branch in method.branches.items()}
+    glance = price(method.glance.backbone, torch.zeros(1, 3, 84, 84)).macs
+    return branches | {"glance": glance, "84": 1280 * 200, "policy": 4 * 512 * (1280 + 512) + 512 * 7}
+
+
+def test_the_papers_usage_costs_the_papers_gflops(method: AdaptiveMethod) -> None:
+    action_BT = forced_usage(method.actions, PAPER_USAGE, 25, 16)
+    ledger = bill(method, action_BT, 200)
+    num_visits = 156 + 66 + 56 + 2 + 24 + 40 // 2 + 56 // 4
+    num_frames = {"224": 156, "168": 66, "112": 56, "84": 2, "glance": num_visits, "policy": num_visits}
+    expected = {name: num_frames[name] * macs for name, macs in frame_macs(method).items()}
+    assert {name: macs_B.sum().item() for name, macs_B in ledger.macs.items()} == expected
+    assert round(sum(expected.values()) / 400 / 1e9, 2) == 2.09
+
+
+def test_heads_of_400_classes_give_the_papers_table(method: AdaptiveMethod) -> None:
+    macs = frame_macs(method)
+    wider = {"224": 2048 * 200, "168": 512 * 200, "112": 512 * 200}
+    gmacs = {size: round((macs[size] + more) / 1e9, 4) for size, more in wider.items()}
+    assert gmacs == {"224": 4.1103, "168": 2.2490, "112": 0.4863}  # Table 2 swaps two digits: 0.4683
+    assert round((macs["glance"] + 1280 * 400) / 1e9, 4) == 0.0529
+
+
+def test_network_price() -> None:
+    of_200, of_400 = (network_price(BackboneSpec("narrow/8-16-32", 24), num) for num in (200, 400))
+    assert of_400.macs - of_200.macs == of_400.audited - of_200.audited == 32 * 200
+    assert of_200.macs > of_200.audited > 0
+
+
+def test_dry_ledger_bills_as_the_real_one() -> None:
+    lstm, x_N3, h_N4 = nn.LSTMCell(3, 4), torch.randn(5, 3), torch.randn(5, 4)
+    owner_N = torch.tensor([0, 0, 2, 1, 2])
+    ledgers = Ledger(3), DryLedger(3)
+    real, dry = (ledger.run("lstm", lstm, x_N3, (h_N4, h_N4), owner_N=owner_N) for ledger in ledgers)
+    assert [x.shape for x in real] == [x.shape for x in dry]
+    assert torch.equal(ledgers[0].total_B, ledgers[1].total_B)
+    assert torch.equal(ledgers[0].audited_total_B, ledgers[1].audited_total_B)
+
+
+@pytest.mark.parametrize("name", ["arnet", "uniform"])
+def test_method_rows(name: str) -> None:
+    run = compose(name, profile="tiny")
+    first = run.recipe.pyramid[0].size
+    run.config["usage"] = {"stated": {first: 1.0}}
+    rows = {row["decisions"]: row for row in method_rows(run)}
+    assert rows["usage stated"]["gmacs"] == pytest.approx(rows[f"all {first}"]["gmacs"]) != 0
+    assert str(first) in rows[f"all {first}"]["components"]

@@ -1,0 +1,109 @@
+"""Latency: forced decisions are exact, what is timed is what is billed. Nothing here depends on time."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from adavid.cost import price
+from adavid.method import ActionSpace
+from benchmarks.compose import compose
+from benchmarks.latency import RecordingLedger, forced_usage, latency, main_latency, parse_usage, random_batch
+
+ACTIONS = ActionSpace(
+    ("224", "168", "112", "84", "skip-1", "skip-2", "skip-4"),
+    (224, 168, 112, 84, 0, 0, 0),
+    (1, 1, 1, 1, 1, 2, 4),
+)
+SHARES = {"224": 0.39, "168": 0.165, "112": 0.14, "84": 0.005, "skip-1": 0.06, "skip-2": 0.10, "skip-4": 0.14}
+TINY = "64=.39,48=.165,32=.14,24=.005,skip-1=.06,skip-2=.10,skip-4=.14"
+
+
+def test_forced_usage_is_exact_where_it_can_be() -> None:
+    action_BT = forced_usage(ACTIONS, SHARES, 25, 16)
+    assert action_BT.shape == (25, 16)
+    assert torch.bincount(action_BT.flatten()).tolist() == [156, 66, 56, 2, 24, 40, 56]
+
+
+@pytest.mark.parametrize("num_videos", [1, 2, 16])
+def test_forced_usage_comes_in_whole_runs(num_videos: int) -> None:
+    action_BT = forced_usage(ACTIONS, SHARES, num_videos, 16)
+    for actions in action_BT.tolist():
+        t = 0
+        while t < 16:
+            run = actions[t : t + ACTIONS.covers[actions[t]]]
+            assert run == [actions[t]] * ACTIONS.covers[actions[t]]
+            t += len(run)
+    share_A = torch.bincount(action_BT.flatten(), minlength=7) / action_BT.numel()
+    error_A = (share_A - torch.tensor(list(SHARES.values()))).abs()
+    assert error_A.max() <= 4 / action_BT.numel()
+
+
+def test_forced_usage_is_repeatable_and_shuffled() -> None:
+    first, same, other = (forced_usage(ACTIONS, SHARES, 16, 16, seed) for seed in (0, 0, 1))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({"skip-3": 1.0}, "'skip-3' is unknown; did you mean 'skip-"),
+        ({"224": 0.5}, "sum to 1, got 0.5"),
+        ({"224": 1.5, "84": -0.5}, "'84' must not be negative"),
+        ({"skip-4": 1.0}, "cannot hold whole runs"),
+    ],
+)
+def test_forced_usage_refuses(shares: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        forced_usage(ACTIONS, shares, 3, 7)
+
+
+def test_parse_usage() -> None:
+    known = {"paper": {224: 0.5, "skip-1": 0.5}}
+    assert parse_usage("", known) is None
+    assert parse_usage("paper", known) == {"224": 0.5, "skip-1": 0.5} == parse_usage("224=.5, skip-1=0.5", {})
+    with pytest.raises(ValueError, match="usage 'papr' is unknown; did you mean 'paper'"):
+        parse_usage("papr", known)
+    with pytest.raises(ValueError, match="expected action=share"):
+        parse_usage("224=half", known)
+
+
+@pytest.mark.parametrize("name", ["arnet", "lstm", "multi_scale", "random_policy", "uniform"])
+def test_recorded_calls_are_the_bill(name: str) -> None:
+    method = compose(name).build_method(5).eval()
+    batch = random_batch(method.views, 3, 5)
+    ledger = RecordingLedger(3)
+    with torch.inference_mode():
+        method(batch, ledger)
+    rows = [
+        (len(torch.utils._pytree.tree_leaves(call.inputs)[0]), price(call.module, *call.inputs).macs)
+        for call in ledger.calls
+    ]
+    assert sum(num * macs for num, macs in rows) == ledger.total_B.sum().item() > 0
+
+
+def test_latency_record(tmp_path: Path) -> None:
+    run = compose("arnet")
+    text = main_latency(run, TINY, num_classes=5, batch_sizes=(1, 2), repeats=(1, 1), results=tmp_path)
+    assert "overhead" in text and "forced decisions" in text
+    record = json.loads((run.folder(tmp_path) / "latency.json").read_text())
+    assert record["kind"] == "latency" and record["weights"] == "random" and record["decisions"] == "forced"
+    assert sum(record["usage"].values()) == pytest.approx(1)
+    assert [row["batch_size"] for row in record["rows"]] == [1, 2]
+    for row in record["rows"]:
+        assert row["repeats"] == 1 and row["spread"][0] == pytest.approx(row["ms_per_video"])
+        assert row["speedup_theoretical"] == row["baseline_gflops_per_video"] / row["gflops_per_video"] > 1
+    assert {path.name for path in run.folder(tmp_path).iterdir()} <= {".lock", "latency.json"}
+
+
+def test_own_decisions_need_training() -> None:
+    with pytest.raises(ValueError, match="arnet is not trained: train it first, or force decisions"):
+        latency(compose("arnet"), num_classes=5)
+
+
+def test_one_action_needs_no_usage() -> None:
+    record = latency(compose("uniform"), batch_sizes=(2,), num_classes=5, repeats=(1, 1))
+    assert record["usage"] == {"64": 1.0} and record["decisions"] == "own"
+    assert record["rows"][0]["speedup_theoretical"] == 1
