@@ -55,7 +55,7 @@ reference: env ## regenerate the committed records: every method and curve on sp
 	@ADAVID_RECORDS=reference $(PY) -m benchmarks curve --method uniform --seeds 0,1,2
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
-	@$(PY) -m datamodules.sprites docs/sprites.png
+	@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"
 
 list: env ## methods, variants and data sets
 	@$(PY) -m benchmarks list

@@ -3,6 +3,7 @@
 B videos, T frames, K classes, C channels, H height, W width.
 """
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -243,6 +244,14 @@ class VideoDataModule(LightningDataModule, ABC):
     def report_split(self) -> str:
         """The split that results are reported on: "test" if there is one, else "val"."""
         return "test" if self.records("test") else "val"
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that change with the videos of any split, their labels or their cuts."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for record in (record for split in SPLITS for record in self.records(split)):
+            digest.update(repr((record.video_id, record.labels, record.split, record.start, record.end)).encode())
+        return digest.hexdigest()[:8]
 
     def setup(self, stage: str | None = None) -> None:
         """Reads the records of every split and checks that every video can be read, once."""

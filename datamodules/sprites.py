@@ -1,0 +1,141 @@
+"""Sprites: the embedded synthetic data set, real H.264 files generated once by seed.
+
+docs/sprites.md says what is in it and what makes a video easy or hard; `sprites_drawing` draws it.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+from tqdm import tqdm
+
+from adavid.data import VideoDataModule, VideoRecord, View
+from datamodules import sprites_drawing as drawing
+
+LABELS_FILE = "labels.csv"
+
+
+class SpritesDataModule(VideoDataModule):
+    """Synthetic clips on which adaptivity can be measured.
+
+    The files are generated when first needed, into a folder named after everything that determines them,
+    and reused afterwards; several processes may ask at once, and a generation that is killed leaves
+    nothing that could be taken for a whole one.
+
+    Args:
+        views: see VideoDataModule.
+        batch_size: see VideoDataModule.
+        root: folder that holds the generated data sets.
+        num_train: videos in the training split.
+        num_val: videos in the validation split.
+        num_test: videos in the test split.
+        num_frames: length of a clip, at 4 frames a second.
+        data_seed: determines every pixel; unlike `seed`, the same for all training runs.
+        num_processes: processes that generate; None for one a core.
+        others: see VideoDataModule.
+
+    Raises:
+        ValueError: a split is smaller than the number of classes, or clips are too short.
+    """
+
+    class_names = drawing.CLASS_NAMES
+
+    def __init__(
+        self,
+        views: Mapping[str, View],
+        batch_size: int,
+        root: str = "data/sprites",
+        num_train: int = 2400,
+        num_val: int = 400,
+        num_test: int = 2000,
+        num_frames: int = 16,
+        data_seed: int = 0,
+        num_processes: int | None = None,
+        resize: int = drawing.CANVAS,
+        crop: int = drawing.CROP,
+        scales: Sequence[float] = (0.875,),  # 63 px snap to 64: a crop moves, but is never resampled
+        **others: Any,
+    ):
+        super().__init__(views, batch_size, resize=resize, crop=crop, scales=scales, **others)
+        self.num_videos = {"train": num_train, "val": num_val, "test": num_test}
+        fewest = len(self.class_names)  # one video a class
+        for split, num in self.num_videos.items():
+            if num < fewest:
+                raise ValueError(f"num_{split}={num}: expected at least {fewest}, one video a class")
+        if num_frames < drawing.MIN_FRAMES:
+            raise ValueError(f"num_frames={num_frames}: expected at least {drawing.MIN_FRAMES}")
+        self.num_frames = num_frames
+        self.data_seed = data_seed
+        self.num_processes = num_processes or os.cpu_count() or 1
+        self.root = Path(root)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything that determines the files."""
+        return {
+            "generator_version": drawing.GENERATOR_VERSION,
+            "num_videos": self.num_videos,
+            "num_frames": self.num_frames,
+            "data_seed": self.data_seed,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps(self.parameters, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are, or will be."""
+        return self.root / self.fingerprint
+
+    def prepare_data(self) -> None:
+        """Generates the files unless they are there."""
+        if self.folder.exists():  # it appears whole or not at all
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder.with_suffix(".lock")):
+            if self.folder.exists():  # another process was faster
+                return
+            partial_folder = self.folder.with_suffix(".partial")
+            shutil.rmtree(partial_folder, ignore_errors=True)  # of a generation that was killed
+            for split in drawing.SPLITS:
+                (partial_folder / split).mkdir(parents=True)
+            self._generate(partial_folder)
+            (partial_folder / "parameters.json").write_text(json.dumps(self.parameters, indent=1) + "\n")
+            os.replace(partial_folder, self.folder)
+
+    def _generate(self, folder: Path) -> None:
+        jobs = [(split, index) for split, num in self.num_videos.items() for index in range(num)]
+        make = partial(drawing.make_video, folder, self.data_seed, self.num_frames)
+        # Not forked: the parent has torch's threads.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self.num_processes, context) as pool:
+            results = pool.map(make, jobs, chunksize=8)
+            rows = list(tqdm(results, desc="generating sprites", unit="video", total=len(jobs)))
+        pd.DataFrame(rows).to_csv(folder / LABELS_FILE, index=False)
+
+    def table(self) -> pd.DataFrame:
+        """Returns the videos and what was drawn in each, generating them if need be.
+
+        Columns: video_id, split, path (relative to `folder`), label, class_name, kind (coarse or fine),
+        difficulty (large, medium, small or tiny), size (px), first_frame and last_frame of the evidence,
+        num_blurred, num_dark and num_decoy frames, num_clear_evidence (neither blurred nor dark).
+        """
+        self.prepare_data()
+        return pd.read_csv(self.folder / LABELS_FILE)
+
+    def records(self, split: str) -> list[VideoRecord]:
+        table = self.table()
+        return [
+            VideoRecord(row.video_id, self.folder / row.path, (row.label,), split)
+            for row in table[table.split == split].itertuples()
+        ]

@@ -1,0 +1,144 @@
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from adavid.data import View
+from datamodules import sprites_drawing as drawing
+from datamodules.sprites import SpritesDataModule
+
+
+def make(root: Path, **options) -> SpritesDataModule:
+    sizes = {"num_train": 20, "num_val": 10, "num_test": 10, "num_frames": 8} | options
+    views = {"frames": View(4, 64)}
+    return SpritesDataModule(views, 4, root=str(root), num_processes=1, num_workers=0, **sizes)
+
+
+def prepare(root: Path, num_train: int = 20) -> None:
+    make(root, num_train=num_train).prepare_data()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> SpritesDataModule:
+    data = make(tmp_path_factory.mktemp("sprites"))
+    data.prepare_data()
+    return data
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_same_seed_gives_the_same_bytes(data, tmp_path):
+    for split in drawing.SPLITS:
+        (tmp_path / split).mkdir()
+    for job in [("train", 3), ("test", 7)]:
+        row = drawing.make_video(tmp_path, 0, 8, job)
+        assert (tmp_path / row["path"]).read_bytes() == (data.folder / row["path"]).read_bytes()
+    other = drawing.make_video(tmp_path, 1, 8, ("train", 3))
+    assert (tmp_path / other["path"]).read_bytes() != (data.folder / other["path"]).read_bytes()
+
+
+def test_splits_are_disjoint_and_balanced(data):
+    contents = [video for path, video in files(data.folder).items() if path.endswith(".mp4")]
+    assert len(set(contents)) == len(contents) == 40
+    for split, num in [("train", 2), ("val", 1), ("test", 1)]:
+        assert sorted(record.labels[0] for record in data.records(split)) == sorted([*range(10)] * num)
+        assert all(record.split == split and record.path.is_file() for record in data.records(split))
+
+
+def test_files_are_h264_with_every_frame(data):
+    with av.open(str(data.records("val")[0].path)) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        frames = list(container.decode(video=0))
+    assert len(frames) == 8
+    assert (frames[0].width, frames[0].height) == (72, 72)
+
+
+@pytest.mark.parametrize("label", range(len(drawing.CLASS_NAMES)))
+def test_evidence_in_part_of_the_frames(label, monkeypatch):
+    for name in ("BLUR_RATE", "DARK_RATE", "DECOY_RATE", "NOISE"):
+        monkeypatch.setattr(drawing, name, 0.0)
+    frames_THWC, meta = drawing.render_video(np.random.default_rng(label), label, 16)
+    first, stop = meta.evidence
+    assert 4 <= stop - first <= 8
+    # Objects are vivid: only they reach full saturation.
+    saturation_T = (frames_THWC.max(-1).astype(int) - frames_THWC.min(-1)).max((1, 2))
+    assert saturation_T[first:stop].min() > np.delete(saturation_T, slice(first, stop)).max()
+    assert not meta.blurred and not meta.dark and not meta.decoys
+
+
+def test_mirrored_objects_keep_their_outline():
+    u = np.linspace(-10, 10, 41)[None]
+    v = np.linspace(-10, 10, 41)[:, None]
+    for shape in drawing.COARSE_SHAPES + drawing.FINE_SHAPES:
+        distance = drawing.signed_distance(shape, u, v, 8.0)
+        np.testing.assert_allclose(distance, distance[:, ::-1])
+        assert distance.min() < 0 < distance.max()
+
+
+def test_objects_stay_inside_the_evaluation_crop():
+    for index in range(30):
+        rng = np.random.default_rng(index)
+        path_T2 = drawing.drift(rng, 16, 20.0)
+        assert path_T2.min() >= 4 + 10 and path_T2.max() <= 68 - 10
+
+
+def test_generated_once(data):
+    before = {path: path.stat().st_mtime_ns for path in data.folder.rglob("*")}
+    again = make(data.root)
+    again.prepare_data()
+    assert {path: path.stat().st_mtime_ns for path in again.folder.rglob("*")} == before
+    assert make(data.root, num_frames=9).folder != data.folder
+    assert make(data.root, data_seed=1).folder != data.folder
+    assert make(data.root, seed=1).folder == data.folder
+
+
+def test_two_processes_at_once(data, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=prepare, args=(tmp_path,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    assert files(make(tmp_path).folder) == files(data.folder)
+
+
+def test_a_killed_generation_leaves_nothing_half_made(data, tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=_prepare_in_own_group, args=(tmp_path,))
+    process.start()
+    unfinished = make(tmp_path, num_train=20)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("*.mp4")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    if process.exitcode == -signal.SIGKILL:
+        assert not unfinished.folder.exists()
+    unfinished.prepare_data()
+    assert files(unfinished.folder) == files(data.folder)
+
+
+def _prepare_in_own_group(root: Path) -> None:
+    os.setpgrp()
+    prepare(root)
+
+
+def test_a_batch(data):
+    data.setup()
+    batch = next(iter(data.train_dataloader()))
+    assert batch.frames["frames"].shape == (4, 4, 3, 64, 64)
+    assert batch.label_BK.shape == (4, 10)
+
+
+def test_bad_sizes_are_named(tmp_path):
+    with pytest.raises(ValueError, match="num_val=3: expected at least 10, one video a class"):
+        make(tmp_path, num_val=3)
+    with pytest.raises(ValueError, match="num_frames=2: expected at least 8"):
+        make(tmp_path, num_frames=2)
