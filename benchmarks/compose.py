@@ -94,11 +94,11 @@ class Run:
 
     @property
     def hash(self) -> str:
-        """Of everything but the seed and what makes no difference to the result."""
+        """Of everything but the seed and what makes no difference to the result; the videos' list included."""
         config = {name: section for name, section in self.config.items() if name not in ("seed", "curve", "usage")}
         for name, keys in INCIDENTAL.items():
             config[name] = {key: value for key, value in config[name].items() if key not in keys}
-        return config_hash(config)
+        return config_hash(config | {"videos": self.datamodule.fingerprint})
 
     def folder(self, results: Path) -> Path:
         return results / self.data / self.profile / self.label / self.hash / f"seed{self.seed}"
@@ -185,25 +185,37 @@ def compose(
     _check_trainer(config["trainer"])
 
     recipe = build(Recipe, config["recipe"], "recipe")
-    stages = {name: stage for name, stage in config["stages"].items() if stage is not None}
+    stages = [
+        make_stage(name, recipe.stage, stage) for name, stage in config["stages"].items() if stage is not None
+    ]
+    method_class, data_class = locate(method_yaml.target), locate(data_yaml.target)
+    # With every default filled in: a default that changes in the code makes another run.
+    model = build(schema(method_class, ("num_classes", "pretrained")), config["model"], "model")
+    data_values = build(schema(data_class, ("views", "batch_size", "seed")), config["data"], "data")
+    filled = {
+        "method": method_name,
+        "model": dataclasses.asdict(model),
+        "stages": [dataclasses.asdict(stage) for stage in stages],
+        "data": dataclasses.asdict(data_values),
+    }
     run = Run(
         method=method_name,
         variant=variant,
         data=f"{data_kind}-{Path(data_path).stem}" if data_path else data_kind,
         profile=profile,
         seed=seed,
-        config={str(name): section for name, section in config.items()} | {"method": method_name},
-        method_class=locate(method_yaml.target),
-        data_class=locate(data_yaml.target),
+        config={str(name): section for name, section in config.items()} | filled,
+        method_class=method_class,
+        data_class=data_class,
         recipe=recipe,
-        stages=[make_stage(name, recipe.stage, stage) for name, stage in stages.items()],
+        stages=stages,
         variants=tuple(variants),
     )
     with torch.device("meta"):  # the constructor checks its ranges; nothing is allocated
-        model = run.build_method(num_classes=2)
+        untrained = run.build_method(num_classes=2)
         for stage in run.stages:
-            model.enter(stage)
-    build(schema(run.data_class, ("views", "batch_size", "seed")), config["data"], "data")
+            untrained.enter(stage)
+    _ = run.datamodule  # likewise
     return run
 
 
@@ -220,24 +232,25 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
     assert run.recipe.warmup is not None
     epochs = run.recipe.warmup_epochs.get(spec.size)
     warmup = run.recipe.warmup | ({"epochs": epochs} if epochs else {})
+    uniform = locate("methods.uniform:Uniform")
     model = {
         "backbone": dataclasses.asdict(spec),
         "frame_size": run.recipe.frame_size,
         "num_frames": run.recipe.num_frames,
         "dropout": run.recipe.dropout,
     }
+    model = dataclasses.asdict(build(schema(uniform, ("num_classes", "pretrained")), model, "model"))
     recipe = {key: run.config["recipe"][key] for key in ("batch_size", "pretrained")}
     stage = make_stage("warmup", run.recipe.stage, warmup, {"train": ["classifier"]})
     config = {
         "recipe": recipe,
         "model": model,
-        "stages": {"warmup": dataclasses.asdict(stage)},
+        "stages": [dataclasses.asdict(stage)],
         "data": run.config["data"],
         "trainer": run.config["trainer"],
         "seed": run.seed,
         "data_name": run.data,
     }
-    uniform = locate("methods.uniform:Uniform")
     return dataclasses.replace(run, method="warmup", variant="", config=config, method_class=uniform, stages=[stage])
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from adavid.backbones import BackboneSpec, FrameClassifier
 from adavid.cost import Ledger
 from adavid.data import VideoBatch, View
-from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput
+from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput, cross_entropy
 from adavid.routing import mean_of_used, run_on_frames
 
 
@@ -57,4 +57,16 @@ class Uniform(AdaptiveMethod):
         name, size = self.actions.names[0], self.spec.size
         logits_BTK = run_on_frames(ledger, name, self.classifier, frames_BTCHW, mask_BT, size, logits_BTK)
         action_BT = mask_BT.long() - 1  # the only action, or -1 on padding
-        return MethodOutput(mean_of_used(logits_BTK, mask_BT), action_BT, {})
+        return MethodOutput(mean_of_used(logits_BTK, mask_BT), action_BT, {"logits_BTK": logits_BTK})
+
+    def frame_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
+        """Cross-entropy of every frame's own prediction: how shared backbones are fine-tuned.
+
+        A network trained on the video's average alone makes the logits of telling frames large enough to survive the
+        average with empty ones; leaving the empty ones out would then make it over-confident, and a policy would learn
+        to keep them.
+        """
+        mask_BT = batch.mask["frames"]
+        logits_NK = self(batch, ledger, dense=True).aux["logits_BTK"][mask_BT]
+        label_BTK = batch.label_BK[:, None].expand(-1, mask_BT.shape[1], -1)
+        return {"loss": cross_entropy(logits_NK, label_BTK[mask_BT]).mean()}
