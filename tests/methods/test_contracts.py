@@ -16,28 +16,26 @@ from benchmarks.compose import Run, catalogue, compose
 from methods.uniform import Uniform
 from tests.conftest import NUM_CLASSES, RandomVideos, opinionated, random_batch, random_decisions
 
-RUNS = [
-    pytest.param(
-        name,
-        variant,
-        profile,
-        id=f"{name}@{variant}-{profile}",
-        marks=[pytest.mark.slow] * (profile == "paper"),
-    )
-    for profile in ("tiny", "paper")
+TINY = [
+    pytest.param(compose(name, variant=variant), id=f"{name}@{variant}" if variant else name)
     for name in catalogue()
     for variant in ("", *compose(name).variants)
 ]
-TINY = [param for param in RUNS if param.values[2] == "tiny"]
+PAPER = [
+    pytest.param(
+        compose(name, profile="paper", overrides=[f"recipe.family={family}", "recipe.num_frames=3"]),
+        id=f"{name}-paper-{family}",
+        marks=pytest.mark.slow,
+    )
+    for name in catalogue()
+    for family in compose(name, profile="paper").recipe.pyramids
+]
+of_tiny = pytest.mark.parametrize("run", TINY)
+of_all = pytest.mark.parametrize("run", TINY + PAPER)
 
 
-def make_run(name: str, variant: str, profile: str) -> Run:
-    frames = ["recipe.num_frames=5"] if profile == "paper" else []
-    return compose(name, profile=profile, variant=variant, overrides=["recipe.pretrained=false", *frames])
-
-
-def make(name: str, variant: str, profile: str) -> AdaptiveMethod:
-    return opinionated(make_run(name, variant, profile).build_method(NUM_CLASSES))
+def make(run: Run) -> AdaptiveMethod:
+    return opinionated(run.build_method(NUM_CLASSES))
 
 
 def select(batch: VideoBatch, videos: list[int]) -> VideoBatch:
@@ -59,26 +57,26 @@ def padded(batch: VideoBatch, num_padding: int) -> VideoBatch:
     return batch._replace(frames=frames, mask=mask)
 
 
-@pytest.mark.parametrize(("name", "variant", "profile"), RUNS)
+@of_all
 @torch.no_grad()
-def test_sparse_and_dense_routing_agree(name: str, variant: str, profile: str) -> None:
-    method = make(name, variant, profile)
-    batch = random_batch(method, 3)
+def test_sparse_and_dense_routing_agree(run: Run) -> None:
+    method = make(run)
+    batch = random_batch(method, 2)
     for forced in (None, random_decisions(method, batch)):
-        sparse = method(batch, Ledger(3), forced=forced)
-        dense = method(batch, Ledger(3), forced=sparse.action_BT, dense=True)
+        sparse = method(batch, Ledger(2), forced=forced)
+        dense = method(batch, Ledger(2), forced=sparse.action_BT, dense=True)
         assert torch.equal(sparse.action_BT, dense.action_BT)
         torch.testing.assert_close(sparse.logits_BK, dense.logits_BK, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "variant", "profile"), RUNS)
+@of_all
 @torch.no_grad()
-def test_the_bill_is_what_an_independent_counter_sees(name: str, variant: str, profile: str) -> None:
-    method = make(name, variant, profile)
-    batch = random_batch(method, 3)
+def test_the_bill_is_what_an_independent_counter_sees(run: Run) -> None:
+    method = make(run)
+    batch = random_batch(method, 2)
     for forced in (None, random_decisions(method, batch)):
         for dense in (False, True):
-            ledger = Ledger(3)
+            ledger = Ledger(2)
             with audit() as counter:
                 method(batch, ledger, forced=forced, dense=dense)
             assert counter.macs == ledger.audited_total_B.sum() > 0
@@ -99,10 +97,10 @@ def test_a_module_run_off_the_books_is_noticed() -> None:
     assert counter.macs > ledger.audited_total_B.sum()
 
 
-@pytest.mark.parametrize(("name", "variant", "profile"), TINY)
+@of_tiny
 @torch.no_grad()
-def test_a_video_is_treated_alike_in_any_company(name: str, variant: str, profile: str) -> None:
-    method = make(name, variant, profile).double()
+def test_a_video_is_treated_alike_in_any_company(run: Run) -> None:
+    method = make(run).double()
     batch = random_batch(method, 6, dtype=torch.float64)
     ledger = Ledger(6)
     together = method(batch, ledger)
@@ -119,10 +117,10 @@ def test_a_video_is_treated_alike_in_any_company(name: str, variant: str, profil
             torch.testing.assert_close(apart.logits_BK, together.logits_BK[videos], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "variant", "profile"), TINY)
+@of_tiny
 @torch.no_grad()
-def test_evaluation_is_deterministic(name: str, variant: str, profile: str) -> None:
-    method = make(name, variant, profile)
+def test_evaluation_is_deterministic(run: Run) -> None:
+    method = make(run)
     batch = random_batch(method, 4)
     first = method(batch, Ledger(4))
     torch.manual_seed(1)
@@ -130,10 +128,9 @@ def test_evaluation_is_deterministic(name: str, variant: str, profile: str) -> N
     assert torch.equal(first.logits_BK, again.logits_BK) and torch.equal(first.action_BT, again.action_BT)
 
 
-@pytest.mark.parametrize(("name", "variant", "profile"), TINY)
-def test_every_stage_trains_what_it_names_and_nothing_else(name: str, variant: str, profile: str) -> None:
-    run = make_run(name, variant, profile)
-    method = opinionated(run.build_method(NUM_CLASSES))
+@of_tiny
+def test_every_stage_trains_what_it_names_and_nothing_else(run: Run) -> None:
+    method = make(run)
     batch = random_batch(method, 8)
     for stage in run.stages:
         method.enter(stage)
@@ -150,9 +147,8 @@ def test_every_stage_trains_what_it_names_and_nothing_else(name: str, variant: s
                 assert torch.equal(value, frozen[key]), f"{key} moved though frozen"
 
 
-@pytest.mark.parametrize(("name", "variant", "profile"), TINY)
-def test_fast_dev_run_and_checkpoint(name: str, variant: str, profile: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    run = make_run(name, variant, profile)
+@of_tiny
+def test_fast_dev_run_and_checkpoint(run: Run, tmp_path) -> None:  # type: ignore[no-untyped-def]
     method = run.build_method(NUM_CLASSES)
     data = RandomVideos(method)
     for stage in run.stages:
