@@ -43,8 +43,9 @@ class Recipe:
         dropout: before linear heads.
         pretrained: backbones start from ImageNet.
         stage: what every stage of every method is unless its YAML says otherwise.
-        warmup: the fine-tuning of the shared backbones, over `stage`; null starts methods from raw backbones.
-        warmup_epochs: epochs of it by frame size, where they differ from `warmup`'s.
+        warmup: the stages that fine-tune the shared backbones, over `stage`; null starts methods from raw backbones.
+        warmup_frames: T in the warm-up.
+        warmup_by_size: what differs in the warm-up's first stage at some frame sizes.
     """
 
     family: str
@@ -57,10 +58,11 @@ class Recipe:
     pretrained: bool
     stage: dict[str, Any]
     warmup: dict[str, Any] | None
-    warmup_epochs: dict[int, int] = field(default_factory=dict)
+    warmup_frames: int
+    warmup_by_size: dict[int, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in ("num_frames", "batch_size"):
+        for key in ("num_frames", "batch_size", "warmup_frames"):
             if getattr(self, key) < 1:
                 raise ValueError(f"recipe.{key} must be 1 or more, got {getattr(self, key)}")
         if not 0 <= self.dropout < 1:
@@ -230,28 +232,30 @@ def make_stage(name: str, *layers: dict[str, Any]) -> Stage:
 def warmup_of(run: Run, spec: BackboneSpec) -> Run:
     """The run that fine-tunes a shared backbone: `uniform` with it, from raw weights, nothing of the method in it."""
     assert run.recipe.warmup is not None
-    epochs = run.recipe.warmup_epochs.get(spec.size)
-    warmup = run.recipe.warmup | ({"epochs": epochs} if epochs else {})
+    by_size = [run.recipe.warmup_by_size.get(spec.size, {})]  # of the first stage alone
+    stages = [
+        make_stage(name, run.recipe.stage, stage, *by_size[i:], {"train": ["classifier"]})
+        for i, (name, stage) in enumerate(run.recipe.warmup.items())
+    ]
     uniform = locate("methods.uniform:Uniform")
     model = {
         "backbone": dataclasses.asdict(spec),
         "frame_size": run.recipe.frame_size,
-        "num_frames": run.recipe.num_frames,
+        "num_frames": run.recipe.warmup_frames,
         "dropout": run.recipe.dropout,
     }
     model = dataclasses.asdict(build(schema(uniform, ("num_classes", "pretrained")), model, "model"))
     recipe = {key: run.config["recipe"][key] for key in ("batch_size", "pretrained")}
-    stage = make_stage("warmup", run.recipe.stage, warmup, {"train": ["classifier"]})
     config = {
         "recipe": recipe,
         "model": model,
-        "stages": [dataclasses.asdict(stage)],
+        "stages": [dataclasses.asdict(stage) for stage in stages],
         "data": run.config["data"],
         "trainer": run.config["trainer"],
         "seed": run.seed,
         "data_name": run.data,
     }
-    return dataclasses.replace(run, method="warmup", variant="", config=config, method_class=uniform, stages=[stage])
+    return dataclasses.replace(run, method="warmup", variant="", config=config, method_class=uniform, stages=stages)
 
 
 def _method_yaml(method: str) -> tuple[str, DictConfig]:

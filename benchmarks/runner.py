@@ -79,7 +79,7 @@ def curve(run: Run, dashboard: Dashboard) -> Path:
     points = run.config["curve"]
     for train_point in _grid(points.get("train", {})):
         point_run, label = _changed(run, train_point)
-        if point_run.hash != run.hash:
+        if point_run is not run:
             bench(point_run, dashboard)
         for test_point in _grid(points.get("test", {})):
             names = {**label, **test_point}
@@ -126,7 +126,7 @@ def shared_backbone(run: Run, spec: BackboneSpec, dashboard: Dashboard) -> dict[
     )
     with locked(folder):
         if not (folder / "classifier.pt").exists():
-            print(f"fine-tuning {spec} on {run.data}, seed {run.seed}: {warmup.stages[0].epochs} epochs")
+            print(f"fine-tuning {spec} on {run.data}, seed {run.seed}")
             data = prepare(warmup)
             torch.manual_seed(run.seed)
             method = warmup.build_method(data.num_classes, pretrained=run.recipe.pretrained)
@@ -242,10 +242,15 @@ def _grid(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _changed(run: Run, arguments: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
-    """The run with other constructor arguments, and how these are called in a point's name."""
-    config = run.config | {"model": run.config["model"] | arguments}
+    """The run with other constructor arguments, a variant named after them, and these names.
+
+    A backbone is named by its resolution.
+    """
     names = {
-        ("resolution" if "size" in v else key): v.get("size", v) for key, v in arguments.items() if isinstance(v, dict)
+        "resolution" if isinstance(value, dict) else key: value["size"] if isinstance(value, dict) else value
+        for key, value in arguments.items()
     }
-    names |= {key: value for key, value in arguments.items() if not isinstance(value, dict)}
-    return dataclasses.replace(run, config=config), names
+    changed = dataclasses.replace(run, config=run.config | {"model": run.config["model"] | arguments})
+    if changed.hash == run.hash:
+        return run, names
+    return dataclasses.replace(changed, variant=",".join(f"{key}={value}" for key, value in names.items())), names

@@ -60,7 +60,7 @@ class Uniform(AdaptiveMethod):
         return MethodOutput(mean_of_used(logits_BTK, mask_BT), action_BT, {"logits_BTK": logits_BTK})
 
     def frame_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
-        """Cross-entropy of every frame's own prediction: how shared backbones are fine-tuned.
+        """Cross-entropy of every frame's own prediction: how the fine-tuning of shared backbones may end.
 
         A network trained on the video's average alone makes the logits of telling frames large enough to survive the
         average with empty ones; leaving the empty ones out would then make it over-confident, and a policy would learn

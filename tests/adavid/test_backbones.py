@@ -1,0 +1,111 @@
+"""Backbones: the same function as the library's own network, and errors that say what to do."""
+
+from __future__ import annotations
+
+import urllib.error
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from adavid.backbones import BackboneSpec, FrameClassifier, build_backbone
+
+
+def resnet18() -> Callable[[Tensor], Tensor]:
+    model = torchvision.models.resnet18()
+    model.fc = nn.Identity()
+    return model.eval()
+
+
+def mobilenet_v2() -> Callable[[Tensor], Tensor]:
+    model = torchvision.models.mobilenet_v2()
+    model.classifier = nn.Identity()
+    return model.eval()
+
+
+def efficientnet_b0() -> Callable[[Tensor], Tensor]:
+    model = timm.create_model("efficientnet_b0").eval()
+    return lambda x_NCHW: model.forward_head(model.forward_features(x_NCHW), pre_logits=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "num_features"),
+    [
+        ("torchvision/resnet18", resnet18, 512),
+        ("torchvision/mobilenet_v2", mobilenet_v2, 1280),
+        ("timm/efficientnet_b0.ra_in1k", efficientnet_b0, 1280),
+    ],
+)
+@torch.no_grad()
+def test_stages_chain_to_the_librarys_own_features(name: str, theirs: Any, num_features: int) -> None:
+    torch.manual_seed(0)
+    ours = build_backbone(name).eval()
+    torch.manual_seed(0)
+    x_NCHW = torch.randn(2, 3, 64, 64)
+    torch.manual_seed(0)
+    feature_ND = theirs()(x_NCHW)
+    torch.testing.assert_close(ours(x_NCHW), feature_ND)
+    assert ours.num_features == num_features == feature_ND.shape[1]
+
+
+@torch.no_grad()
+def test_narrow() -> None:
+    backbone = build_backbone("narrow/8-16-32").eval()
+    x_NCHW = torch.randn(2, 3, 24, 24)
+    assert backbone(x_NCHW).shape == (2, 32) and backbone.num_features == 32
+    map_NCHW = x_NCHW
+    for stage in backbone.stages:
+        map_NCHW = stage(map_NCHW)
+    assert len(backbone.stages) == 3 and map_NCHW.shape == (2, 32, 3, 3)
+    torch.testing.assert_close(backbone(x_NCHW), (map_NCHW.mean((2, 3)) + map_NCHW.amax((2, 3))) / 2)
+
+
+@torch.no_grad()
+def test_frame_classifier() -> None:
+    classifier = FrameClassifier(BackboneSpec("narrow/4-8-8", 16), 5, dropout=0.5).eval()
+    x_NCHW = torch.randn(3, 3, 16, 16)
+    feature_ND, linear = classifier.backbone(x_NCHW), classifier.head[1]
+    torch.testing.assert_close(classifier(x_NCHW), feature_ND @ linear.weight.T)
+    assert classifier.size == 16 and (linear.bias == 0).all() and linear.weight.std() < 0.002
+
+
+@pytest.mark.parametrize(
+    ("name", "pretrained", "words"),
+    [
+        ("resnet50", False, "'resnet50': expected library/network, the library one of torchvision, timm, narrow"),
+        ("keras/resnet50", False, "'keras/resnet50': expected library/network"),
+        ("torchvision/resnet5", False, r"'torchvision/resnet5' is unknown; did you mean 'resnet50'\?"),
+        ("timm/eficientnet_b0", False, r"'timm/eficientnet_b0' is unknown; did you mean 'efficientnet_b0'\?"),
+        ("timm/resnet50", False, "'timm/resnet50' is unknown"),
+        ("narrow/8", False, "'narrow/8': expected widths such as narrow/8-16-32"),
+        ("narrow/8-x-32", False, "'narrow/8-x-32': expected widths"),
+        ("narrow/8-16-32", True, "recipe.pretrained=false"),
+    ],
+)
+def test_unknown_names(name: str, pretrained: bool, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as error:
+        build_backbone(name, pretrained)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["torchvision/resnet18", "timm/efficientnet_b0.ra_in1k"])
+def test_weights_that_cannot_be_fetched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: Any, **kwargs: Any) -> None:
+        assert kwargs.get("weights") == "IMAGENET1K_V1" or kwargs.get("pretrained") is True
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(torchvision.models, "get_model", offline)
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(ValueError, match=rf"'{name}'.*Name or service not known.*recipe\.pretrained=false") as error:
+        build_backbone(name, pretrained=True)
+    assert "\n" not in str(error.value)
+
+
+def test_a_spec_has_a_size() -> None:
+    assert str(BackboneSpec("narrow/8-16-32", 24)) == "narrow/8-16-32@24"
+    with pytest.raises(ValueError, match="narrow/8-16-32: size must be a positive number of pixels, got 0"):
+        BackboneSpec("narrow/8-16-32", 0)

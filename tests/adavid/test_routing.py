@@ -1,0 +1,76 @@
+"""Routing: averages over used frames, skips that stay in force, branches that see their rows alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from adavid.cost import Ledger
+from adavid.routing import hold_skips, mean_of_used, run_on_frames, video_generator
+
+
+def test_mean_of_used() -> None:
+    logits_BTK = torch.tensor([[[2.0, 4.0], [0.0, 0.0], [4.0, 0.0]], [[0.0, 0.0]] * 3])
+    used_BT = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    expected_BK = torch.tensor([[3.0, 2.0], [0.0, 0.0]])
+    for used in (used_BT, used_BT.bool(), used_BT.long()):
+        torch.testing.assert_close(mean_of_used(logits_BTK, used), expected_BK)
+
+
+@pytest.mark.parametrize("one", [1 - 2**-24, 1.0, 1 + 2**-23])
+def test_gradient_of_mean_of_used(one: float) -> None:
+    """A straight-through 1 is 1 up to rounding; the gradient is the same on either side, that of a mean."""
+    logits_BTK = torch.tensor([[[3.0], [0.0]]])
+    used_BT = torch.tensor([[one, 0.0]], requires_grad=True)
+    mean_of_used(used_BT[..., None] * logits_BTK, used_BT).sum().backward()
+    torch.testing.assert_close(used_BT.grad, torch.tensor([[0.0, -3.0]]), rtol=1e-5, atol=1e-5)
+
+
+def test_hold_skips() -> None:
+    covers_A = torch.tensor([1, 1, 2, 4])  # a look, skip-1, skip-2, skip-4
+    draw_BT = torch.tensor([[2, 0, 3, 1, 2, 0, 1, 3], [0, 1, 0, 1, 0, 1, 2, 2], [3, 3, 3, 3, 2, 3, 0, 3]])
+    held_BT = torch.tensor([[2, 2, 3, 3, 3, 3, 1, 3], [0, 1, 0, 1, 0, 1, 2, 2], [3, 3, 3, 3, 2, 2, 0, 3]])
+    assert torch.equal(hold_skips(draw_BT, covers_A), held_BT)
+    assert torch.equal(hold_skips(held_BT, covers_A), held_BT)
+    assert torch.equal(hold_skips(draw_BT[:, :1], covers_A), draw_BT[:, :1])
+
+
+class Mean(nn.Module):
+    """Mean colour (N, 3), and the shapes that came by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+        self.linear = nn.Linear(3, 3, bias=False)
+        nn.init.eye_(self.linear.weight)
+
+    def forward(self, frames_NCHW: torch.Tensor) -> torch.Tensor:
+        self.shapes.append(tuple(frames_NCHW.shape))
+        return self.linear(frames_NCHW.mean((2, 3)))
+
+
+def test_run_on_frames() -> None:
+    module, ledger = Mean(), Ledger(3)
+    frames_BTCHW = torch.arange(18.0).reshape(3, 2, 3, 1, 1).expand(-1, -1, -1, 8, 8)
+    chosen_BT = torch.tensor([[True, False], [False, False], [True, True]])
+    before_BTX = torch.full((3, 2, 3), -1.0)
+    module.shapes.clear()
+    out_BTX = run_on_frames(ledger, "mean", module, frames_BTCHW, chosen_BT, 4, before_BTX)
+    assert module.shapes == [(3, 3, 4, 4)], "one call, the chosen rows, at the size"
+    torch.testing.assert_close(out_BTX[chosen_BT], frames_BTCHW[chosen_BT].mean((2, 3)))
+    assert (out_BTX[~chosen_BT] == -1).all() and (before_BTX == -1).all()
+    assert ledger.macs["mean"].tolist() == [9, 0, 18]
+
+
+def test_nothing_chosen_is_nothing_run() -> None:
+    module, ledger, out_BTX = Mean(), Ledger(2), torch.zeros(2, 2, 3)
+    frames_BTCHW, chosen_BT = torch.zeros(2, 2, 3, 8, 8), torch.zeros(2, 2, dtype=torch.bool)
+    assert run_on_frames(ledger, "mean", module, frames_BTCHW, chosen_BT, 4, out_BTX) is out_BTX
+    assert not module.shapes and ledger.total_B.tolist() == [0, 0]
+
+
+def test_a_videos_randomness_is_its_own() -> None:
+    draw = lambda seed, video_id: video_generator(seed, video_id).integers(2**62)  # noqa: E731
+    assert draw(0, "a") == draw(0, "a")
+    assert len({draw(0, "a"), draw(1, "a"), draw(0, "b"), draw(0, "1/a"), draw(1, "1/a")}) == 5

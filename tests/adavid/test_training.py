@@ -1,0 +1,123 @@
+"""Fitting in stages: a killed run ends where an uninterrupted one does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback, Trainer
+
+from adavid.backbones import BackboneSpec
+from adavid.method import Stage
+from adavid.training import evaluate, fit, save
+from methods.uniform import Uniform
+from tests.conftest import NUM_CLASSES, RandomVideos
+
+STAGES = [
+    Stage("first", train=["classifier"], epochs=1, lr=0.01),
+    Stage("second", train=["classifier"], epochs=3, lr=0.01, optimizer="adamw", schedule="onecycle"),
+]
+TRAINER = {"accelerator": "cpu", "enable_progress_bar": False}
+
+
+class Killed(Exception):
+    pass
+
+
+class Kill(Callback):
+    """Raises in a stage, at a batch of an epoch; counts the batches before."""
+
+    def __init__(self, stage: str = "", epoch: int = 0, batch: int = 0) -> None:
+        self.at, self.batches = (stage, epoch, batch), []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        here = (pl_module.stage.name, trainer.current_epoch, batch_idx)
+        if here == self.at:
+            raise Killed
+        self.batches.append(here)
+
+
+def make(seed: int = 0) -> Uniform:
+    torch.manual_seed(seed)
+    return Uniform(NUM_CLASSES, BackboneSpec("narrow/4-4-8", 16), num_frames=2, dropout=0.5)
+
+
+def run(folder: Path, callback: Callback, method: Uniform | None = None, seed: int = 0) -> Uniform:
+    method = method or make()
+    fit(method, STAGES, RandomVideos(method), folder, seed, TRAINER, [callback])
+    return method
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Uniform, Path]:
+    folder = tmp_path_factory.mktemp("whole")
+    return run(folder, Kill()), folder
+
+
+def test_one_file_a_stage_and_a_finished_run_is_loaded(whole: tuple[Uniform, Path]) -> None:
+    method, folder = whole
+    assert sorted(path.name for path in folder.iterdir()) == ["0-first.pt", "1-second.pt"]
+    callback = Kill()
+    again = run(folder, callback, make(seed=1))
+    assert not callback.batches and again.stage is None and again.train_macs == method.train_macs > 0
+    for name, value in method.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(("stage", "epoch", "batch"), [("first", 0, 1), ("second", 0, 0), ("second", 2, 1)])
+def test_a_killed_run_goes_on(whole: tuple[Uniform, Path], tmp_path: Path, stage: str, epoch: int, batch: int) -> None:
+    with pytest.raises(Killed):
+        run(tmp_path, Kill(stage, epoch, batch))
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == {"first": [], "second": ["0-first.pt"] + ["1-second.ckpt"] * (epoch > 0)}[stage]
+    callback = Kill()
+    # What a stage starts from is the caller's: the same seed gives it. Everything later comes from the files.
+    method = run(tmp_path, callback, make(seed=0 if stage == "first" else 1))
+    assert callback.batches[0] == (stage, epoch, 0), "the broken epoch starts anew, finished ones do not run again"
+    assert method.train_macs == whole[0].train_macs
+    for name, value in whole[0].state_dict().items():
+        assert torch.equal(method.state_dict()[name], value), name
+
+
+def test_another_seed_is_another_run(whole: tuple[Uniform, Path], tmp_path: Path) -> None:
+    other = run(tmp_path, Kill(), seed=1)
+    assert any(not torch.equal(other.state_dict()[name], value) for name, value in whole[0].state_dict().items())
+
+
+def test_every_epoch_has_a_seed_of_its_own(tmp_path: Path) -> None:
+    class Recorder(Callback):
+        def __init__(self) -> None:
+            self.seeds: dict[Any, int] = {}
+
+        def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
+            self.seeds[pl_module.stage.name, trainer.current_epoch] = torch.initial_seed()
+
+    first, again, other = Recorder(), Recorder(), Recorder()
+    for i, (recorder, seed) in enumerate(((first, 0), (again, 0), (other, 1))):
+        torch.manual_seed(i)
+        run(tmp_path / str(i), recorder, seed=seed)
+    assert first.seeds == again.seeds
+    assert len({*first.seeds.values(), *other.seeds.values()}) == 2 * (1 + 3)
+
+
+def test_evaluate_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    method = make().eval()
+    data = RandomVideos(method)
+    evaluation = evaluate(method, data, TRAINER)
+    assert len(evaluation.predictions.video_id) == 8 and not list(tmp_path.iterdir())
+    assert evaluation.components == {"16": pytest.approx(evaluation.predictions.macs_N.mean() / 1e9)}
+
+
+def test_save_is_atomic(tmp_path: Path) -> None:
+    save(tmp_path / "x.pt", {"a": 1})
+
+    class Unpicklable:
+        def __reduce__(self) -> str:
+            raise Killed
+
+    with pytest.raises(Killed):
+        save(tmp_path / "x.pt", {"a": Unpicklable()})
+    assert torch.load(tmp_path / "x.pt") == {"a": 1}
