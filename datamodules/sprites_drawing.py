@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-GENERATOR_VERSION = 2  # raise it whenever the pixels change
+GENERATOR_VERSION = 3  # raise it whenever the pixels change
 CANVAS = 72  # px
 CROP = 64  # px: objects stay inside the evaluation's centre crop
 FPS = 4
@@ -37,11 +37,11 @@ X264_PARAMS = "threads=1:rc-lookahead=0:mbtree=0:weightp=0:b-adapt=0:scenecut=0"
 
 # What makes the data hard. Chosen on train and val, see docs/sprites.md.
 # The diameter of the evidence in px.
-SIZES = {"large": (30.0, 36.0), "medium": (20.0, 26.0), "small": (12.5, 17.0), "tiny": (8.0, 11.0)}
-SIZE_SHARES = (0.22, 0.26, 0.3, 0.22)
+SIZES = {"large": (30.0, 36.0), "medium": (20.0, 26.0), "small": (14.0, 19.0), "tiny": (8.0, 11.0)}
+SIZE_SHARES = (0.22, 0.24, 0.3, 0.24)
 STRIPES_PER_OBJECT = 4.5
 PATTERN_DEPTH = 0.65  # share of the brightness that a dark stripe takes away, before the lens
-LENS_BLUR = 0.8  # px, standard deviation: leaves stripes of 3 px a quarter of their contrast, of 2 px 1/25
+LENS_BLUR = 1.0  # px, standard deviation: leaves stripes of 4 px 3/10 of their contrast, of 3 px a tenth, of 2 px 1/140
 EVIDENCE_SHARES = (0.25, 0.5)  # of the clip's frames
 SPELL_SHARE = 1 / 8  # of the clip: decoys, blur and darkness come in spells of this length
 DECOY_RATE, DECOY_OPACITY, DECOY_SATURATION = 0.5, 0.6, 0.35
