@@ -59,7 +59,7 @@ class Recipe:
     stage: dict[str, Any]
     warmup: dict[str, Any] | None
     warmup_frames: int
-    warmup_by_size: dict[int, Any] = field(default_factory=dict)
+    warmup_by_size: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in ("num_frames", "batch_size", "warmup_frames"):
@@ -187,9 +187,7 @@ def compose(
     _check_trainer(config["trainer"])
 
     recipe = build(Recipe, config["recipe"], "recipe")
-    stages = [
-        make_stage(name, recipe.stage, stage) for name, stage in config["stages"].items() if stage is not None
-    ]
+    stages = [make_stage(name, recipe.stage, stage) for name, stage in config["stages"].items() if stage is not None]
     method_class, data_class = locate(method_yaml.target), locate(data_yaml.target)
     # With every default filled in: a default that changes in the code makes another run.
     model = build(schema(method_class, ("num_classes", "pretrained")), config["model"], "model")
@@ -232,7 +230,7 @@ def make_stage(name: str, *layers: dict[str, Any]) -> Stage:
 def warmup_of(run: Run, spec: BackboneSpec) -> Run:
     """The run that fine-tunes a shared backbone: `uniform` with it, from raw weights, nothing of the method in it."""
     assert run.recipe.warmup is not None
-    by_size = [run.recipe.warmup_by_size.get(spec.size, {})]  # of the first stage alone
+    by_size = [run.recipe.warmup_by_size.get(str(spec.size), {})]  # of the first stage alone
     stages = [
         make_stage(name, run.recipe.stage, stage, *by_size[i:], {"train": ["classifier"]})
         for i, (name, stage) in enumerate(run.recipe.warmup.items())

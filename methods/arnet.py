@@ -11,6 +11,7 @@ Departures from the official code (from the paper only where said):
 - Equation 11 is the sum of squares as printed (the code takes the L2 norm, weighted 3).
 - The lookup table of equation 10 is the bill itself: an action's branch, plus the policy network's cost shared among
   the frames that the action covers. The code leaves the policy out and prices the lowest resolution at 0.
+- `normalize` puts a LayerNorm before the LSTM; off by default, on in the tiny profile, whose features have no set scale.
 - Policy gradient (supplementary, E) has a detached reward and scores only the draws that took effect; the backbones
   learn by cross-entropy alone.
 
@@ -39,14 +40,15 @@ class Policy(nn.Module):
     Shapes: feature (N, D) and state (h, c), each (N, H), in; logits (N, A) and the next state out.
     """
 
-    def __init__(self, num_features: int, hidden: int, num_actions: int) -> None:
+    def __init__(self, num_features: int, hidden: int, num_actions: int, normalize: bool = False) -> None:
         super().__init__()
+        self.norm = nn.LayerNorm(num_features) if normalize else nn.Identity()
         self.lstm = nn.LSTMCell(num_features, hidden)
         self.fc = nn.Linear(hidden, num_actions)
 
     def forward(self, feature_ND: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         with torch.autocast(feature_ND.device.type, enabled=False):
-            h_NH, c_NH = self.lstm(feature_ND.to(self.fc.weight.dtype), state)
+            h_NH, c_NH = self.lstm(self.norm(feature_ND.to(self.fc.weight.dtype)), state)
             return self.fc(h_NH), (h_NH, c_NH)
 
 
@@ -69,6 +71,7 @@ class ARNet(AdaptiveMethod):
         num_frames: T.
         resolutions: sizes that the policy may choose; empty means all ("skipping only" gives the highest alone).
         hidden: width of the policy's LSTM.
+        normalize: LayerNorm before the LSTM, for networks without ImageNet weights (not in the paper).
         alpha: weight of the efficiency loss, beta: of the balance loss (equation 12).
         dearest_gflops: scale equation 10's table so that its dearest action costs this; 0 leaves the true GFLOPs.
         estimator: "gumbel" (straight-through) or "policy_gradient".
@@ -87,6 +90,7 @@ class ARNet(AdaptiveMethod):
         num_frames: int = 16,
         resolutions: Sequence[int] = (),
         hidden: int = 512,
+        normalize: bool = False,
         alpha: float = 0.1,
         beta: float = 0.3,
         dearest_gflops: float = 0.0,
@@ -121,7 +125,7 @@ class ARNet(AdaptiveMethod):
         self.glance = make(backbones[-1])
         if self.glance_size not in self.actions.sizes:
             self.glance.head = nn.Identity()  # it only decides
-        self.policy = Policy(self.glance.backbone.num_features, hidden, len(self.actions))
+        self.policy = Policy(self.glance.backbone.num_features, hidden, len(self.actions), normalize)
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:
         sizes = {f"branches.{size}": int(size) for size in self.branches} | {"glance": self.glance_size}
@@ -234,7 +238,7 @@ class ARNet(AdaptiveMethod):
         mask_BT = batch.mask["frames"]
         choice_BTA = output.aux["choice_BTA"]
         accuracy_B = cross_entropy(output.logits_BK, batch.label_BK)  # equation 9
-        flops_BT = choice_BTA @ self.gflops_table(ledger, batch)
+        flops_BT = (choice_BTA * self.gflops_table(ledger, batch)).sum(-1)
         flops_B = flops_BT.sum(1) / mask_BT.sum(1)  # equation 10
         used_A = choice_BTA.sum((0, 1)) / mask_BT.sum()
         if self.estimator == "policy_gradient":

@@ -129,6 +129,9 @@ class EpochSeed(Callback):
     def __init__(self, seed: int, stage: int) -> None:
         self.seed, self.stage = seed, stage
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx > 0:
+            return
+        # Not at the epoch's start: the loader's iterator, made before it on resuming and after it else, draws too.
         entropy = np.random.SeedSequence([self.seed, self.stage, trainer.current_epoch, trainer.global_rank])
         torch.manual_seed(int(entropy.generate_state(1)[0]))

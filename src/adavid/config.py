@@ -19,6 +19,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -100,7 +101,7 @@ def parse_overrides(words: Sequence[str]) -> DictConfig:
             raise ValueError(f"'{word}': expected key=value, for example model.alpha=0.2")
     try:
         return OmegaConf.from_dotlist(list(words))
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, ValueError, YAMLError) as error:
         raise ValueError(f"{' '.join(words)}: {one_line(error)}") from None
 
 

@@ -104,7 +104,7 @@ def upper_hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float
         while len(hull) > 1 and _is_below(hull[-2], hull[-1], (cost, value)):
             hull.pop()
         hull.append((cost, value))
-    best = max(range(len(hull)), key=lambda i: hull[i][1])
+    best = max(range(len(hull)), key=lambda i: hull[i][1], default=-1)
     return hull[: best + 1]
 
 

@@ -105,6 +105,7 @@ def test_runs_on_other_videos_cannot_be_paired() -> None:
 def test_hull_in_closed_form() -> None:
     points = [(8.0, 0.9), (1.0, 0.5), (4.0, 0.8), (2.0, 0.55), (4.0, 0.6)]  # the last two are below the hull
     assert upper_hull(points) == [(1.0, 0.5), (4.0, 0.8), (8.0, 0.9)]
+    assert upper_hull([]) == []
     assert upper_hull([*points, (9.0, 0.85)])[-1] == (8.0, 0.9)  # nobody has to spend more to get less
     assert curve_at(1, points) == 0.5
     assert curve_at(2, points) == pytest.approx(0.6)
