@@ -11,7 +11,8 @@ Departures from the official code (from the paper only where said):
 - Equation 11 is the sum of squares as printed (the code takes the L2 norm, weighted 3).
 - The lookup table of equation 10 is the bill itself: an action's branch, plus the policy network's cost shared among
   the frames that the action covers. The code leaves the policy out and prices the lowest resolution at 0.
-- `normalize` puts a LayerNorm before the LSTM; off by default, on in the tiny profile, whose features have no set scale.
+- `normalize` puts a LayerNorm before the LSTM: off by default, on in the tiny profile, whose features have no set
+  scale.
 - Policy gradient (supplementary, E) has a detached reward and scores only the draws that took effect; the backbones
   learn by cross-entropy alone.
 
