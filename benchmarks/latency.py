@@ -28,7 +28,7 @@ from adavid.method import ActionSpace, AdaptiveMethod
 from adavid.results import SCHEMA, device_name
 from adavid.results import usage as usage_shares
 from benchmarks.compose import Run, compose
-from benchmarks.runner import RESULTS, locked
+from benchmarks.runner import RECORDS, locked
 
 NUM_CLASSES = 200  # of a method without a data set: ActivityNet's
 
@@ -64,7 +64,7 @@ class Piece(NamedTuple):
     baseline_batch: VideoBatch
 
 
-def main_latency(run: Run, usage: str = "", results: Path = RESULTS, **options: Any) -> str:
+def main_latency(run: Run, usage: str = "", results: Path = RECORDS, **options: Any) -> str:
     """Time a run's method against `uniform`, write `latency.json` into the run's folder.
 
     Args:

@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import methods
+from adavid.cost import Ledger, audit
 from benchmarks.compose import catalogue, compose
-from tests.methods import test_contracts as contracts
+from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,16 +53,30 @@ def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("place", [outside, inside])
+@torch.no_grad()
 def test_the_example_keeps_the_contracts(place, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    method = place(tmp_path, monkeypatch)
-    assert f"METHOD={method}" in README
-    run = compose(method)
-    assert run.method_class.__name__ == "FirstHalf"
-    contracts.test_sparse_and_dense_routing_agree(run)
-    contracts.test_the_bill_is_what_an_independent_counter_sees(run)
-    contracts.test_a_video_is_treated_alike_in_any_company(run)
-    contracts.test_evaluation_is_deterministic(run)
-    contracts.test_every_stage_trains_what_it_names_and_nothing_else(run)
+    name = place(tmp_path, monkeypatch)
+    assert f"METHOD={name}" in README
+    method = opinionated(compose(name).build_method(NUM_CLASSES))  # composing has entered every stage
+    batch = random_batch(method, 3)
+    for forced in (None, random_decisions(method, batch)):
+        answers = []
+        for dense in (False, True):
+            ledger = Ledger(3)
+            with audit() as counter:
+                answers.append(method(batch, ledger, forced=forced, dense=dense))
+            assert counter.macs == ledger.audited_total_B.sum() > 0
+        sparse, dense_answer = answers
+        assert torch.equal(sparse.action_BT, dense_answer.action_BT)
+        torch.testing.assert_close(sparse.logits_BK, dense_answer.logits_BK, rtol=1e-5, atol=1e-5)
+
+
+def test_the_example_halves_the_video_not_its_padding(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    method = compose(outside(tmp_path, monkeypatch)).build_method(NUM_CLASSES).eval()
+    batch = random_batch(method, 2)
+    batch.mask["frames"][1, 4:] = False
+    action_BT = method(batch, Ledger(2)).action_BT
+    assert action_BT.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 1, 1, -1, -1, -1, -1]]
 
 
 def test_commands_and_their_variables_are_in_the_makefile() -> None:
