@@ -44,7 +44,7 @@ flops: env ## the cost table of the papers' networks beside the published one
 	@$(PY) -m benchmarks flops
 
 compare: env ## paired difference of A and B on the same videos, with its 95 % interval
-	@$(PY) -m benchmarks compare '$(A)' '$(B)'
+	@$(PY) -m benchmarks compare '$(A)' '$(B)' --data '$(DATA)' --profile '$(PROFILE)'
 
 leaderboard: env ## regenerate results/leaderboard.{csv,md,html,png} from the result files
 	@$(PY) -m benchmarks leaderboard

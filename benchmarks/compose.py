@@ -194,6 +194,7 @@ def compose(
     data_values = build(schema(data_class, ("views", "batch_size", "seed")), config["data"], "data")
     filled = {
         "method": method_name,
+        "target": method_yaml.target,
         "model": dataclasses.asdict(model),
         "stages": [dataclasses.asdict(stage) for stage in stages],
         "data": dataclasses.asdict(data_values),
@@ -261,12 +262,15 @@ def _method_yaml(method: str) -> tuple[str, DictConfig]:
         if method not in catalogue():
             raise ValueError(f"method '{method}' is unknown; {nearest(method, catalogue())}")
         return method, load_yaml(ROOT / "methods" / f"{method}.yaml")
-    sys.path.insert(0, str(Path.cwd()))
-    source = inspect.getsourcefile(locate(method))
-    yaml = Path(source or "").with_suffix(".yaml")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    method_class = locate(method)
+    if not (isinstance(method_class, type) and issubclass(method_class, AdaptiveMethod)):
+        raise ValueError(f"method '{method}': expected a subclass of AdaptiveMethod")
+    yaml = Path(inspect.getsourcefile(method_class) or "").with_suffix(".yaml")
     if not yaml.exists():
         raise ValueError(f"method '{method}': expected its settings in {yaml}")
-    return method.partition(":")[2].lower(), OmegaConf.merge(load_yaml(yaml), {"target": method})  # type: ignore[return-value]
+    return method.replace(":", "."), OmegaConf.merge(load_yaml(yaml), {"target": method})  # type: ignore[return-value]
 
 
 def _without(config: DictConfig, *keys: str) -> DictConfig:

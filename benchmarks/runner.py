@@ -97,8 +97,10 @@ def trained(run: Run, folder: Path, dashboard: Dashboard, **changes: Any) -> Ada
     """The run's trained method, trained now as far as it is not yet; `changes` replace test-time arguments."""
     data = prepare(run)
     torch.manual_seed(run.seed)  # the weights that no shared backbone brings
-    method = run.build_method(data.num_classes, **changes).to(memory_format=torch.channels_last)
     done = (folder / f"{len(run.stages) - 1}-{run.stages[-1].name}.pt").exists()
+    if run.recipe.warmup is None and run.recipe.pretrained and not done:
+        changes["pretrained"] = True
+    method = run.build_method(data.num_classes, **changes).to(memory_format=torch.channels_last)
     if run.recipe.warmup is not None and not done:
         for name, spec in method.shared_backbones().items():
             state = shared_backbone(run, spec, dashboard)

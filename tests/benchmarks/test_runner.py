@@ -110,6 +110,7 @@ MISTAKES = {
     "no equals sign": (["--method", "arnet", "model.alpha"], "expected key=value"),
     "seeds": (["--method", "arnet", "--seeds", "a"], "whole numbers"),
     "class": (["--method", "nowhere.at_all:ARNet"], "nowhere"),
+    "not a method": (["--method", "math:pi"], "subclass of AdaptiveMethod"),
     "missing folder": (["--method", "arnet", "--data", "folder:/nowhere"], "/nowhere"),
     "missing CSV": (["--method", "arnet", "--data", "csv:/nowhere.csv"], "/nowhere.csv"),
 }
