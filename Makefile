@@ -1,6 +1,6 @@
 # AdaVid's commands. `make` alone prints them.
 #   METHOD=arnet|all|package.module:Class  VARIANT=  DATA=sprites|folder:/path|csv:/path/file.csv  PROFILE=tiny|paper
-#   SEEDS=0,1,2  WANDB=off|offline|online  ARGS="section.key=value ..."
+#   SEEDS=0,1,2  SPLIT=test|val  WANDB=off|offline|online  ARGS="section.key=value ..."
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,6 +8,7 @@ METHOD ?= arnet
 DATA ?= sprites
 PROFILE ?= tiny
 SEEDS ?= 0
+SPLIT ?= test
 WANDB ?= off
 A ?= arnet
 B ?= uniform
@@ -31,8 +32,8 @@ $(VENV)/.done: setup.cfg constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --progress-bar on --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-bench: env ## train METHOD, measure its mAP and its true GFLOPs, print the leaderboard so far
-	@$(PY) -m benchmarks bench $(RUN)
+bench: env ## train METHOD, measure its mAP and its true GFLOPs, print the leaderboard so far (SPLIT=val: to choose by)
+	@$(PY) -m benchmarks bench $(RUN) --split '$(SPLIT)'
 
 curve: env ## evaluate METHOD at several operating points (AR-Net's Figure 3)
 	@$(PY) -m benchmarks curve $(RUN)

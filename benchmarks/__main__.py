@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from benchmarks.compose import PROFILES, ROOT, Run, catalogue, compose
+from benchmarks.compose import PROFILES, ROOT, Run, catalogue, compose, data_name
 from benchmarks.runner import RESULTS
 
 
@@ -22,7 +22,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         arguments.command(arguments)
     except (ValueError, MisconfigurationException) as error:
-        print(f"adavid: {error}", file=sys.stderr)
+        # What a process that loads videos raised comes wrapped in its traceback.
+        print(f"adavid: {str(error).rpartition('ValueError: ')[2].strip()}", file=sys.stderr)
         return 2
     return 0
 
@@ -45,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--wandb", default="off", choices=("off", "offline", "online"))
         sub.add_argument("overrides", nargs="*", help="section.key=value")
 
-    run_options(command("bench", _bench, "train, evaluate and record"))
+    sub = command("bench", _bench, "train, evaluate and record")
+    run_options(sub)
+    sub.add_argument("--split", default="test", choices=("test", "val"), help="val: to choose by, leaves no record")
     run_options(command("curve", _curve, "evaluate at several operating points"))
     sub = command("latency", _latency, "time evaluation against a baseline in the same run")
     run_options(sub)
@@ -68,6 +71,8 @@ def _runs(arguments: argparse.Namespace) -> list[Run]:
         seeds = [int(seed) for seed in arguments.seeds.split(",")]
     except ValueError:
         raise ValueError(f"seeds '{arguments.seeds}': expected whole numbers, for example 0,1,2") from None
+    if min(seeds) < 0:
+        raise ValueError(f"seeds '{arguments.seeds}': expected numbers from 0 on, for example 0,1,2")
     return [
         compose(method, arguments.data, arguments.profile, arguments.variant, arguments.overrides, seed)
         for seed in seeds
@@ -77,9 +82,13 @@ def _runs(arguments: argparse.Namespace) -> list[Run]:
 
 def _bench(arguments: argparse.Namespace) -> None:
     from benchmarks.dashboard import Dashboard
-    from benchmarks.runner import bench
+    from benchmarks.runner import bench, validate
 
     runs = _runs(arguments)
+    if arguments.split == "val":
+        for run in runs:
+            print(validate(run, Dashboard(arguments.wandb)))
+        return
     for run in runs:
         bench(run, Dashboard(arguments.wandb))
     _leaderboard(arguments)
@@ -119,7 +128,8 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     from benchmarks.report import compare
 
-    print(compare(RESULTS, arguments.a, arguments.b, data=arguments.data, profile=arguments.profile))
+    data = arguments.data and data_name(arguments.data)
+    print(compare(RESULTS, arguments.a, arguments.b, data=data, profile=arguments.profile))
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ B videos, T frames, N routed rows, K classes, A actions.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,9 +24,10 @@ from adavid.config import nearest
 from adavid.cost import Ledger
 from adavid.data import VideoBatch, View
 from adavid.method import ActionSpace, AdaptiveMethod
-from adavid.results import SCHEMA, device_name
+from adavid.results import LATENCY_JSON, SCHEMA, device_name
 from adavid.results import usage as usage_shares
 from benchmarks.compose import Run, compose
+from benchmarks.report.files import write
 from benchmarks.runner import RECORDS, locked
 
 NUM_CLASSES = 200  # of a method without a data set: ActivityNet's
@@ -65,7 +65,9 @@ class Piece(NamedTuple):
 
 
 def main_latency(run: Run, usage: str = "", results: Path = RECORDS, **options: Any) -> str:
-    """Time a run's method against `uniform`, write `latency.json` into the run's folder.
+    """Time a run's method against `uniform` and write `latency.json` into the run's folder.
+
+    Forced decisions are not the trained method's own: they go to `latency-forced.json`, which fills no row.
 
     Args:
         run: trained or not.
@@ -83,9 +85,7 @@ def main_latency(run: Run, usage: str = "", results: Path = RECORDS, **options: 
     folder = run.folder(results)
     record = latency(run, usage=shares, folder=folder, **options)
     with locked(folder):
-        temporary = folder / f".latency.json.{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
-        os.replace(temporary, folder / "latency.json")
+        write(folder / LATENCY_JSON[bool(shares)], json.dumps(record, indent=1, allow_nan=False) + "\n")
     return table(record)
 
 
@@ -119,7 +119,7 @@ def latency(
         folder: where a trained run has its checkpoints.
 
     Returns:
-        the content of `latency.json`: times in ms, GFLOPs, fractions of frames.
+        the content of the JSON file: times in ms, GFLOPs, fractions of frames.
 
     Raises:
         ValueError: a usage that the method cannot follow, or none and no trained method to decide.
@@ -130,7 +130,7 @@ def latency(
     if is_trained:
         run.datamodule.setup()
         num_classes = run.datamodule.num_classes
-    method = run.build_method(num_classes).to(device).eval()
+    method = run.build_method(num_classes).to(device, memory_format=torch.channels_last).eval()
     if is_trained:
         method.load_state_dict(torch.load(checkpoint, map_location=device, weights_only=True)["state_dict"])
     elif usage is None and len(method.actions) > 1:
@@ -138,7 +138,8 @@ def latency(
             f"{run.label} is not trained: train it first, or force decisions with a usage such as "
             + ",".join(f"{name}={1 / len(method.actions):.2g}" for name in method.actions.names)
         )
-    other = _baseline(run, baseline).build_method(num_classes).to(device).eval()
+    other = _baseline(run, baseline).build_method(num_classes)
+    other = other.to(device, memory_format=torch.channels_last).eval()
 
     num_videos = max(batch_sizes)
     if usage is None and is_trained:

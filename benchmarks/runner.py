@@ -28,6 +28,7 @@ from adavid.results import (
     git_revision,
     summarize,
     versions,
+    withdraw,
     write_record,
 )
 from adavid.training import evaluate, fit, save
@@ -47,12 +48,13 @@ def bench(run: Run, dashboard: Dashboard) -> Path:
         the run's folder.
     """
     folder = run.folder(RECORDS)
-    if not (folder / "test.json").exists():
+    if not _is_done(run, folder):
         prepare(run)  # before anything is written: bad data leaves nothing behind
     with locked(folder):
-        if (folder / "test.json").exists():
+        if _is_done(run, folder):
             print(f"{run.label} on {run.data}, seed {run.seed}: already done, see {folder}")
             return folder
+        withdraw(folder)
         start = time.monotonic()
         method = trained(run, folder, dashboard)
         train_s = time.monotonic() - start
@@ -93,11 +95,21 @@ def curve(run: Run, dashboard: Dashboard) -> Path:
     return folder
 
 
+def validate(run: Run, dashboard: Dashboard) -> str:
+    """What a run attains on the validation split, trained as far as it is not yet: to choose by, and no record."""
+    folder = run.folder(RECORDS)
+    prepare(run)
+    with locked(folder):
+        method = trained(run, folder, dashboard)
+    evaluation = evaluate(method, _data(run, method), _trainer(run), split="val")
+    return f"{run.label} on {run.data}, seed {run.seed}, val split: {headline(_summary(run, method, evaluation))}"
+
+
 def trained(run: Run, folder: Path, dashboard: Dashboard, **changes: Any) -> AdaptiveMethod:
     """The run's trained method, trained now as far as it is not yet; `changes` replace test-time arguments."""
     data = prepare(run)
     torch.manual_seed(run.seed)  # the weights that no shared backbone brings
-    done = (folder / f"{len(run.stages) - 1}-{run.stages[-1].name}.pt").exists()
+    done = _last_stage(run, folder).exists()
     if run.recipe.warmup is None and run.recipe.pretrained and not done:
         changes["pretrained"] = True
     method = run.build_method(data.num_classes, **changes).to(memory_format=torch.channels_last)
@@ -111,6 +123,15 @@ def trained(run: Run, folder: Path, dashboard: Dashboard, **changes: Any) -> Ada
     with dashboard.watch(run, folder) as (loggers, callbacks):
         fit(method, run.stages, _data(run, method), folder, run.seed, _trainer(run), callbacks, loggers)
     return method.eval()
+
+
+def _is_done(run: Run, folder: Path) -> bool:
+    """A record stands for its run only beside the model that it speaks of: committed records never do."""
+    return (folder / "test.json").exists() and _last_stage(run, folder).exists()
+
+
+def _last_stage(run: Run, folder: Path) -> Path:
+    return folder / f"{len(run.stages) - 1}-{run.stages[-1].name}.pt"
 
 
 def prepare(run: Run) -> VideoDataModule:
@@ -174,15 +195,7 @@ def write(
         "origin": "measured",
         "point": point,
         "operating_point": dict(operating_point),
-        **summarize(
-            evaluation.predictions,
-            data.class_names,
-            method.actions.names,
-            num_frames=evaluation.predictions.action_NT.shape[1],
-            components=evaluation.components,
-            audited_gflops_per_video=evaluation.audited_gflops,
-            frames_decoded=evaluation.frames_decoded,
-        ),
+        **_summary(run, method, evaluation),
         "training": {
             "gmacs": method.train_macs / 1e9,
             "stages": [{"name": stage.name, "epochs": stage.epochs} for stage in run.stages],
@@ -190,6 +203,7 @@ def write(
         "data_info": {
             "num_videos": len(evaluation.predictions.video_id),
             "num_skipped_bad": data.num_skipped_bad,
+            "fingerprint": data.fingerprint,
             "class_names": list(data.class_names),
         },
         "config": run.config,
@@ -202,6 +216,18 @@ def write(
     record = json.loads(json.dumps(record))
     write_record(folder, point, record, evaluation.predictions)
     return record
+
+
+def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> dict[str, Any]:
+    return summarize(
+        evaluation.predictions,
+        run.datamodule.class_names,
+        method.actions.names,
+        num_frames=evaluation.predictions.action_NT.shape[1],
+        components=evaluation.components,
+        audited_gflops_per_video=evaluation.audited_gflops,
+        frames_decoded=evaluation.frames_decoded,
+    )
 
 
 def headline(record: Mapping[str, Any]) -> str:
@@ -228,7 +254,7 @@ def _data(run: Run, method: AdaptiveMethod) -> Any:
 
 
 def _trainer(run: Run) -> dict[str, Any]:
-    return dict(run.config["trainer"])
+    return {"devices": 1, **run.config["trainer"]}
 
 
 def _load(method: AdaptiveMethod, name: str, state: Mapping[str, torch.Tensor]) -> None:

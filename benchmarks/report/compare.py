@@ -16,8 +16,10 @@ from benchmarks.report.entries import (
     REFERENCE,
     SHUFFLED,
     Entry,
-    baseline_curve,
+    Place,
+    baselines,
     find,
+    operating_points,
     read_entries,
     series_names,
 )
@@ -107,9 +109,7 @@ def comparisons(own: Entry, other: Entry, entries: Sequence[Entry]) -> list[Comp
         entries: of the data set and profile: the reference's curve is looked up among them, over all variants
             where `other` is none itself.
     """
-    points = baseline_curve(entries, other.method, other.source)
-    if other.variant:
-        points = [(entry, point) for entry, point in points if entry.variant == other.variant]
+    points = operating_points(entries, other)
     out = [against_method(own, other)]
     if len(points) > 1 and own.method != other.method:
         out.append(against_curve(own, points, other.label))
@@ -136,7 +136,7 @@ def compare(results_dir: Path, a: str, b: str, data: str | None = None, profile:
     """
     chosen = _select(read_entries(Path(results_dir)), data, profile)
     of_a, of_b = find(chosen, a), find(chosen, b)
-    places = sorted({(e.data, e.profile) for e in of_a} & {(e.data, e.profile) for e in of_b})
+    places = sorted({e.place for e in of_a} & {e.place for e in of_b})
     if not places:
         raise ValueError(f"{a} has results on {_places(of_a)} and {b} on {_places(of_b)}: expected one in common")
     blocks = []
@@ -172,14 +172,14 @@ def curve(
     chosen = _select(read_entries(Path(results_dir)), data, profile)
     found = find(chosen, method)
     blocks = []
-    for place in sorted({(entry.data, entry.profile) for entry in found}):
+    for place in sorted({entry.place for entry in found}):
         here = _at(chosen, place)
         entry = _one(_prefer(_at(found, place), LOCAL, REFERENCE), method)
         if len(entry.points.keys() - {SHUFFLED}) == 1:
             raise ValueError(f"{entry.label} on {_places([entry])}: expected curve points, found only its main one")
-        reference = [e for e in here if e.method == baseline]
-        reference = [e for e in reference if e.source == entry.source] or reference
-        shown = [entry, *(e for e in reference if e != entry)]
+        reference = [e for of in baselines(here, entry, baseline)[:1] for e, _ in operating_points(here, of)]
+        names = {entry.name, *(e.name for e in reference)}
+        shown = [e for e in here if e.name in names]
         points = curve_points(shown, series_names(shown))
         path = Path(out_dir or results_dir) / f"curve-{entry.data}-{entry.profile}-{entry.label}.png"
         write(path, charts.to_png(charts.tradeoff(points, baseline)))
@@ -257,12 +257,12 @@ def _select(entries: Sequence[Entry], data: str | None, profile: str | None) -> 
     return chosen
 
 
-def _at(entries: Sequence[Entry], place: tuple[str, str]) -> list[Entry]:
-    return [entry for entry in entries if (entry.data, entry.profile) == place]
+def _at(entries: Sequence[Entry], place: Place) -> list[Entry]:
+    return [entry for entry in entries if entry.place == place]
 
 
 def _places(entries: Sequence[Entry]) -> str:
-    return ", ".join(sorted({f"{entry.data} (profile {entry.profile})" for entry in entries}))
+    return ", ".join(sorted({str(entry.place) for entry in entries}))
 
 
 def _title(entry: Entry) -> str:

@@ -5,15 +5,26 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from adavid.results import Predictions, Record, read_predictions, read_records
+from adavid.results import LATENCY_JSON, Predictions, Record, read_predictions, read_records
 
 MAIN, SHUFFLED = "test", "shuffled"  # points of a run; all others are operating points of its curve
 REFERENCE, LOCAL, PAPER = "reference", "local", "paper"  # where a row comes from
 ROOTS = {REFERENCE: "reference", LOCAL: "runs", PAPER: "reported"}  # folders below results/
+
+
+class Place(NamedTuple):
+    """Where results can be set side by side: the same videos under one profile."""
+
+    data: str
+    profile: str
+    videos: str  # the data set's fingerprint
+
+    def __str__(self) -> str:
+        return f"{self.data} (profile {self.profile}, videos {self.videos})"
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,18 @@ class Entry:
         return f"{self.label}#{self.config_hash[:8]}:{self.source}"
 
     @property
+    def place(self) -> Place:
+        return Place(self.data, self.profile, self.main[0]["data_info"]["fingerprint"])
+
+    @property
+    def conditions(self) -> str:
+        """What a baseline has to share: recipe, data, trainer, and the number of epochs beyond the warm-up."""
+        config = self.main[0]["config"]
+        shared = {key: config.get(key) for key in ("recipe", "trainer")}
+        epochs = sum(stage["epochs"] for stage in self.main[0]["training"]["stages"])
+        return json.dumps([*self.place, shared, epochs], sort_keys=True)
+
+    @property
     def main(self) -> Sequence[Record]:
         return self.points[MAIN]
 
@@ -73,7 +96,7 @@ def group(records: Iterable[Record]) -> list[Entry]:
     for record in records:
         by_folder.setdefault(record.path.parents[1], []).append(record)
     entries = [_entry(folder, of) for folder, of in by_folder.items() if any(r["point"] == MAIN for r in of)]
-    return sorted(entries, key=lambda e: (e.data, e.profile, e.label, e.source == LOCAL, e.config_hash))
+    return sorted(entries, key=lambda e: (e.place, e.label, e.source == LOCAL, e.config_hash))
 
 
 def _entry(folder: Path, records: Sequence[Record]) -> Entry:
@@ -87,8 +110,8 @@ def _entry(folder: Path, records: Sequence[Record]) -> Entry:
 
 
 def read_latencies(results_dir: Path) -> list[Record]:
-    """The latency.json files below results/reference and results/runs."""
-    paths = (path for source in (REFERENCE, LOCAL) for path in (results_dir / ROOTS[source]).rglob("latency.json"))
+    """The times under the methods' own decisions below results/reference and results/runs."""
+    paths = (path for source in (REFERENCE, LOCAL) for path in (results_dir / ROOTS[source]).rglob(LATENCY_JSON[0]))
     return [Record(json.loads(path.read_bytes()), path) for path in sorted(paths)]
 
 
@@ -135,13 +158,21 @@ def find(entries: Sequence[Entry], name: str) -> list[Entry]:
     return found
 
 
-def baseline_curve(entries: Sequence[Entry], baseline: str, source: str) -> list[tuple[Entry, str]]:
-    """All operating points, as (entry, point), of a method and of its variants: what it attains at any cost.
+def baselines(entries: Sequence[Entry], own: Entry, name: str) -> list[Entry]:
+    """The entries called `name` under the conditions of `own`, of its source where there are some."""
+    fair = [entry for entry in entries if entry.label == name and entry.conditions == own.conditions]
+    return [entry for entry in fair if entry.source == own.source] or fair
 
-    Args:
-        entries: of one data set and profile.
-        baseline: a method's name.
-        source: the entries' source.
+
+def operating_points(entries: Sequence[Entry], of: Entry) -> list[tuple[Entry, str]]:
+    """All operating points, as (entry, point), of a method and, unless it is one, of its variants.
+
+    They say what the method attains at any cost under the same conditions.
     """
-    own = [entry for entry in entries if entry.method == baseline and entry.source == source]
+    own = [
+        entry
+        for entry in entries
+        if (entry.method, entry.source, entry.conditions) == (of.method, of.source, of.conditions)
+        and of.variant in ("", entry.variant)
+    ]
     return [(entry, point) for entry in own for point in entry.points if point != SHUFFLED]

@@ -16,7 +16,17 @@ from tqdm import tqdm
 from adavid.results import Predictions, read_records
 from benchmarks.report import charts, tables
 from benchmarks.report.compare import BASELINE, MEANING, Comparison, comparisons
-from benchmarks.report.entries import LOCAL, REFERENCE, ROOTS, Entry, group, read_latencies, series_names
+from benchmarks.report.entries import (
+    LOCAL,
+    REFERENCE,
+    ROOTS,
+    Entry,
+    Place,
+    baselines,
+    group,
+    read_latencies,
+    series_names,
+)
 from benchmarks.report.files import write
 
 MAX_CLASSES = 24  # shown by class: the dearest and the cheapest half of these
@@ -69,9 +79,9 @@ MEASURED_COLUMNS = (
     Column("gflops_per_frame", "/ frame", "GFLOPs per video divided by the T frames sampled"),
     Column("frames_used", "frames used", "frames that reach a backbone's prediction, mean over videos, of T"),
     Column("train_gmacs", "train GMACs", "spent in training, the fine-tuning of the shared backbones included"),
-    Column("ms_per_video", "ms / video", "evaluation end to end, batch 16, on the device named above"),
+    Column("ms_per_video", "ms / video", "evaluation end to end, batch 16, on the device that latency.json names"),
     Column("speedup_realised", "speed-up", "the baseline's time over the method's, same run, batch 16"),
-    Column("speedup_theoretical", "in theory", "the ratio of their GFLOPs"),
+    Column("speedup_theoretical", "in theory", "the ratio of their GFLOPs on the videos timed"),
     Column("num_seeds", "seeds", "trainings that the row averages"),
 )
 REPORTED_COLUMNS = (
@@ -108,9 +118,9 @@ def write_leaderboard(results_dir: Path, out_dir: Path | None = None, baseline: 
     if table.empty:
         raise ValueError(f"{results_dir}: expected results, found none; run a benchmark first")
 
-    by_place: dict[tuple[str, str], list[Entry]] = {}
+    by_place: dict[Place, list[Entry]] = {}
     for entry in group(records):
-        by_place.setdefault((entry.data, entry.profile), []).append(entry)
+        by_place.setdefault(entry.place, []).append(entry)
     places = sorted(by_place, key=lambda place: (-len(by_place[place]), place))
     specs: dict[str, alt.TopLevelMixin] = {}
     sections = [_section(by_place[place], table, specs, baseline) for place in tqdm(places, desc="leaderboard")]
@@ -126,24 +136,21 @@ def write_leaderboard(results_dir: Path, out_dir: Path | None = None, baseline: 
 def _section(
     entries: Sequence[Entry], table: pd.DataFrame, specs: dict[str, alt.TopLevelMixin], baseline: str
 ) -> Section:
-    first = entries[0]
+    place = entries[0].place
     names = series_names(entries)
-    rows = table[(table.origin == "measured") & (table.data == first.data) & (table.profile == first.profile)]
     section = Section(
-        anchor=_anchor(f"{first.data}-{first.profile}"),
-        title=f"{first.data} \N{MIDDLE DOT} {first.profile}",
+        anchor=_anchor("-".join(place)),
+        title=f"{place.data} \N{MIDDLE DOT} {place.profile}",
         facts=_facts(entries),
-        rows=[_cells(row, MEASURED_COLUMNS) for row in tables.each(rows)],
+        rows=[_cells(row, MEASURED_COLUMNS) for row in tables.each(_rows(table, place))],
     )
     section.chart = f"{section.anchor}-chart"
     specs[section.chart] = charts.tradeoff(tables.curve_points(entries, names), baseline)
 
     deciding = [entry for entry in entries if entry.is_adaptive]
     for entry in tqdm(deciding, desc="comparisons", leave=False):
-        references = [e for e in entries if e.label == baseline]
-        references = [e for e in references if e.source == entry.source] or references
-        if references and entry.method != baseline:
-            section.compared.append((names[entry.name], comparisons(entry, references[0], entries)))
+        if entry.method != baseline:
+            section.compared.append((names[entry.name], _comparisons(entry, entries, baseline)))
     _add_differences(section, specs)
 
     actions = [action for entry in entries for action in entry.main[0]["usage"]["actions"]]
@@ -162,6 +169,20 @@ def _section(
     return section
 
 
+def _rows(table: pd.DataFrame, place: Place) -> pd.DataFrame:
+    here = (table.data == place.data) & (table.profile == place.profile) & (table.videos == place.videos)
+    return table[(table.origin == "measured") & here]
+
+
+def _comparisons(entry: Entry, entries: Sequence[Entry], baseline: str) -> list[Comparison]:
+    """Against the one baseline that had the same recipe and budget, or why there is none."""
+    references = baselines(entries, entry, baseline)
+    if len(references) == 1:
+        return comparisons(entry, references[0], entries)
+    why_not = "several configurations under its conditions" if references else "none with its recipe and epochs"
+    return [Comparison(baseline, np.nan, None, why_not)]
+
+
 def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     """The conditions of the measurement, as (name, value)."""
     records = [record for entry in entries for record in entry.main]
@@ -172,19 +193,27 @@ def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     first = records[0]
     num_videos = distinct(f"{record['data_info']['num_videos']:,}" for record in records)
     skipped = max(record["data_info"]["num_skipped_bad"] for record in records)
+    empty = sorted({name for record in records for name in record["metrics"]["classes_without_positives"]})
     versions = [f"{name} {distinct(r['versions'].get(name, '?') for r in records)}" for name in first["versions"]]
     return [
-        ("data set", first["data"]),
+        ("data set", f"{first['data']} ({first['data_info']['fingerprint']})"),
         ("profile", first["profile"]),
         ("videos", f"{num_videos} ({distinct(r['split'] for r in records)} split)"),
         *([("unreadable videos left out", str(skipped))] if skipped else []),
+        *([("classes without positives, scored 0", ", ".join(empty))] if empty else []),
         ("classes", distinct(len(r["data_info"]["class_names"]) for r in records)),
         ("frames per video", f"T = {distinct(r['frames']['num_frames'] for r in records)}"),
         ("seeds", distinct(r["seed"] for r in records)),
         ("device", distinct(r["device"] for r in records)),
-        ("source revision", distinct(r["git_revision"][:12] for r in records)),
+        ("source revision", distinct(_revision(r["git_revision"]) for r in records)),
         ("versions", ", ".join(versions)),
     ]  # fmt: skip
+
+
+def _revision(revision: str) -> str:
+    """The first digits of a commit, and whether the sources had changed since."""
+    commit, _, dirty = revision.partition("-")
+    return commit[:12] + ("-" + dirty if dirty else "")
 
 
 def _cells(row: Any, columns: Sequence[Column]) -> dict[str, Any]:
@@ -346,13 +375,13 @@ def _reported_sections(table: pd.DataFrame, specs: dict[str, alt.TopLevelMixin])
     return sections
 
 
-def _markdown(table: pd.DataFrame, places: Sequence[tuple[str, str]]) -> str:
+def _markdown(table: pd.DataFrame, places: Sequence[Place]) -> str:
     parts = ["# Leaderboard", "Generated from the records under `results/` by `make leaderboard`."]
     if places:
         parts += ["![mAP over GFLOPs per video](leaderboard.png)", "## Measured", MEANING]
-    for data, profile in places:
-        rows = table[(table.origin == "measured") & (table.data == data) & (table.profile == profile)]
-        parts += [f"### {data}, profile {profile}", tables.measured_table(rows, "pipe")]
+    for place in places:
+        title = f"### {place.data}, profile {place.profile}, videos {place.videos}"
+        parts += [title, tables.measured_table(_rows(table, place), "pipe")]
     papers = table[table.origin == "reported"]
     if len(papers):
         parts += ["## Reported in papers", "Each by its own recipe and accounting: context, not competitors."]

@@ -13,7 +13,7 @@ from benchmarks.report.entries import LOCAL, MAIN, PAPER, ROOTS, Entry, group, o
 
 LATENCY_BATCH_SIZES = (16, 1)  # the first fills the main columns
 COLUMNS = (
-    *("method", "variant", "backbone", "data", "profile", "origin", "record", "config_hash", "num_seeds"),
+    *("method", "variant", "backbone", "data", "profile", "origin", "record", "config_hash", "videos", "num_seeds"),
     *("num_frames", "operating_point", "map", "map_std", "map_low", "map_high", "top1"),
     *("gflops_per_frame", "gflops_per_video", "frames_used", "train_gmacs"),
     *("ms_per_video", "speedup_realised", "speedup_theoretical"),
@@ -28,6 +28,7 @@ TEXT = (
     "origin",
     "record",
     "config_hash",
+    "videos",
     "operating_point",
 )
 PERCENT = ("map", "map_std", "map_low", "map_high", "top1")
@@ -37,6 +38,8 @@ def leaderboard(
     records: Sequence[Record], latencies: Sequence[Record] = (), reported: pd.DataFrame | None = None
 ) -> pd.DataFrame:
     """One row per (method, variant, data, profile, config_hash, record), seeds together, and the papers'.
+
+    `videos` is the data set's fingerprint: rows of different videos are not comparable.
 
     `map`, `top1`, costs and frames are means over seeds. `map_std` is the sample standard deviation over
     seeds (training), empty for one seed. `map_low` and `map_high` are the seeds' 95 % bootstrap bounds over
@@ -54,8 +57,8 @@ def leaderboard(
     """
     rows = [_row(entry, latencies) for entry in group(records)]
     measured = pd.DataFrame(rows, columns=COLUMNS).sort_values(
-        ["data", "profile", "map", "method", "variant", "config_hash", "record"],
-        ascending=[True, True, False, True, True, True, True],
+        ["data", "profile", "videos", "map", "method", "variant", "config_hash", "record"],
+        ascending=[True, True, True, False, True, True, True, True],
         kind="stable",
     )
     papers = pd.DataFrame(columns=COLUMNS) if reported is None else reported.reindex(columns=COLUMNS)
@@ -79,6 +82,7 @@ def _row(entry: Entry, latencies: Sequence[Record]) -> dict[str, Any]:
         "origin": "measured",
         "record": entry.source,
         "config_hash": entry.config_hash[:8],
+        "videos": entry.place.videos,
         "num_seeds": len(maps),
         "num_frames": entry.main[0]["frames"]["num_frames"],
         "operating_point": operating_point(entry.main[0]),
@@ -180,8 +184,8 @@ def console_table(table: pd.DataFrame, data: str | None = None, profile: str | N
     if rows.empty:
         return "no measured results"
     return "\n\n".join(
-        f"{name[0]}, profile {name[1]}\n{measured_table(of, 'simple')}"
-        for name, of in rows.groupby(["data", "profile"], sort=True)
+        f"{name[0]}, profile {name[1]}, videos {name[2]}\n{measured_table(of, 'simple')}"
+        for name, of in rows.groupby(["data", "profile", "videos"], sort=True)
     )
 
 

@@ -27,7 +27,8 @@ KEYS = (
     *("operating_point", "metrics", "cost", "usage", "frames", "training", "data_info"),
     *("config", "config_hash", "git_revision", "versions", "device", "times"),
 )
-OTHER_JSON = ("latency.json", "strips.json")  # beside the records, of other shapes
+LATENCY_JSON = ("latency.json", "latency-forced.json")  # of the method's own decisions, and of forced ones
+OTHER_JSON = (*LATENCY_JSON, "strips.json")  # beside the records, of other shapes
 LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "timm", "av", "fvcore", "scikit-learn", "numpy")
 
 
@@ -190,13 +191,23 @@ def write_record(folder: str | Path, point: str, record: Mapping[str, Any], pred
     return path
 
 
+def withdraw(folder: str | Path) -> None:
+    """Removes a run's records, before another model takes the place of the one that they speak of."""
+    for path in Path(folder).glob("*.npz"):
+        path.with_suffix(".json").unlink(missing_ok=True)
+        path.unlink()
+
+
 def read_records(*roots: str | Path) -> list[Record]:
     """Every record at or below the roots, sorted by path; a root that does not exist holds none.
+
+    What the dashboard keeps in a run's folder `wandb`, JSON too, is its own.
 
     Raises:
         ValueError: a file is not JSON, or not a record of this schema.
     """
-    paths = (path for root in roots for path in Path(root).rglob("*.json") if path.name not in OTHER_JSON)
+    found = ((path, path.relative_to(root).parts) for root in roots for path in Path(root).rglob("*.json"))
+    paths = (path for path, parts in found if path.name not in OTHER_JSON and "wandb" not in parts)
     return [_read(path) for path in sorted(paths)]
 
 

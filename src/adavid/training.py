@@ -72,11 +72,20 @@ def fit(
     method.stage = None
 
 
-def evaluate(method: AdaptiveMethod, data: VideoDataModule, trainer: Mapping[str, Any]) -> Evaluation:
-    """Run `method` over the split that `data` reports, routing sparsely, and return its answers and bills."""
+def evaluate(
+    method: AdaptiveMethod, data: VideoDataModule, trainer: Mapping[str, Any], split: str = "test"
+) -> Evaluation:
+    """Run `method` over a split, routing sparsely, and return its answers and bills.
+
+    Args:
+        method: trained.
+        data: set up by Lightning.
+        trainer: arguments of Lightning's Trainer.
+        split: "test" for the one that `data` reports, "val" for the one to choose by.
+    """
     cost = GFLOPsCallback()
     tester = Trainer(callbacks=[cost], logger=False, enable_checkpointing=False, enable_model_summary=False, **trainer)
-    tester.test(method, data, verbose=False)
+    {"test": tester.test, "val": tester.validate}[split](method, data, verbose=False)
     assert cost.evaluation is not None
     return cost.evaluation
 

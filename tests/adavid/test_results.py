@@ -15,6 +15,7 @@ from adavid.results import (
     read_records,
     summarize,
     versions,
+    withdraw,
     write_record,
 )
 
@@ -104,9 +105,20 @@ def test_killed_while_writing_leaves_no_record(
 
 def test_other_and_temporary_files_are_skipped(predictions: Predictions, tmp_path: Path) -> None:
     write_record(tmp_path, "test", a_record(predictions), predictions)
-    for name in ("latency.json", "strips.json", ".shuffled.json.12.tmp"):
+    for name in ("latency.json", "latency-forced.json", "strips.json", ".shuffled.json.12.tmp"):
         (tmp_path / name).write_text("[")
+    tables = tmp_path / "wandb" / "offline-run" / "files" / "media" / "table"
+    tables.mkdir(parents=True)
+    (tables / "strips_0.table.json").write_text("{}")
     assert [record["point"] for record in read_records(tmp_path)] == ["test"]
+
+
+def test_withdrawn_records_are_gone_and_other_files_stay(predictions: Predictions, tmp_path: Path) -> None:
+    for point in ("test", "curve-num_frames=4"):
+        write_record(tmp_path, point, a_record(predictions, point), predictions)
+    (tmp_path / "0-joint.pt").touch()
+    withdraw(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["0-joint.pt"]
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"schema": 2}', '{"schema": 1}', "\x00"])

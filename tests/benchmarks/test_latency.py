@@ -8,7 +8,7 @@ import torch
 
 from adavid.cost import price
 from adavid.method import ActionSpace
-from benchmarks.compose import compose
+from benchmarks.compose import catalogue, compose
 from benchmarks.latency import RecordingLedger, forced_usage, latency, main_latency, parse_usage, random_batch
 
 ACTIONS = ActionSpace(
@@ -70,7 +70,7 @@ def test_parse_usage() -> None:
         parse_usage("224=half", known)
 
 
-@pytest.mark.parametrize("name", ["arnet", "lstm", "multi_scale", "random_policy", "uniform"])
+@pytest.mark.parametrize("name", catalogue())
 def test_recorded_calls_are_the_bill(name: str) -> None:
     method = compose(name).build_method(5).eval()
     batch = random_batch(method.views, 3, 5)
@@ -88,14 +88,14 @@ def test_latency_record(tmp_path: Path) -> None:
     run = compose("arnet")
     text = main_latency(run, TINY, num_classes=5, batch_sizes=(1, 2), repeats=(1, 1), results=tmp_path)
     assert "overhead" in text and "forced decisions" in text
-    record = json.loads((run.folder(tmp_path) / "latency.json").read_text())
+    record = json.loads((run.folder(tmp_path) / "latency-forced.json").read_text())
     assert record["kind"] == "latency" and record["weights"] == "random" and record["decisions"] == "forced"
     assert sum(record["usage"].values()) == pytest.approx(1)
     assert [row["batch_size"] for row in record["rows"]] == [1, 2]
     for row in record["rows"]:
         assert row["repeats"] == 1 and row["spread"][0] == pytest.approx(row["ms_per_video"])
         assert row["speedup_theoretical"] == row["baseline_gflops_per_video"] / row["gflops_per_video"] > 1
-    assert {path.name for path in run.folder(tmp_path).iterdir()} <= {".lock", "latency.json"}
+    assert {path.name for path in run.folder(tmp_path).iterdir()} <= {".lock", "latency-forced.json"}
 
 
 def test_own_decisions_need_training() -> None:

@@ -67,6 +67,9 @@ def add(
     gflops: float = 4.0,
     data: str = "toys",
     operating_point: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+    fingerprint: str = "f0f0f0f0",
+    config_hash: str = "abcdef0123",
 ) -> Path:
     """Writes one record and gives its folder; a method with several actions spends more on later videos."""
     rng = np.random.default_rng(seed)
@@ -88,12 +91,15 @@ def add(
         **{"split": "test", "origin": "measured", "point": point, "operating_point": operating_point or {}},
         **blocks,
         "training": {"gmacs": 10.0 + seed, "stages": []},
-        "data_info": {"num_videos": NUM_VIDEOS, "num_skipped_bad": 0, "class_names": list(CLASSES)},
-        **{"config": {}, "config_hash": "abcdef0123", "git_revision": "0" * 40, "versions": {"torch": "2"}},
+        "data_info": {
+            **{"num_videos": NUM_VIDEOS, "num_skipped_bad": 0, "class_names": list(CLASSES)},
+            "fingerprint": fingerprint,
+        },
+        **{"config": config or {}, "config_hash": config_hash, "git_revision": "0" * 40, "versions": {"torch": "2"}},
         **{"device": "a machine", "times": {"train_s": 1.0, "eval_s": 1.0}},
     }
     name = f"{method}@{variant}" if variant else method
-    folder = results / root / data / "tiny" / name / "abcdef01" / f"seed{seed}"
+    folder = results / root / data / "tiny" / name / config_hash[:8] / f"seed{seed}"
     write_record(folder, point, record, made)
     return folder
 
@@ -296,14 +302,35 @@ def test_compare_names_the_nearest(results: Path, a: str, message: str) -> None:
 
 
 def test_several_configurations_need_a_choice(tmp_path: Path) -> None:
-    folder = add(tmp_path, "sharp")
-    folder.parent.rename(folder.parent.with_name("01234567"))
-    record = json.loads((folder.parents[1] / "01234567/seed0/test.json").read_text())
-    (folder.parents[1] / "01234567/seed0/test.json").write_text(json.dumps(record | {"config_hash": "0123456789"}))
+    add(tmp_path, "sharp", config_hash="0123456789")
     add(tmp_path, "sharp")
     with pytest.raises(ValueError, match="sharp#01234567:reference, sharp#abcdef01:reference"):
         compare(tmp_path, "sharp", "sharp")
     assert "+0.00 mAP" in compare(tmp_path, "sharp#0123", "sharp#abcd")
+
+
+def test_other_videos_are_another_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    add(tmp_path, "sharp", actions=ACTIONS)
+    add(tmp_path, "uniform", fingerprint="0e0e0e0e")
+    with pytest.raises(ValueError, match="videos f0f0f0f0.*videos 0e0e0e0e.*expected one in common"):
+        compare(tmp_path, "sharp", "uniform")
+    text = console_table(write_leaderboard(tmp_path))
+    assert "videos f0f0f0f0" in text and "videos 0e0e0e0e" in text
+
+
+def test_the_page_compares_only_under_equal_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    add(tmp_path, "sharp", actions=ACTIONS, config={"recipe": {"batch_size": 16}})
+    add(tmp_path, "uniform", config={"recipe": {"batch_size": 99}})
+    write_leaderboard(tmp_path)
+    assert "none with its recipe and epochs" in (tmp_path / "leaderboard.html").read_text()
+    add(tmp_path, "uniform", config={"recipe": {"batch_size": 16}}, config_hash="0123456789")
+    write_leaderboard(tmp_path)
+    assert "none with its recipe" not in (tmp_path / "leaderboard.html").read_text()
+    add(tmp_path, "uniform", config={"recipe": {"batch_size": 16}, "model": {"dropout": 1}}, config_hash="0011223344")
+    write_leaderboard(tmp_path)
+    assert "several configurations under its conditions" in (tmp_path / "leaderboard.html").read_text()
 
 
 def test_curve(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
