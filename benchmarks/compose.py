@@ -28,7 +28,10 @@ SECTIONS = ("recipe", "model", "stages", "data", "trainer", "curve", "usage")
 # What a run's identity does not depend on.
 INCIDENTAL = {"data": {"num_workers", "cache", "root", "num_processes"}, "trainer": {"enable_progress_bar"}}
 # The runner's own business, not the user's.
-RESERVED = {"self", "max_epochs", "callbacks", "logger", "enable_model_summary", "enable_checkpointing"}
+RESERVED = {
+    *("self", "max_epochs", "callbacks", "logger", "enable_model_summary", "enable_checkpointing"),
+    *("log_every_n_steps", "num_sanity_val_steps"),
+}
 
 
 @dataclass(frozen=True)
@@ -181,13 +184,17 @@ def compose(
     except OmegaConfBaseException as error:
         raise ValueError(one_line(error)) from None
     assert isinstance(config, dict)
-    for section in map(str, config):
+    for section, values in ((str(name), values) for name, values in config.items()):
         if section not in (*SECTIONS, "seed"):
             raise ValueError(f"'{section}' is unknown; {nearest(section, SECTIONS)}")
+        if section in SECTIONS and not isinstance(values, dict):
+            raise ValueError(f"{section}: expected settings, {section}.key=value, got {values!r}")
     _check_trainer(config["trainer"])
 
     recipe = build(Recipe, config["recipe"], "recipe")
     stages = [make_stage(name, recipe.stage, stage) for name, stage in config["stages"].items() if stage is not None]
+    if not stages:
+        raise ValueError(f"{method_name}: no stage is left to train")
     method_class, data_class = locate(method_yaml.target), locate(data_yaml.target)
     # With every default filled in: a default that changes in the code makes another run.
     model = build(schema(method_class, ("num_classes", "pretrained")), config["model"], "model")
@@ -202,7 +209,7 @@ def compose(
     run = Run(
         method=method_name,
         variant=variant,
-        data=f"{data_kind}-{Path(data_path).stem}" if data_path else data_kind,
+        data=data_name(data),
         profile=profile,
         seed=seed,
         config={str(name): section for name, section in config.items()} | filled,
@@ -216,12 +223,24 @@ def compose(
         untrained = run.build_method(num_classes=2)
         for stage in run.stages:
             untrained.enter(stage)
+        if run.recipe.warmup is not None:
+            for spec in untrained.shared_backbones().values():
+                warmup_of(run, spec)
     _ = run.datamodule  # likewise
     return run
 
 
+def data_name(data: str) -> str:
+    """What results call a data set: its kind, and of a user's own the last part of its path."""
+    kind, _, path = data.partition(":")
+    return f"{kind}-{Path(path).stem}" if path else kind
+
+
 def make_stage(name: str, *layers: dict[str, Any]) -> Stage:
     """A stage from layers of plain values, later ones winning."""
+    for layer in layers:
+        if not isinstance(layer, dict):
+            raise ValueError(f"stages.{name}: expected settings, stages.{name}.key=value, got {layer!r}")
     values = {key: value for layer in layers for key, value in layer.items()}
     stage = build(Stage, {"name": name, **values}, f"stages.{name}")
     assert isinstance(stage, Stage)
@@ -282,3 +301,5 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
     for key in trainer:
         if key not in known:
             raise ValueError(f"trainer.{key} is unknown; {nearest(key, known)}")
+    if trainer.get("devices", 1) != 1 or trainer.get("num_nodes", 1) != 1:
+        raise ValueError("trainer.devices: a run takes one device; start several runs, one seed or method on each")

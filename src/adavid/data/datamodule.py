@@ -35,6 +35,10 @@ class View:
     num_frames: int
     size: int
 
+    def __post_init__(self) -> None:
+        if self.num_frames < 1 or self.size < 1:
+            raise ValueError(f"num_frames={self.num_frames}, size={self.size}: expected 1 or more")
+
 
 @dataclass(frozen=True)
 class VideoRecord:
@@ -262,14 +266,18 @@ class VideoDataModule(LightningDataModule, ABC):
         """Opens every video of every split and decodes its last frame, or packs it where there is a cache.
 
         Raises:
-            ValueError: a split lacks videos, an id occurs twice, or videos cannot be read: the first line
-                says how many, and each further line names one.
+            ValueError: a split lacks videos, an id occurs twice, two splits share a clip, or videos cannot be
+                read: the first line says how many, and each further line names one.
         """
         good: dict[str, list[VideoRecord]] = {}
         bad: list[str] = []
+        split_of: dict[Clip, str] = {}
         for split in SPLITS:
             records = self.records(split)
             self._check_records(split, records)
+            for record in records:
+                if (other := split_of.setdefault(record.clip, split)) != split:
+                    raise ValueError(f"{record.path}: expected in one split, found in {other!r} and {split!r}")
             errors = self._errors(split, records)
             good[split] = [record for record in records if record.clip not in errors]
             bad += [errors[record.clip] for record in records if record.clip in errors]

@@ -251,16 +251,17 @@ def test_bad_videos_are_all_named_or_left_out(root, tmp_path, cache):
     def module(**options):
         module = Videos(root, cache=str(tmp_path / "cache") if cache else None, **options)
         module.videos["train"] += [tmp_path / "text.mp4", tmp_path / "absent.mp4"]
-        module.videos["test"] += [tmp_path / "text.mp4"]
+        module.videos["test"] += [tmp_path / "noise.mp4"]
         return module
 
-    (tmp_path / "text.mp4").write_text("not a video")
+    for name in ("text", "noise"):
+        (tmp_path / f"{name}.mp4").write_text("not a video")
     with pytest.raises(ValueError) as caught:
         module().setup("fit")
     head, *lines = str(caught.value).split("\n")
     assert head == "3 of the data set's videos cannot be read; skip_bad=true leaves them out"
     assert [line.split(":")[0] for line in lines] == [
-        str(tmp_path / f"{name}.mp4") for name in ("text", "absent", "text")
+        str(tmp_path / f"{name}.mp4") for name in ("text", "absent", "noise")
     ]
     tolerant = module(skip_bad=True)
     tolerant.setup("fit")
@@ -281,6 +282,10 @@ def test_record_errors(root):
     module = Videos(root)
     module.videos["val"] *= 2
     with pytest.raises(ValueError, match="^split 'val' has 2 videos with the id 'val0', expected 1$"):
+        module.setup("fit")
+    module = Videos(root)
+    module.videos["test"] += module.videos["train"][:1]
+    with pytest.raises(ValueError, match="expected in one split, found in 'train' and 'test'$"):
         module.setup("fit")
 
 
