@@ -6,15 +6,22 @@ Action Recognition", ECCV 2020. Official code: https://github.com/mengyuest/AR-N
 Departures from the official code (from the paper only where said):
 - A skipped frame is not looked at: neither part of the LSTM's state moves and nothing is paid (the code keeps h but
   lets c move, and computes the features of skipped frames). The paper's text is followed.
-- Evaluation takes the arg max (the code samples Gumbel noise in evaluation too).
+- Evaluation and fine-tuning take the arg max (the code samples Gumbel noise in both).
 - The lowest resolution predicts from the CNN's feature (the paper's footnote 4); the code predicts from h_t.
 - Equation 11 is the sum of squares as printed (the code takes the L2 norm, weighted 3).
 - The lookup table of equation 10 is the bill itself: an action's branch, plus the policy network's cost shared among
   the frames that the action covers. The code leaves the policy out and prices the lowest resolution at 0.
-- `normalize` puts a LayerNorm before the LSTM: off by default, on in the tiny profile, whose features have no set
-  scale.
-- Policy gradient (supplementary, E) has a detached reward and scores only the draws that took effect; the backbones
-  learn by cross-entropy alone.
+- Warm-up is the suite's: every network by itself, the policy's CNN included (the paper trains the networks together
+  under a fixed policy).
+- The temperature falls with every step, not every epoch. Fine-tuning freezes the policy with its BatchNorm statistics.
+- Of the code's learning-rate multipliers only the policy's linear layer keeps one (there: all linear layers, biases).
+- Frames are resized bilinearly with antialiasing (the code: nearest); several labels share the target evenly (the code
+  takes the first); the last epoch is evaluated, none is chosen on val.
+- Options that the paper does not have, on in the tiny profile, whose networks start from nothing: `normalize`, a
+  LayerNorm before the LSTM; `dearest_gflops`, equation 10 on the paper's scale; and, in the YAML, slow branches with
+  fixed BatchNorm statistics in joint training.
+- Policy gradient (supplementary, E) has a detached reward and scores only the draws that took effect; equation 11 is
+  taken over these draws; the backbones learn by cross-entropy alone.
 
 B videos, T frames, N routed rows, K classes, A actions, D features.
 """
