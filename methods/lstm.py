@@ -32,6 +32,7 @@ class LSTM(AdaptiveMethod):
         backbone: network and resolution.
         num_frames: T.
         hidden: width H of the LSTM.
+        normalize: LayerNorm before the LSTM, for networks without ImageNet weights, as in methods/arnet.py.
         prediction: "average" of all steps (AR-Net) or the "last" step alone (LiteEval).
         dropout: before the linear head.
         pretrained: start from ImageNet.
@@ -43,15 +44,19 @@ class LSTM(AdaptiveMethod):
         backbone: BackboneSpec,
         num_frames: int = 16,
         hidden: int = 512,
+        normalize: bool = False,
         prediction: Literal["average", "last"] = "average",
         dropout: float = 0.5,
         pretrained: bool = False,
     ) -> None:
         super().__init__()
+        if hidden < 1:
+            raise ValueError(f"lstm: hidden must be 1 or more, got {hidden}")
         self.spec, self.prediction, self.num_classes = backbone, prediction, num_classes
         self.views = {"frames": View(num_frames, backbone.size)}
         self.actions = ActionSpace((str(backbone.size),), (backbone.size,))
         self.backbone = build_backbone(backbone.name, pretrained)
+        self.norm = nn.LayerNorm(self.backbone.num_features) if normalize else nn.Identity()
         self.lstm = nn.LSTMCell(self.backbone.num_features, hidden)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, num_classes))
 
@@ -85,6 +90,7 @@ class LSTM(AdaptiveMethod):
         feature_BTD = frames_BTCHW.new_zeros(*mask_BT.shape, self.lstm.input_size)
         name, size = self.actions.names[0], self.spec.size
         feature_BTD = run_on_frames(ledger, name, self.backbone, frames_BTCHW, mask_BT, size, feature_BTD)
+        feature_BTD = self.norm(feature_BTD)
         state = self.init_state(len(mask_BT))
         logits = []
         for t in range(mask_BT.shape[1]):
