@@ -1,7 +1,7 @@
 """The drawings of the `sprites` data set: clips with evidence for their class in only part of the frames.
 
 An untrimmed clip of four seconds shows a drifting backdrop. During one contiguous run of frames, a quarter
-to a half of the clip, a vivid object passes: the evidence. Before and after it come empty frames and decoys:
+to almost half of the clip, a vivid object passes: the evidence. Before and after it come empty frames and decoys:
 pale, soft objects of a wrong class. Four classes are coarse (the outline says it all), six are fine (two
 outlines with three patterns each). A pattern is finer the smaller its object, so that the resolution a video
 needs varies from video to video, and the size, which a glance shows, tells it. Spells of the clip are out of
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-GENERATOR_VERSION = 3  # raise it whenever the pixels change
+GENERATOR_VERSION = 9  # raise it whenever the pixels change
 CANVAS = 72  # px
 CROP = 64  # px: objects stay inside the evaluation's centre crop
 FPS = 4
@@ -37,12 +37,12 @@ X264_PARAMS = "threads=1:rc-lookahead=0:mbtree=0:weightp=0:b-adapt=0:scenecut=0"
 
 # What makes the data hard. Chosen on train and val, see docs/sprites.md.
 # The diameter of the evidence in px.
-SIZES = {"large": (30.0, 36.0), "medium": (20.0, 26.0), "small": (14.0, 19.0), "tiny": (8.0, 11.0)}
-SIZE_SHARES = (0.22, 0.24, 0.3, 0.24)
+SIZES = {"large": (28.0, 36.0), "medium": (16.0, 22.0), "small": (11.0, 14.0), "tiny": (6.0, 8.0)}
+SIZE_SHARES = (0.24, 0.2, 0.22, 0.34)
 STRIPES_PER_OBJECT = 4.5
-PATTERN_DEPTH = 0.65  # share of the brightness that a dark stripe takes away, before the lens
-LENS_BLUR = 1.0  # px, standard deviation: leaves stripes of 4 px 3/10 of their contrast, of 3 px a tenth, of 2 px 1/140
-EVIDENCE_SHARES = (0.25, 0.5)  # of the clip's frames
+PATTERN_DEPTH = 1.0  # share of the brightness that a dark stripe takes away, before the lens
+LENS_BLUR = 0.7  # px, standard deviation: leaves stripes of 4 px half of their contrast, of 3 px a third, of 1.5 px 1/70
+EVIDENCE_SHARES = (0.22, 0.44)  # of the clip's frames
 SPELL_SHARE = 1 / 8  # of the clip: decoys, blur and darkness come in spells of this length
 DECOY_RATE, DECOY_OPACITY, DECOY_SATURATION = 0.5, 0.6, 0.35
 HUE_JITTER = 0.3  # of the distance between two shapes' hues
