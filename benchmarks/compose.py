@@ -26,7 +26,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ("tiny", "paper")
 SECTIONS = ("recipe", "model", "stages", "data", "trainer", "curve", "usage")
 # What a run's identity does not depend on.
-INCIDENTAL = {"data": {"num_workers", "cache", "root", "num_processes"}, "trainer": {"enable_progress_bar"}}
+INCIDENTAL = {
+    "model": {"seed"},  # the run's own, for methods that draw in evaluation
+    "data": {"num_workers", "cache", "root", "num_processes"},
+    "trainer": {"enable_progress_bar"},
+}
 # The runner's own business, not the user's.
 RESERVED = {
     *("self", "max_epochs", "callbacks", "logger", "enable_model_summary", "enable_checkpointing"),

@@ -41,7 +41,9 @@ SIZES = {"large": (28.0, 36.0), "medium": (16.0, 22.0), "small": (11.0, 14.0), "
 SIZE_SHARES = (0.24, 0.2, 0.22, 0.34)
 STRIPES_PER_OBJECT = 4.5
 PATTERN_DEPTH = 1.0  # share of the brightness that a dark stripe takes away, before the lens
-LENS_BLUR = 0.7  # px, standard deviation: leaves stripes of 4 px half of their contrast, of 3 px a third, of 1.5 px 1/70
+LENS_BLUR = (
+    0.7  # px, standard deviation: leaves stripes of 4 px half of their contrast, of 3 px a third, of 1.5 px 1/70
+)
 EVIDENCE_SHARES = (0.22, 0.44)  # of the clip's frames
 SPELL_SHARE = 1 / 8  # of the clip: decoys, blur and darkness come in spells of this length
 DECOY_RATE, DECOY_OPACITY, DECOY_SATURATION = 0.5, 0.6, 0.35

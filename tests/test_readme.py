@@ -10,7 +10,9 @@ import torch
 
 import methods
 from adavid.cost import Ledger, audit
+from adavid.results import read_records
 from benchmarks.compose import catalogue, compose
+from benchmarks.report.tables import each, label, leaderboard, pm, significant
 from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,3 +109,18 @@ def test_paths_exist() -> None:
     assert {"methods/arnet.py", "CONTRIBUTING.md"} <= named
     missing = [path for path in sorted(named) if not path.startswith(GENERATED) and not (ROOT / path).exists()]
     assert not missing
+
+
+def test_the_results_are_those_of_the_committed_records() -> None:
+    table = leaderboard(read_records(ROOT / "results" / "reference"))
+    table = table[(table.data == "sprites") & (table.profile == "tiny") & (table.num_seeds == 3)]
+    assert {"arnet", "uniform"} <= set(table.method)
+    for row in each(table):
+        cells = [
+            f"`{label(row)}`",
+            pm(row.map, row.map_std),
+            *(significant(value) for value in (row.gflops_per_video, row.gflops_per_frame)),
+            f"{row.frames_used:.1f} of {row.num_frames}",
+            significant(row.train_gmacs),
+        ]
+        assert f"| {' | '.join(cells)} |" in README, row.method

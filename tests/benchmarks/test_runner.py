@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from adavid.results import read_predictions, read_records
-from benchmarks.compose import ROOT, compose
+from benchmarks.compose import ROOT, catalogue, compose
 
 SMALL = [
     *("data.num_train=24", "data.num_val=12", "data.num_test=16", "data.num_processes=1"),
@@ -94,6 +94,25 @@ def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     assert the_record(tmp_path / "both")["metrics"] == the_record(tmp_path / "alone")["metrics"]
 
 
+@pytest.mark.slow
+def test_val_leaves_no_record_and_no_record_stands_without_its_model(tmp_path: Path) -> None:
+    words = ("bench", "--method", "uniform", *SMALL[:-3], "stages.further.epochs=1", SMALL[-1])
+
+    def run(*more: str) -> str:
+        process = command(tmp_path / "run", *words, *more)
+        out, _ = process.communicate()
+        assert process.returncode == 0, out
+        return out
+
+    assert "val split: " in run("--split", "val")
+    assert not read_records(tmp_path / "run" / "results")
+    assert "further: 1 epochs" not in run()  # the model is trained already
+    assert "already done" in run()
+    (model,) = (tmp_path / "run" / "results").rglob("0-further.pt")
+    model.unlink()  # as in a fresh clone
+    assert "further: 1 epochs" in run()
+
+
 MISTAKES = {
     "method arent": (["--method", "arent"], "did you mean 'arnet'"),
     "data set spritez": (["--method", "arnet", "--data", "spritez"], "did you mean 'sprites'"),
@@ -142,6 +161,7 @@ def test_mistakes_get_one_line_and_leave_nothing(
 
 
 def test_the_seed_is_no_part_of_a_configuration() -> None:
-    assert compose("arnet", seed=0).hash == compose("arnet", seed=1).hash
+    for method in catalogue():
+        assert compose(method, seed=0).hash == compose(method, seed=1).hash
     assert compose("arnet", overrides=["model.alpha=0.2"]).hash != compose("arnet").hash
     assert compose("arnet", overrides=["data.num_workers=1"]).hash == compose("arnet").hash
