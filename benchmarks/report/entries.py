@@ -57,7 +57,8 @@ class Entry:
 
     @property
     def place(self) -> Place:
-        return Place(self.data, self.profile, self.main[0]["data_info"]["fingerprint"])
+        # Records from before there were fingerprints stand apart.
+        return Place(self.data, self.profile, self.main[0]["data_info"].get("fingerprint", "unknown"))
 
     @property
     def conditions(self) -> str:

@@ -196,7 +196,7 @@ def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     empty = sorted({name for record in records for name in record["metrics"]["classes_without_positives"]})
     versions = [f"{name} {distinct(r['versions'].get(name, '?') for r in records)}" for name in first["versions"]]
     return [
-        ("data set", f"{first['data']} ({first['data_info']['fingerprint']})"),
+        ("data set", f"{first['data']} ({entries[0].place.videos})"),
         ("profile", first["profile"]),
         ("videos", f"{num_videos} ({distinct(r['split'] for r in records)} split)"),
         *([("unreadable videos left out", str(skipped))] if skipped else []),
