@@ -50,7 +50,7 @@ compare: env ## paired difference of A and B on the same videos, with its 95 % i
 leaderboard: env ## regenerate results/leaderboard.{csv,md,html,png} from the result files
 	@$(PY) -m benchmarks leaderboard
 
-reference: env ## regenerate the committed records: every method and curve on sprites, three seeds (about an hour)
+reference: env ## regenerate the committed records: every method and curve on sprites, three seeds (one to two hours on two cores)
 	@ADAVID_RECORDS=reference $(PY) -m benchmarks bench --method all --seeds 0,1,2
 	@ADAVID_RECORDS=reference $(PY) -m benchmarks curve --method arnet --seeds 0,1,2
 	@ADAVID_RECORDS=reference $(PY) -m benchmarks curve --method uniform --seeds 0,1,2

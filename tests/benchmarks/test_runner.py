@@ -96,10 +96,10 @@ def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_val_leaves_no_record_and_no_record_stands_without_its_model(tmp_path: Path) -> None:
-    words = ("bench", "--method", "uniform", *SMALL[:-3], "stages.further.epochs=1", SMALL[-1])
+    words = ("--method", "uniform", *SMALL[:-3], "stages.further.epochs=1", SMALL[-1])
 
     def run(*more: str) -> str:
-        process = command(tmp_path / "run", *words, *more)
+        process = command(tmp_path / "run", "bench", *more, *words)
         out, _ = process.communicate()
         assert process.returncode == 0, out
         return out
