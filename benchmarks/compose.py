@@ -104,9 +104,7 @@ class Run:
     @property
     def hash(self) -> str:
         """Of everything but the seed and what makes no difference to the result; the videos' list included."""
-        config = {name: section for name, section in self.config.items() if name not in ("seed", "curve", "usage")}
-        for name, keys in INCIDENTAL.items():
-            config[name] = {key: value for key, value in config[name].items() if key not in keys}
+        config = essential({key: of for key, of in self.config.items() if key not in ("seed", "curve", "usage")})
         return config_hash(config | {"videos": self.datamodule.fingerprint})
 
     def folder(self, results: Path) -> Path:
@@ -232,6 +230,16 @@ def compose(
                 warmup_of(run, spec)
     _ = run.datamodule  # likewise
     return run
+
+
+def essential(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration, or some sections of one, without what makes no difference to the result."""
+    return {
+        name: {key: value for key, value in section.items() if key not in INCIDENTAL[name]}
+        if name in INCIDENTAL
+        else section
+        for name, section in config.items()
+    }
 
 
 def data_name(data: str) -> str:

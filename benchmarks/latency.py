@@ -28,7 +28,7 @@ from adavid.results import LATENCY_JSON, SCHEMA, device_name
 from adavid.results import usage as usage_shares
 from benchmarks.compose import Run, compose
 from benchmarks.report.files import write
-from benchmarks.runner import RECORDS, locked
+from benchmarks.runner import RECORDS, last_stage, locked
 
 NUM_CLASSES = 200  # of a method without a data set: ActivityNet's
 
@@ -125,7 +125,7 @@ def latency(
         ValueError: a usage that the method cannot follow, or none and no trained method to decide.
     """
     device = _device(run)
-    checkpoint = (folder or Path()) / f"{len(run.stages) - 1}-{run.stages[-1].name}.pt"
+    checkpoint = last_stage(run, folder or Path())
     is_trained = folder is not None and checkpoint.exists()
     if is_trained:
         run.datamodule.setup()

@@ -109,7 +109,7 @@ def trained(run: Run, folder: Path, dashboard: Dashboard, **changes: Any) -> Ada
     """The run's trained method, trained now as far as it is not yet; `changes` replace test-time arguments."""
     data = prepare(run)
     torch.manual_seed(run.seed)  # the weights that no shared backbone brings
-    done = _last_stage(run, folder).exists()
+    done = last_stage(run, folder).exists()
     if run.recipe.warmup is None and run.recipe.pretrained and not done:
         changes["pretrained"] = True
     method = run.build_method(data.num_classes, **changes).to(memory_format=torch.channels_last)
@@ -127,10 +127,11 @@ def trained(run: Run, folder: Path, dashboard: Dashboard, **changes: Any) -> Ada
 
 def _is_done(run: Run, folder: Path) -> bool:
     """A record stands for its run only beside the model that it speaks of: committed records never do."""
-    return (folder / "test.json").exists() and _last_stage(run, folder).exists()
+    return (folder / "test.json").exists() and last_stage(run, folder).exists()
 
 
-def _last_stage(run: Run, folder: Path) -> Path:
+def last_stage(run: Run, folder: Path) -> Path:
+    """The checkpoint that is there once a run is trained."""
     return folder / f"{len(run.stages) - 1}-{run.stages[-1].name}.pt"
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adavid.results import LATENCY_JSON, Predictions, Record, read_predictions, read_records
+from benchmarks.compose import essential
 
 MAIN, SHUFFLED = "test", "shuffled"  # points of a run; all others are operating points of its curve
 REFERENCE, LOCAL, PAPER = "reference", "local", "paper"  # where a row comes from
@@ -64,7 +65,7 @@ class Entry:
     def conditions(self) -> str:
         """What a baseline has to share: recipe, data, trainer, and the number of epochs beyond the warm-up."""
         config = self.main[0]["config"]
-        shared = {key: config.get(key) for key in ("recipe", "trainer")}
+        shared = essential({key: config.get(key, {}) for key in ("recipe", "trainer")})
         epochs = sum(stage["epochs"] for stage in self.main[0]["training"]["stages"])
         return json.dumps([*self.place, shared, epochs], sort_keys=True)
 
