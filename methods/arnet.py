@@ -38,8 +38,8 @@ from torch import Tensor, nn
 from adavid.backbones import BackboneSpec, FrameClassifier
 from adavid.cost import Ledger
 from adavid.data import VideoBatch, View
-from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput, cross_entropy
-from adavid.routing import mean_of_used, run_on_frames
+from adavid.method import ActionSpace, CausalMethod, MethodOutput, cross_entropy
+from adavid.routing import UsedMean, no_frames, run_on_frames
 
 
 class Policy(nn.Module):
@@ -67,9 +67,10 @@ class State(NamedTuple):
     c_BH: Tensor
     choice_BA: Tensor  # the action in force, one-hot; straight-through in training
     left_B: Tensor  # frames that the action in force still covers
+    mean: UsedMean  # of the predictions so far
 
 
-class ARNet(AdaptiveMethod):
+class ARNet(CausalMethod):
     """AR-Net.
 
     Args:
@@ -145,9 +146,10 @@ class ARNet(AdaptiveMethod):
         weight = self.policy.fc.weight
         zeros = weight.new_zeros(num_videos, self.policy.lstm.hidden_size)
         left = torch.zeros(num_videos, dtype=torch.long, device=weight.device)
-        return State(zeros, zeros, weight.new_zeros(num_videos, len(self.actions)), left)
+        mean = no_frames(num_videos, self.num_classes, weight)
+        return State(zeros, zeros, weight.new_zeros(num_videos, len(self.actions)), left, mean)
 
-    def step(
+    def decide(
         self, feature_BD: Tensor, mask_B: Tensor, state: State, ledger: Ledger, forced_B: Tensor | None = None
     ) -> tuple[State, Tensor]:
         """Decide about one frame of each video that is not inside a skip (equations 2 and 3).
@@ -162,11 +164,11 @@ class ARNet(AdaptiveMethod):
             logits_NA, (h_NH, c_NH) = ledger.run("policy", self.policy, feature_BD[video_N], memory, owner_N=video_N)
             choice_NA = self._choose(logits_NA, None if forced_B is None else forced_B[video_N])
             logits_BA = logits_BA.index_put((video_N,), logits_NA)
-            state = State(
-                state.h_BH.index_put((video_N,), h_NH),
-                state.c_BH.index_put((video_N,), c_NH),
-                state.choice_BA.index_put((video_N,), choice_NA),
-                state.left_B.index_put((video_N,), self.covers_A[choice_NA.argmax(-1)]),
+            state = state._replace(
+                h_BH=state.h_BH.index_put((video_N,), h_NH),
+                c_BH=state.c_BH.index_put((video_N,), c_NH),
+                choice_BA=state.choice_BA.index_put((video_N,), choice_NA),
+                left_B=state.left_B.index_put((video_N,), self.covers_A[choice_NA.argmax(-1)]),
             )
         return state._replace(left_B=(state.left_B - 1).clamp(min=0)), logits_BA
 
@@ -181,14 +183,18 @@ class ARNet(AdaptiveMethod):
 
     # Section 3.1: route each frame to the backbone of its resolution, average the predictions
 
-    def forward(
-        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
-    ) -> MethodOutput:
-        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
+    def step(
+        self,
+        frames_BTCHW: Tensor,
+        mask_BT: Tensor,
+        state: State,
+        ledger: Ledger,
+        forced_BT: Tensor | None = None,
+        dense: bool = False,
+    ) -> tuple[State, Tensor, dict[str, Tensor]]:
         num_videos, num_frames = mask_BT.shape
         time_T = torch.arange(num_frames, device=mask_BT.device)
         lookahead = num_frames if dense else self.lookahead
-        state = self.init_state(num_videos)
         feature_BTD = state.h_BH.new_zeros(num_videos, num_frames, self.glance.backbone.num_features)
         choices, logits, visited = [], [], []
         for t in range(num_frames):
@@ -204,8 +210,8 @@ class ARNet(AdaptiveMethod):
                     feature_BTD,
                 )
             visited.append(mask_BT[:, t] & (state.left_B == 0))
-            forced_B = None if forced is None else forced[:, t]
-            state, logits_BA = self.step(feature_BTD[:, t], mask_BT[:, t], state, ledger, forced_B)
+            forced_B = None if forced_BT is None else forced_BT[:, t]
+            state, logits_BA = self.decide(feature_BTD[:, t], mask_BT[:, t], state, ledger, forced_B)
             choices.append(state.choice_BA)
             logits.append(logits_BA)
         choice_BTA = torch.stack(choices, 1) * mask_BT[..., None]
@@ -224,7 +230,10 @@ class ARNet(AdaptiveMethod):
             "policy_BTA": torch.stack(logits, 1),
             "visited_BT": torch.stack(visited, 1),
         }
-        return MethodOutput(mean_of_used(total_BTK, used_BT), action_BT, aux)
+        return state._replace(mean=state.mean.add(total_BTK, used_BT)), action_BT, aux
+
+    def answer(self, state: State, ledger: Ledger) -> Tensor:
+        return state.mean.mean_BK()
 
     def _predict(self, size: int, frames_BTCHW: Tensor, feature_BTD: Tensor, seen_BT: Tensor, ledger: Ledger) -> Tensor:
         """Equation 4: the prediction (B, T, K) of one resolution's network for the frames it sees."""

@@ -1,35 +1,45 @@
-"""LSTM: every frame through one network, its features through an LSTM, the steps' predictions averaged.
+"""LSTM: every frame through one network or several, the features through an LSTM, its steps or the last one predict.
 
 The baseline of AR-Net (Meng et al., ECCV 2020, section 4.1: "updates ResNet-50 predictions at the highest resolution by
-hidden states and averages all predictions") and of LiteEval (Wu et al., 2019), which predicts from the last step:
-`prediction=last`. It trains under its own routing: all frames.
+hidden states and averages all predictions") and of LiteEval (Wu et al., 2021, section 4.2.1: "produces classification
+scores using hidden states from the last time step"), which is `prediction=last`. With two networks it is LiteEval's
+LSTM+CF ("concatenated coarse and fine features"), methods/lstm_cf.yaml. It trains under its own routing: all frames.
 
 Departures from AR-Net's code: the LSTM's cost is its true number of multiply-accumulates (the code approximates it by
-the squared feature size).
+the squared feature size). From LiteEval's: the networks learn too, as AR-Net's baseline does.
 
 B videos, T frames, N routed rows, K classes, D features, H hidden units.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from adavid.backbones import BackboneSpec, build_backbone
 from adavid.cost import Ledger
-from adavid.data import VideoBatch, View
-from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput
-from adavid.routing import mean_of_used, run_on_frames
+from adavid.data import View
+from adavid.method import ActionSpace, CausalMethod
+from adavid.routing import UsedMean, no_frames, run_on_frames
 
 
-class LSTM(AdaptiveMethod):
+class State(NamedTuple):
+    """Where the LSTM stands in each of B videos."""
+
+    h_BH: Tensor
+    c_BH: Tensor
+    mean: UsedMean  # of the steps' predictions
+
+
+class LSTM(CausalMethod):
     """Recurrent baseline.
 
     Args:
         num_classes: K.
-        backbone: network and resolution.
+        backbones: network and resolution; with several, from the highest resolution to the lowest.
         num_frames: T.
         hidden: width H of the LSTM.
         normalize: LayerNorm before the LSTM, for networks without ImageNet weights, as in methods/arnet.py.
@@ -41,7 +51,7 @@ class LSTM(AdaptiveMethod):
     def __init__(
         self,
         num_classes: int,
-        backbone: BackboneSpec,
+        backbones: Sequence[BackboneSpec],
         num_frames: int = 16,
         hidden: int = 512,
         normalize: bool = False,
@@ -52,54 +62,59 @@ class LSTM(AdaptiveMethod):
         super().__init__()
         if hidden < 1:
             raise ValueError(f"lstm: hidden must be 1 or more, got {hidden}")
-        self.spec, self.prediction, self.num_classes = backbone, prediction, num_classes
-        self.views = {"frames": View(num_frames, backbone.size)}
-        self.actions = ActionSpace((str(backbone.size),), (backbone.size,))
-        self.backbone = build_backbone(backbone.name, pretrained)
-        self.norm = nn.LayerNorm(self.backbone.num_features) if normalize else nn.Identity()
-        self.lstm = nn.LSTMCell(self.backbone.num_features, hidden)
+        self.specs, self.num_classes = {str(spec.size): spec for spec in backbones}, num_classes
+        self.prediction = prediction
+        self.views = {"frames": View(num_frames, backbones[0].size)}
+        self.actions = ActionSpace(("+".join(self.specs),), (backbones[0].size,))
+        networks = {size: build_backbone(spec.name, pretrained) for size, spec in self.specs.items()}
+        self.widths = {size: network.num_features for size, network in networks.items()}
+        self.backbones = nn.ModuleDict(networks)
+        self.norm = nn.LayerNorm(sum(self.widths.values())) if normalize else nn.Identity()
+        self.lstm = nn.LSTMCell(sum(self.widths.values()), hidden)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, num_classes))
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:
-        return {"backbone": self.spec}
+        return {f"backbones.{size}": spec for size, spec in self.specs.items()}
 
-    def init_state(self, num_videos: int) -> tuple[Tensor, Tensor]:
+    def init_state(self, num_videos: int) -> State:
         zeros_BH = self.lstm.weight_hh.new_zeros(num_videos, self.lstm.hidden_size)
-        return zeros_BH, zeros_BH
+        return State(zeros_BH, zeros_BH, no_frames(num_videos, self.num_classes, zeros_BH))
 
     def step(
-        self, feature_BD: Tensor, mask_B: Tensor, state: tuple[Tensor, Tensor], ledger: Ledger
-    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """Take in one frame of each video; returns the next state and the prediction (B, K), zero on padding."""
-        (video_N,) = mask_B.nonzero(as_tuple=True)
-        h_BH, c_BH = state
-        logits_BK = h_BH.new_zeros(len(mask_B), self.num_classes)
-        if len(video_N):
-            memory = (h_BH[video_N], c_BH[video_N])
-            h_NH, c_NH = ledger.run("lstm", self.lstm, feature_BD[video_N], memory, owner_N=video_N)
-            logits_NK = ledger.run("head", self.head, h_NH, owner_N=video_N)
-            h_BH = h_BH.index_put((video_N,), h_NH.to(h_BH.dtype))
-            c_BH = c_BH.index_put((video_N,), c_NH.to(c_BH.dtype))
-            logits_BK = logits_BK.index_put((video_N,), logits_NK.to(logits_BK.dtype))
-        return (h_BH, c_BH), logits_BK
-
-    def forward(
-        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
-    ) -> MethodOutput:
-        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
-        feature_BTD = frames_BTCHW.new_zeros(*mask_BT.shape, self.lstm.input_size)
-        name, size = self.actions.names[0], self.spec.size
-        feature_BTD = run_on_frames(ledger, name, self.backbone, frames_BTCHW, mask_BT, size, feature_BTD)
-        feature_BTD = self.norm(feature_BTD)
-        state = self.init_state(len(mask_BT))
-        logits = []
+        self,
+        frames_BTCHW: Tensor,
+        mask_BT: Tensor,
+        state: State,
+        ledger: Ledger,
+        forced_BT: Tensor | None = None,
+        dense: bool = False,
+    ) -> tuple[State, Tensor, dict[str, Tensor]]:
+        features = []
+        for size, backbone in self.backbones.items():
+            zeros_BTD = frames_BTCHW.new_zeros(*mask_BT.shape, self.widths[size])
+            features.append(run_on_frames(ledger, size, backbone, frames_BTCHW, mask_BT, int(size), zeros_BTD))
+        feature_BTD = torch.cat(features, -1)
         for t in range(mask_BT.shape[1]):
-            state, logits_BK = self.step(feature_BTD[:, t], mask_BT[:, t], state, ledger)
-            logits.append(logits_BK)
-        logits_BTK = torch.stack(logits, 1)
+            (video_N,) = mask_BT[:, t].nonzero(as_tuple=True)
+            if len(video_N):
+                state = self._step_lstm(feature_BTD[video_N, t], video_N, state, ledger)
+        return state, mask_BT.long() - 1, {}
+
+    def _step_lstm(self, feature_ND: Tensor, video_N: Tensor, state: State, ledger: Ledger) -> State:
+        """Take in one frame of the N videos that have one."""
+        memory = (state.h_BH[video_N], state.c_BH[video_N])
+        feature_ND = ledger.run("norm", self.norm, feature_ND, owner_N=video_N)
+        h_NH, c_NH = ledger.run("lstm", self.lstm, feature_ND, memory, owner_N=video_N)
+        mean = state.mean
         if self.prediction == "average":
-            answer_BK = mean_of_used(logits_BTK, mask_BT)
-        else:
-            last_B = mask_BT.sum(1) - 1
-            answer_BK = logits_BTK[torch.arange(len(last_B), device=last_B.device), last_B]
-        return MethodOutput(answer_BK, mask_BT.long() - 1, {})
+            logits_NK = ledger.run("head", self.head, h_NH, owner_N=video_N).to(mean.total_BK.dtype)
+            one_N1 = torch.ones_like(logits_NK[:, :1])
+            mean = UsedMean(mean.total_BK.index_add(0, video_N, logits_NK), mean.num_B1.index_add(0, video_N, one_N1))
+        h_BH = state.h_BH.index_put((video_N,), h_NH.to(state.h_BH.dtype))
+        return State(h_BH, state.c_BH.index_put((video_N,), c_NH.to(state.c_BH.dtype)), mean)
+
+    def answer(self, state: State, ledger: Ledger) -> Tensor:
+        if self.prediction == "average":
+            return state.mean.mean_BK()
+        owner_B = torch.arange(len(state.h_BH), device=state.h_BH.device)
+        return ledger.run("head", self.head, state.h_BH, owner_N=owner_B)

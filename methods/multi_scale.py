@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from adavid.backbones import BackboneSpec, FrameClassifier
 from adavid.cost import Ledger
-from adavid.data import VideoBatch, View
-from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput
-from adavid.routing import mean_of_used, run_on_frames
+from adavid.data import View
+from adavid.method import ActionSpace, CausalMethod
+from adavid.routing import UsedMean, no_frames, run_on_frames
 
 
-class MultiScale(AdaptiveMethod):
+class MultiScale(CausalMethod):
     """All resolutions of all frames.
 
     Args:
@@ -53,13 +53,23 @@ class MultiScale(AdaptiveMethod):
     def shared_backbones(self) -> dict[str, BackboneSpec]:
         return {f"branches.{size}": spec for size, spec in self.specs.items()}
 
-    def forward(
-        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
-    ) -> MethodOutput:
-        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
+    def init_state(self, num_videos: int) -> UsedMean:
+        return no_frames(num_videos, self.num_classes, next(self.parameters()))
+
+    def step(
+        self,
+        frames_BTCHW: Tensor,
+        mask_BT: Tensor,
+        state: UsedMean,
+        ledger: Ledger,
+        forced_BT: Tensor | None = None,
+        dense: bool = False,
+    ) -> tuple[UsedMean, Tensor, dict[str, Tensor]]:
         logits_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, self.num_classes)
         for name, branch in self.branches.items():
             zeros_BTK = torch.zeros_like(logits_BTK)
             logits_BTK = logits_BTK + run_on_frames(ledger, name, branch, frames_BTCHW, mask_BT, int(name), zeros_BTK)
-        answer_BK = mean_of_used(logits_BTK / len(self.branches), mask_BT)
-        return MethodOutput(answer_BK, mask_BT.long() - 1, {})
+        return state.add(logits_BTK / len(self.branches), mask_BT), mask_BT.long() - 1, {}
+
+    def answer(self, state: UsedMean, ledger: Ledger) -> Tensor:
+        return state.mean_BK()

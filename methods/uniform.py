@@ -15,11 +15,11 @@ from torch import Tensor
 from adavid.backbones import BackboneSpec, FrameClassifier
 from adavid.cost import Ledger
 from adavid.data import VideoBatch, View
-from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput, cross_entropy
-from adavid.routing import mean_of_used, run_on_frames
+from adavid.method import ActionSpace, CausalMethod, cross_entropy
+from adavid.routing import UsedMean, no_frames, run_on_frames
 
 
-class Uniform(AdaptiveMethod):
+class Uniform(CausalMethod):
     """Average of frame-level predictions.
 
     Args:
@@ -49,15 +49,26 @@ class Uniform(AdaptiveMethod):
     def shared_backbones(self) -> dict[str, BackboneSpec]:
         return {"classifier": self.spec}
 
-    def forward(
-        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
-    ) -> MethodOutput:
-        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
+    def init_state(self, num_videos: int) -> UsedMean:
+        return no_frames(num_videos, self.num_classes, next(self.parameters()))
+
+    def step(
+        self,
+        frames_BTCHW: Tensor,
+        mask_BT: Tensor,
+        state: UsedMean,
+        ledger: Ledger,
+        forced_BT: Tensor | None = None,
+        dense: bool = False,
+    ) -> tuple[UsedMean, Tensor, dict[str, Tensor]]:
         logits_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, self.num_classes)
         name, size = self.actions.names[0], self.spec.size
         logits_BTK = run_on_frames(ledger, name, self.classifier, frames_BTCHW, mask_BT, size, logits_BTK)
         action_BT = mask_BT.long() - 1  # the only action, or -1 on padding
-        return MethodOutput(mean_of_used(logits_BTK, mask_BT), action_BT, {"logits_BTK": logits_BTK})
+        return state.add(logits_BTK, mask_BT), action_BT, {"logits_BTK": logits_BTK}
+
+    def answer(self, state: UsedMean, ledger: Ledger) -> Tensor:
+        return state.mean_BK()
 
     def frame_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
         """Cross-entropy of every frame's own prediction: how the fine-tuning of shared backbones may end.

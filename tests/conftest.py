@@ -23,13 +23,14 @@ NUM_CLASSES = 5
 def random_batch(
     method: AdaptiveMethod, num_videos: int, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> VideoBatch:
-    """Videos of noise; each frame has its own contrast, so that a policy has something to go by."""
+    """Videos of noise; each frame has its own contrast and colour, so that a policy has something to go by."""
     generator = torch.Generator().manual_seed(seed)
     frames, mask = {}, {}
     for name, view in method.views.items():
         shape = (num_videos, view.num_frames, 3, view.size, view.size)
         contrast = 4 * torch.rand(*shape[:2], 1, 1, 1, generator=generator)
-        frames[name] = (contrast * torch.randn(shape, generator=generator)).to(dtype)
+        colour = 2 * torch.randn(*shape[:3], 1, 1, generator=generator)
+        frames[name] = (colour + contrast * torch.randn(shape, generator=generator)).to(dtype)
         mask[name] = torch.ones(shape[:2], dtype=torch.bool)
     label_BK = nn.functional.one_hot(torch.arange(num_videos) % NUM_CLASSES, NUM_CLASSES).float()
     return VideoBatch(frames, mask, label_BK, [f"v{seed}-{b}" for b in range(num_videos)], torch.zeros(num_videos))
@@ -48,8 +49,9 @@ def opinionated(method: AdaptiveMethod) -> AdaptiveMethod:
     for module in method.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=1.0 / module.in_features**0.5)
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LSTMCell):
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LSTMCell | nn.GRUCell):
             nn.init.normal_(module.weight_ih, std=3.0 / module.input_size**0.5)
         elif isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(std=0.1)

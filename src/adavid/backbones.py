@@ -3,7 +3,7 @@
 A backbone's name is `library/network`:
 
     torchvision/resnet50            the papers' networks, ImageNet weights pinned below
-    timm/efficientnet_b3.ra2_in1k   any timm EfficientNet; the tag after the dot names the weights
+    timm/efficientnet_b3.ra2_in1k   any timm EfficientNet or DPN; the tag after the dot names the weights
     narrow/8-16-32                  timm's ResNet for tiny frames: width of the stem, then channels of each stage
 
 N rows (frames), D features, K classes.
@@ -117,9 +117,13 @@ def _torchvision(network: str, pretrained: bool) -> Backbone:
 
 
 def _timm(network: str, pretrained: bool) -> Backbone:
-    if not network.startswith("efficientnet_") or not timm.is_model(network):
-        raise ValueError(f"backbone 'timm/{network}' is unknown{_nearest(network, timm.list_models('efficientnet_*'))}")
+    families = ("efficientnet_", "dpn")
+    if not network.startswith(families) or not timm.is_model(network):
+        known = [name for family in families for name in timm.list_models(f"{family}*")]
+        raise ValueError(f"backbone 'timm/{network}' is unknown{_nearest(network, known)}")
     model: Any = timm.create_model(network, pretrained=pretrained)
+    if network.startswith("dpn"):
+        return Backbone(list(model.features), nn.AdaptiveAvgPool2d(1), model.num_features)
     stem = nn.Sequential(model.conv_stem, model.bn1)
     top = nn.Sequential(model.conv_head, model.bn2)
     return Backbone([stem, *model.blocks, top], nn.AdaptiveAvgPool2d(1), model.num_features)

@@ -256,6 +256,46 @@ class AdaptiveMethod(LightningModule, ABC):
             yield scale, decay, parameters
 
 
+class CausalMethod(AdaptiveMethod):
+    """A method whose answer at any frame depends on this frame and those before it, so that it can run online.
+
+    `forward` takes in all frames in one `step`; the online predictor (adavid.online) takes one frame a step. Both then
+    ask for the `answer`. The state is the method's own: a tuple of tensors with videos on the leading axis.
+    """
+
+    @abstractmethod
+    def init_state(self, num_videos: int) -> Any:
+        """Where B videos stand before their first frame."""
+
+    @abstractmethod
+    def step(
+        self,
+        frames_BTCHW: Tensor,
+        mask_BT: Tensor,
+        state: Any,
+        ledger: Ledger,
+        forced_BT: Tensor | None = None,
+        dense: bool = False,
+    ) -> tuple[Any, Tensor, dict[str, Tensor]]:
+        """Take in the next T frames of each video, one or more; see `forward` for the arguments.
+
+        Returns:
+            the next state, the decisions `action_BT` and whatever the method's own losses need.
+        """
+
+    @abstractmethod
+    def answer(self, state: Any, ledger: Ledger) -> Tensor:
+        """The prediction (B, K), before softmax, from all frames so far."""
+
+    def forward(
+        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
+    ) -> MethodOutput:
+        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
+        state = self.init_state(len(mask_BT))
+        state, action_BT, aux = self.step(frames_BTCHW, mask_BT, state, ledger, forced, dense)
+        return MethodOutput(self.answer(state, ledger), action_BT, aux)
+
+
 def cross_entropy(logits_BK: Tensor, label_BK: Tensor) -> Tensor:
     """Cross-entropy (B,) of each video; several labels share the target evenly."""
     return F.cross_entropy(logits_BK.float(), label_BK / label_BK.sum(-1, keepdim=True), reduction="none")

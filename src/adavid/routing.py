@@ -6,6 +6,7 @@ B videos, T frames, N routed rows, L branches, K classes, A actions.
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,14 +38,33 @@ def run_on_frames(
     return out_BTX.index_put((video_N, frame_N), rows_NX.to(out_BTX.dtype))
 
 
+class UsedMean(NamedTuple):
+    """The mean of the used frames' logits so far, of B videos; without a used frame all logits are zero."""
+
+    total_BK: Tensor
+    num_B1: Tensor
+
+    def add(self, logits_BTK: Tensor, used_BT: Tensor) -> UsedMean:
+        """Take in T more frames, their logits zero where not used; see `mean_of_used`."""
+        return UsedMean(self.total_BK + logits_BTK.sum(1), self.num_B1 + used_BT.sum(1, keepdim=True))
+
+    def mean_BK(self) -> Tensor:
+        # A straight-through 1 is 1 up to rounding: a floor of 1 would cut the gradient of a single used frame.
+        return self.total_BK / self.num_B1.clamp(min=0.5)
+
+
+def no_frames(num_videos: int, num_classes: int, like: Tensor) -> UsedMean:
+    """The mean before the first frame, with the dtype and on the device of `like`."""
+    return UsedMean(like.new_zeros(num_videos, num_classes), like.new_zeros(num_videos, 1))
+
+
 def mean_of_used(logits_BTK: Tensor, used_BT: Tensor) -> Tensor:
     """Average the frames' logits (B, T, K), zero at unused frames, over the used ones.
 
     `used_BT` is 1 or 0 and may carry gradients. A video without a used frame gets zero logits: every class is
     equally likely.
     """
-    # A straight-through 1 is 1 up to rounding: a floor of 1 would cut the gradient of a single used frame.
-    return logits_BTK.sum(1) / used_BT.sum(1, keepdim=True).clamp(min=0.5)
+    return UsedMean(logits_BTK.sum(1), used_BT.sum(1, keepdim=True)).mean_BK()
 
 
 def video_generator(seed: int, video_id: str) -> np.random.Generator:

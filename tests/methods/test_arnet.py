@@ -156,7 +156,7 @@ def test_what_is_skipped_is_not_looked_at() -> None:
 
 
 @torch.no_grad()
-def test_steps_in_a_loop_are_the_forward_and_a_skip_moves_no_state() -> None:
+def test_decisions_in_a_loop_are_the_forward_and_a_skip_moves_no_state() -> None:
     model = make(num_frames=12)
     batch = random_batch(model, 6)
     whole = model(batch, Ledger(6))
@@ -164,7 +164,7 @@ def test_steps_in_a_loop_are_the_forward_and_a_skip_moves_no_state() -> None:
     for t in range(12):
         feature_BD = model.glance.backbone(resize_frames(batch.frames["frames"][:, t], 16))
         inside_B, before = state.left_B > 0, state
-        state, logits_BA = model.step(feature_BD, torch.ones(6, dtype=torch.bool), state, ledger)
+        state, logits_BA = model.decide(feature_BD, torch.ones(6, dtype=torch.bool), state, ledger)
         for part in ("h_BH", "c_BH", "choice_BA"):
             moved_B = (getattr(state, part) != getattr(before, part)).any(-1)
             assert not moved_B[inside_B].any()

@@ -57,11 +57,11 @@ def test_multi_scale_is_the_mean_of_its_resolutions_and_pays_for_all() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("prediction", ["average", "last"])
 def test_lstm_steps_through_what_the_mask_leaves(prediction: str) -> None:
-    model = opinionated(LSTM(NUM_CLASSES, SPECS[2], num_frames=5, hidden=8, prediction=prediction))
+    model = opinionated(LSTM(NUM_CLASSES, SPECS[2:], num_frames=5, hidden=8, prediction=prediction))
     lengths = [5, 2, 1]
     batch, ledger = with_padding(random_batch(model, 3), lengths), Ledger(3)
     output = model(batch, ledger)
-    feature_BTD = per_frame(model.backbone, batch, 16)
+    feature_BTD = per_frame(model.backbones["16"], batch, 16)
     for b, length in enumerate(lengths):
         state, steps = (torch.zeros(1, 8), torch.zeros(1, 8)), []
         for t in range(length):
@@ -69,7 +69,10 @@ def test_lstm_steps_through_what_the_mask_leaves(prediction: str) -> None:
             steps.append(model.head(state[0])[0])
         expected_K = steps[-1] if prediction == "last" else sum(steps) / length
         torch.testing.assert_close(output.logits_BK[b], expected_K)
-    assert ledger.total_B.tolist() == [length * int(ledger.total_B[2]) for length in lengths]
+    num_answers = torch.tensor([1, 1, 1] if prediction == "last" else lengths)
+    assert torch.equal(ledger.macs["head"], num_answers * price(model.head, torch.zeros(1, 8)).macs)
+    rest_B = ledger.total_B - ledger.macs["head"]
+    assert rest_B.tolist() == [length * int(rest_B[2]) for length in lengths]
 
 
 def random_policy(num_frames: int = 8, seed: int = 0) -> RandomPolicy:

@@ -1,0 +1,271 @@
+"""LiteEval: a coarse RNN watches every frame, a gate decides which frames a fine network looks at.
+
+Wu, Li, Xiong, Jiang, Davis: "A Coarse-to-Fine Framework for Resource Efficient Video Recognition", IJCV 2021; first
+"LiteEval", NeurIPS 2019. Official code: https://github.com/zxwu/lite_eval (read, not used; it starts from features).
+
+Departures from the paper:
+- T frames, one a segment, as for every method here; the paper samples one a second.
+- The backbones' fine-tuning as image classifiers is the suite's warm-up and a stage of its own, with the loss that the
+  uniform baseline trains with.
+- Equations 3 and 5 hold for the cell state too (the text says so for the coarse RNN alone).
+- "RL" is said to be REINFORCE, without its reward: here it is minus equation 7's value for the video, with the mean of
+  the batch's other videos as the baseline; the RNNs learn by cross-entropy alone.
+- `normalize`, a LayerNorm before the RNNs and the gate for networks that start from nothing, is not in the paper.
+Departures from the official code, where it differs from the paper, which is followed: the gate sees v_c and h_f (code:
+projected v_c, h_f and c_f); no projections before the RNNs; the constraint on usage is per video, on the fine fraction
+(code: on the mean coarse fraction of a batch, its weight growing from 1 to 2); Gumbel noise is not halved; the
+temperature falls over all of training (code: it restarts every epoch); padding is not looked at.
+
+B videos, T frames, N routed rows, K classes, D features, H hidden units (Hc coarse, Hf fine).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adavid.backbones import BackboneSpec, FrameClassifier
+from adavid.cost import Ledger
+from adavid.data import VideoBatch, View
+from adavid.method import ActionSpace, CausalMethod, cross_entropy
+from adavid.routing import mean_of_used, run_on_frames
+
+Memory = tuple[Tensor, ...]  # an RNN's state, h first: (h, c), or (h,) for a GRU
+FINE, COARSE = 0, 1
+
+
+class SRUCell(nn.Module):
+    """Simple Recurrent Unit (Lei et al., EMNLP 2018, equations 1 to 4), with a projected highway where D is not H.
+
+    Shapes: input (N, D) and state (h, c), each (N, H), in; the next state out.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.input = nn.Linear(input_size, 3 * hidden_size, bias=False)
+        self.highway = nn.Identity() if input_size == hidden_size else nn.Linear(input_size, hidden_size, bias=False)
+        self.peephole = nn.Parameter(torch.zeros(2, hidden_size))
+        self.bias = nn.Parameter(torch.zeros(2, hidden_size))
+
+    def forward(self, x_ND: Tensor, state: Memory) -> Memory:
+        c_NH = state[1]
+        w_NH, f_NH, r_NH = self.input(x_ND).chunk(3, -1)
+        forget_NH = torch.sigmoid(f_NH + self.peephole[0] * c_NH + self.bias[0])
+        reset_NH = torch.sigmoid(r_NH + self.peephole[1] * c_NH + self.bias[1])
+        c_NH = forget_NH * c_NH + (1 - forget_NH) * w_NH
+        return reset_NH * c_NH + (1 - reset_NH) * self.highway(x_ND), c_NH
+
+
+class RNN(nn.Module):
+    """One step of a recurrent network, in full precision.
+
+    Shapes: features (N, D), several side by side, and state in; the next state out.
+    """
+
+    def __init__(self, num_features: Sequence[int], hidden: int, cell: str, normalize: bool) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(num) if normalize else nn.Identity() for num in num_features)
+        self.num_features, self.hidden, self.num_states = tuple(num_features), hidden, 1 if cell == "gru" else 2
+        self.cell = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "sru": SRUCell}[cell](sum(num_features), hidden)
+
+    def forward(self, feature_ND: Tensor, state: Memory) -> Memory:
+        with torch.autocast(feature_ND.device.type, enabled=False):
+            parts = feature_ND.to(state[0].dtype).split(self.num_features, -1)
+            x_ND = torch.cat([norm(part) for norm, part in zip(self.norms, parts, strict=True)], -1)
+            after = self.cell(x_ND, state[0] if self.num_states == 1 else state)
+            return (after,) if self.num_states == 1 else after
+
+
+class Gate(nn.Module):
+    """Equation 2, in full precision. Shapes: v_c (N, D) and h_f (N, Hf) in, logits (N, 2) of fine and coarse out."""
+
+    def __init__(self, num_features: int, hidden: int, normalize: bool) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(num_features) if normalize else nn.Identity()
+        self.fc = nn.Linear(num_features + hidden, 2)
+
+    def forward(self, coarse_ND: Tensor, h_NH: Tensor) -> Tensor:
+        with torch.autocast(coarse_ND.device.type, enabled=False):
+            return self.fc(torch.cat([self.norm(coarse_ND.to(h_NH.dtype)), h_NH], -1))
+
+
+class State(NamedTuple):
+    """Where the two RNNs stand in each of B videos."""
+
+    coarse: Memory
+    fine: Memory
+
+
+class LiteEval(CausalMethod):
+    """LiteEval.
+
+    Args:
+        num_classes: K.
+        fine: network and resolution that the gate may ask for.
+        coarse: network and resolution that sees every frame.
+        num_frames: T.
+        fine_hidden: width Hf of the fine RNN.
+        coarse_hidden: width Hc of the coarse RNN, below Hf.
+        cell: of both RNNs.
+        sync: copy the coarse RNN's state into the fine RNN's where the gate stays shut (equation 5); without it
+            there is no coarse RNN, since nothing would see its state.
+        normalize: LayerNorm of the features, for networks without ImageNet weights (not in the paper).
+        weight: lambda of equation 7.
+        target: gamma of equation 7, the fraction of the frames that get fine features.
+        estimator: "gumbel" (straight-through) or "reinforce" (LiteEval-RL).
+        dropout: before the backbones' linear heads, in their fine-tuning.
+        pretrained: start the backbones from ImageNet.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        fine: BackboneSpec,
+        coarse: BackboneSpec,
+        num_frames: int = 25,
+        fine_hidden: int = 2048,
+        coarse_hidden: int = 512,
+        cell: Literal["lstm", "gru", "sru"] = "lstm",
+        sync: bool = True,
+        normalize: bool = False,
+        weight: float = 2.0,
+        target: float = 0.05,
+        estimator: Literal["gumbel", "reinforce"] = "gumbel",
+        dropout: float = 0.5,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0 < coarse_hidden < fine_hidden:
+            raise ValueError(f"liteeval: coarse_hidden must lie between 0 and fine_hidden, got {coarse_hidden}")
+        if not 0 <= target <= 1 or weight < 0:
+            raise ValueError(f"liteeval: target must lie in [0, 1] and weight not be negative, got {target}, {weight}")
+        if coarse.size > fine.size:
+            raise ValueError(f"liteeval: coarse frames must not be larger than fine ones, got {coarse.size}")
+        self.specs = {"fine": fine, "coarse": coarse}
+        self.sync, self.weight, self.target, self.estimator = sync, weight, target, estimator
+        self.views = {"frames": View(num_frames, fine.size)}
+        self.actions = ActionSpace(("fine", "coarse"), (fine.size, coarse.size))
+        self.fine = FrameClassifier(fine, num_classes, dropout, pretrained)
+        self.coarse = FrameClassifier(coarse, num_classes, dropout, pretrained)
+        num_coarse, num_fine = self.coarse.backbone.num_features, self.fine.backbone.num_features
+        if sync:
+            self.coarse_rnn = RNN([num_coarse], coarse_hidden, cell, normalize)
+        self.fine_rnn = RNN([num_coarse, num_fine], fine_hidden, cell, normalize)
+        self.gate = Gate(num_coarse, fine_hidden, normalize)
+        self.head = nn.Linear(fine_hidden, num_classes)  # W_p
+
+    def shared_backbones(self) -> dict[str, BackboneSpec]:
+        return self.specs
+
+    # Section 3.1: coarse RNN, gate, fine RNN, synchronisation
+
+    def init_state(self, num_videos: int) -> State:
+        zeros = lambda rnn: (self.head.weight.new_zeros(num_videos, rnn.hidden),) * rnn.num_states  # noqa: E731
+        return State(zeros(self.coarse_rnn) if self.sync else (), zeros(self.fine_rnn))
+
+    def step(
+        self,
+        frames_BTCHW: Tensor,
+        mask_BT: Tensor,
+        state: State,
+        ledger: Ledger,
+        forced_BT: Tensor | None = None,
+        dense: bool = False,
+    ) -> tuple[State, Tensor, dict[str, Tensor]]:
+        """Algorithm 1; the coarse features, which depend on no decision, of all frames at once."""
+        coarse_BTD = self._look("coarse", self.coarse, frames_BTCHW, mask_BT, ledger)
+        if dense:
+            fine_BTD = self._look("fine", self.fine, frames_BTCHW, mask_BT, ledger)
+        opened, log_probs = [], []
+        for t in range(mask_BT.shape[1]):
+            (video_N,) = mask_BT[:, t].nonzero(as_tuple=True)
+            coarse_ND = coarse_BTD[video_N, t]
+            coarse, before = (tuple(part_BH[video_N] for part_BH in memory) for memory in state)
+            if self.sync:
+                coarse = ledger.run("coarse_rnn", self.coarse_rnn, coarse_ND, coarse, owner_N=video_N)  # equation 1
+            gate_N2 = ledger.run("gate", self.gate, coarse_ND, before[0], owner_N=video_N)
+            open_N = self._choose(gate_N2, None if forced_BT is None else forced_BT[video_N, t])
+            fine = self._synchronize(coarse, before) if self.sync else before
+            (look_M,) = (torch.ones_like(open_N) if dense else open_N).nonzero(as_tuple=True)
+            if len(look_M):
+                look_B = torch.zeros_like(mask_BT[:, t]).index_fill(0, video_N[look_M], True)
+                if not dense:
+                    fine_BTD = self._look("fine", self.fine, frames_BTCHW[:, t : t + 1], look_B[:, None], ledger)
+                fine_MD = fine_BTD[video_N[look_M], t if dense else 0]
+                both_MD = torch.cat([coarse_ND[look_M], fine_MD], -1)
+                taken = tuple(part_NH[look_M] for part_NH in before)
+                looked = ledger.run("fine_rnn", self.fine_rnn, both_MD, taken, owner_N=video_N[look_M])  # equation 3
+                open_M1 = open_N[look_M, None]
+                fine = tuple(  # equation 4
+                    part_NH.index_put((look_M,), open_M1 * looked_MH + (1 - open_M1) * part_NH[look_M])
+                    for part_NH, looked_MH in zip(fine, looked, strict=True)
+                )
+            state = State(*(self._put(old, video_N, new) for old, new in zip(state, (coarse, fine), strict=True)))
+            zero_B = coarse_BTD.new_zeros(len(mask_BT), dtype=open_N.dtype)
+            opened.append(zero_B.index_put((video_N,), open_N))
+            log_N = gate_N2.log_softmax(-1).gather(1, (open_N < 0.5).long()[:, None])[:, 0]
+            log_probs.append(zero_B.index_put((video_N,), log_N))
+        open_BT = torch.stack(opened, 1)
+        action_BT = torch.where(open_BT > 0.5, FINE, COARSE).masked_fill(~mask_BT, -1)
+        return state, action_BT, {"open_BT": open_BT, "log_prob_BT": torch.stack(log_probs, 1)}
+
+    def answer(self, state: State, ledger: Ledger) -> Tensor:
+        """Equation 6, before the softmax."""
+        h_BH = state.fine[0]
+        return ledger.run("head", self.head, h_BH, owner_N=torch.arange(len(h_BH), device=h_BH.device))
+
+    def _look(
+        self, name: str, network: FrameClassifier, frames_BTCHW: Tensor, chosen_BT: Tensor, ledger: Ledger
+    ) -> Tensor:
+        """Features (B, T, D), zero where not chosen."""
+        zeros_BTD = frames_BTCHW.new_zeros(*chosen_BT.shape, network.backbone.num_features)
+        return run_on_frames(ledger, name, network.backbone, frames_BTCHW, chosen_BT, network.size, zeros_BTD)
+
+    def _choose(self, gate_N2: Tensor, forced_N: Tensor | None) -> Tensor:
+        """B_t (N,): 1 to look closely. Sampled while the gate learns (equation 9), else the arg max."""
+        if forced_N is None and self.gate.training:
+            if self.estimator == "gumbel":
+                return F.gumbel_softmax(gate_N2, self.temperature, hard=True)[:, FINE]
+            forced_N = torch.distributions.Categorical(logits=gate_N2).sample()
+        action_N = gate_N2.argmax(-1) if forced_N is None else forced_N
+        return (action_N == FINE).to(gate_N2.dtype)
+
+    @staticmethod
+    def _synchronize(coarse: Memory, fine: Memory) -> Memory:
+        """Equation 5, for the hidden and the cell state."""
+        return tuple(torch.cat([c_NH, f_NH[:, c_NH.shape[1] :]], 1) for c_NH, f_NH in zip(coarse, fine, strict=True))
+
+    @staticmethod
+    def _put(memory: Memory, video_N: Tensor, rows: Memory) -> Memory:
+        return tuple(old_BH.index_put((video_N,), new_NH) for old_BH, new_NH in zip(memory, rows, strict=True))
+
+    # Section 3.2: optimisation
+
+    def backbone_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
+        """Section 4.1: both backbones by themselves, each a classifier of frames, as the uniform baseline trains."""
+        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
+        terms = {}
+        for name, network in (("fine", self.fine), ("coarse", self.coarse)):
+            zeros_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, batch.label_BK.shape[1])
+            logits_BTK = run_on_frames(ledger, name, network, frames_BTCHW, mask_BT, network.size, zeros_BTK)
+            terms[name] = cross_entropy(mean_of_used(logits_BTK, mask_BT), batch.label_BK).mean()
+        return {"loss": terms["fine"] + terms["coarse"], **terms}
+
+    def joint_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
+        """Equation 7, or its REINFORCE form."""
+        output = self(batch, ledger, dense=True)
+        accuracy_B = cross_entropy(output.logits_BK, batch.label_BK)
+        usage_B = output.aux["open_BT"].sum(1) / batch.mask["frames"].sum(1)
+        constraint_B = (usage_B - self.target).square()
+        terms = {"accuracy": accuracy_B.mean(), "usage": usage_B.mean(), "constraint": constraint_B.mean()}
+        if self.estimator == "gumbel":
+            return {"loss": (accuracy_B + self.weight * constraint_B).mean(), **terms}
+        reward_B = -(accuracy_B + self.weight * constraint_B).detach()
+        advantage_B = reward_B - (reward_B.sum() - reward_B) / max(1, len(reward_B) - 1)
+        policy = -(advantage_B * output.aux["log_prob_BT"].sum(1)).mean()
+        return {"loss": accuracy_B.mean() + policy, **terms}
