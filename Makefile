@@ -1,6 +1,7 @@
 # AdaVid's commands. `make` alone prints them.
 #   METHOD=arnet|all|package.module:Class  VARIANT=  DATA=sprites|folder:/path|csv:/path/file.csv  PROFILE=tiny|paper
 #   SEEDS=0,1,2  SPLIT=test|val  WANDB=off|offline|online  ARGS="section.key=value ..."
+#   SOURCE=file|url|device|-  FPS=1  K=0
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,6 +11,8 @@ PROFILE ?= tiny
 SEEDS ?= 0
 SPLIT ?= test
 WANDB ?= off
+FPS ?= 1
+K ?= 0
 A ?= arnet
 B ?= uniform
 
@@ -17,7 +20,7 @@ PY = $(VENV)/bin/python
 RUN = --method '$(METHOD)' --variant '$(VARIANT)' --data '$(DATA)' --profile '$(PROFILE)' --seeds '$(SEEDS)' --wandb '$(WANDB)' $(ARGS)
 CODE = src methods datamodules benchmarks tests
 
-.PHONY: help env bench curve latency flops compare leaderboard reference contact-sheet list check format test clean
+.PHONY: help env bench curve latency predict online flops compare leaderboard reference contact-sheet list check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -41,6 +44,12 @@ curve: env ## evaluate METHOD at several operating points (AR-Net's Figure 3)
 latency: env ## time METHOD's evaluation end to end against uniform's, on this machine (USAGE=name forces decisions)
 	@$(PY) -m benchmarks latency $(RUN) --usage '$(USAGE)'
 
+predict: env ## watch SOURCE (- is a pipe) frame by frame, FPS a second; end it after K frames seen closely
+	@$(PY) -m benchmarks predict $(RUN) --source '$(SOURCE)' --fps '$(FPS)' --max-close '$(K)'
+
+online: env ## METHOD's accuracy and cost along the videos, stopping early, beside uniform's (LiteEval's Figures 2 and 3)
+	@$(PY) -m benchmarks online $(RUN)
+
 flops: env ## the cost table of the papers' networks beside the published one
 	@$(PY) -m benchmarks flops
 
@@ -50,10 +59,13 @@ compare: env ## paired difference of A and B on the same videos, with its 95 % i
 leaderboard: env ## regenerate results/leaderboard.{csv,md,html,png} from the result files
 	@$(PY) -m benchmarks leaderboard
 
-reference: env ## regenerate the committed records: every method and curve on sprites, three seeds (one to two hours on two cores)
+reference: env ## regenerate the committed records on sprites: methods and curves with three seeds, variants with one (two to three hours on two cores)
 	@ADAVID_RECORDS=reference $(PY) -m benchmarks bench --method all --seeds 0,1,2
-	@ADAVID_RECORDS=reference $(PY) -m benchmarks curve --method arnet --seeds 0,1,2
-	@ADAVID_RECORDS=reference $(PY) -m benchmarks curve --method uniform --seeds 0,1,2
+	@for method in uniform arnet liteeval; do ADAVID_RECORDS=reference $(PY) -m benchmarks curve --method $$method --seeds 0,1,2 || exit; done
+	@ADAVID_RECORDS=reference $(PY) -m benchmarks online --method liteeval --seeds 0,1,2
+	@ADAVID_RECORDS=reference $(PY) -m benchmarks bench --method lstm --variant last
+	@for variant in gru sru gamma_01 gamma_03 gamma_10 no_sync reinforce scarce scarce_no_sync; do \
+		ADAVID_RECORDS=reference $(PY) -m benchmarks bench --method liteeval --variant $$variant || exit; done
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
 	@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"

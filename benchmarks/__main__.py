@@ -53,6 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("latency", _latency, "time evaluation against a baseline in the same run")
     run_options(sub)
     sub.add_argument("--usage", default="", help="force decisions: a usage of the method's YAML, or action=share,...")
+    sub = command("predict", _predict, "watch a video or a live stream, a prediction after every frame")
+    run_options(sub)
+    sub.add_argument("--source", required=True, help="a file, a URL, a video device, or - for the standard input")
+    sub.add_argument("--fps", default=1.0, type=float, help="frames a second of the video's time")
+    sub.add_argument(
+        "--max-close", default=0, type=int, help="stop after K frames at the highest resolution; 0: at the end"
+    )
+    run_options(command("online", _online, "accuracy and cost along the videos, stopping early, beside uniform's"))
     command("flops", _flops, "the cost table")
     command("leaderboard", _leaderboard, "regenerate the leaderboard from the result files")
     sub = command("compare", _compare, "paired difference of two methods on the same videos")
@@ -111,6 +119,23 @@ def _latency(arguments: argparse.Namespace) -> None:
 
     for run in _runs(arguments):
         print(main_latency(run, arguments.usage))
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from benchmarks.online import predict
+
+    (run, *more) = _runs(arguments)
+    if more:
+        raise ValueError("predict: expected one method and one seed")
+    for line in predict(run, arguments.source, arguments.fps, arguments.max_close):
+        print(line, flush=True)
+
+
+def _online(arguments: argparse.Namespace) -> None:
+    from benchmarks.online import main_online
+
+    for run in _runs(arguments):
+        print(main_online(run))
 
 
 def _flops(arguments: argparse.Namespace) -> None:

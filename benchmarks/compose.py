@@ -81,7 +81,8 @@ class Run:
     """One method on one data set with one seed, checked and ready to be built.
 
     Attributes:
-        method, variant, data, profile, seed: its names; `variants` are the method's others.
+        method, variant, data, profile, seed: its names; `variants` are the method's others, `source` is the data set
+            as it was asked for, with its path.
         config: everything that determines it, as plain JSON-like values.
     """
 
@@ -96,6 +97,7 @@ class Run:
     recipe: Recipe
     stages: list[Stage]
     variants: tuple[str, ...]
+    source: str
 
     @property
     def label(self) -> str:
@@ -220,6 +222,7 @@ def compose(
         recipe=recipe,
         stages=stages,
         variants=tuple(variants),
+        source=data,
     )
     with torch.device("meta"):  # the constructor checks its ranges; nothing is allocated
         untrained = run.build_method(num_classes=2)
@@ -230,6 +233,12 @@ def compose(
                 warmup_of(run, spec)
     _ = run.datamodule  # likewise
     return run
+
+
+def like(run: Run, method: str) -> Run:
+    """Another method under the run's own recipe, data, trainer and seed: its baseline."""
+    sections = [f"{section}={json.dumps(run.config[section])}" for section in ("recipe", "data", "trainer")]
+    return compose(method, run.source, run.profile, overrides=sections, seed=run.seed)
 
 
 def essential(config: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from adavid.data import VideoBatch, View
 from adavid.method import ActionSpace, AdaptiveMethod
 from adavid.results import LATENCY_JSON, SCHEMA, device_name
 from adavid.results import usage as usage_shares
-from benchmarks.compose import Run, compose
+from benchmarks.compose import Run, like
 from benchmarks.report.files import write
 from benchmarks.runner import RECORDS, last_stage, locked
 
@@ -138,7 +138,7 @@ def latency(
             f"{run.label} is not trained: train it first, or force decisions with a usage such as "
             + ",".join(f"{name}={1 / len(method.actions):.2g}" for name in method.actions.names)
         )
-    other = _baseline(run, baseline).build_method(num_classes)
+    other = like(run, baseline).build_method(num_classes)
     other = other.to(device, memory_format=torch.channels_last).eval()
 
     num_videos = max(batch_sizes)
@@ -385,12 +385,6 @@ def _largest_remainder(wanted: Sequence[float], total: int) -> list[int]:
 
 
 # Frames and surroundings
-
-
-def _baseline(run: Run, name: str) -> Run:
-    """The baseline under the run's own profile, recipe and trainer."""
-    sections = [f"{section}={json.dumps(run.config[section])}" for section in ("recipe", "trainer")]
-    return compose(name, profile=run.profile, overrides=sections)
 
 
 def _device(run: Run) -> torch.device:

@@ -43,9 +43,9 @@ def random_decisions(method: AdaptiveMethod, batch: VideoBatch, seed: int = 0) -
     return hold_skips(draw_BT, torch.tensor(method.actions.covers))
 
 
-def opinionated(method: AdaptiveMethod) -> AdaptiveMethod:
+def opinionated(method: AdaptiveMethod, seed: int = 0) -> AdaptiveMethod:
     """Untrained, but with settled BatchNorm statistics and linear layers loud enough to decide differently."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     for module in method.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=1.0 / module.in_features**0.5)

@@ -28,7 +28,8 @@ KEYS = (
     *("config", "config_hash", "git_revision", "versions", "device", "times"),
 )
 LATENCY_JSON = ("latency.json", "latency-forced.json")  # of the method's own decisions, and of forced ones
-OTHER_JSON = (*LATENCY_JSON, "strips.json")  # beside the records, of other shapes
+ONLINE_JSON = "online.json"
+OTHER_JSON = (*LATENCY_JSON, ONLINE_JSON, "strips.json")  # beside the records, of other shapes
 LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "timm", "av", "fvcore", "scikit-learn", "numpy")
 
 

@@ -11,7 +11,8 @@ from pytorch_lightning import Trainer
 from adavid.callbacks import GFLOPsCallback
 from adavid.cost import Ledger, audit
 from adavid.data import VideoBatch
-from adavid.method import AdaptiveMethod
+from adavid.method import AdaptiveMethod, CausalMethod
+from adavid.online import OnlinePredictor
 from benchmarks.compose import Run, catalogue, compose
 from methods.uniform import Uniform
 from tests.conftest import NUM_CLASSES, RandomVideos, opinionated, random_batch, random_decisions
@@ -100,12 +101,16 @@ def test_a_module_run_off_the_books_is_noticed() -> None:
 @of_tiny
 @torch.no_grad()
 def test_a_video_is_treated_alike_in_any_company(run: Run) -> None:
-    method = make(run).double()
+    method = run.build_method(NUM_CLASSES)
     batch = random_batch(method, 6, dtype=torch.float64)
-    ledger = Ledger(6)
-    together = method(batch, ledger)
-    if len(method.actions) > 1:
-        assert len(together.action_BT.unique()) > 1, "nothing is tested where every frame gets one action"
+    for seed in range(10):  # until the untrained decisions differ: where all frames get one action, nothing is tested
+        opinionated(method, seed).double()
+        ledger = Ledger(6)
+        together = method(batch, ledger)
+        if len(together.action_BT.unique()) > 1 or len(method.actions) == 1:
+            break
+    else:
+        raise AssertionError("every frame gets one action")
     for videos in ([0], [5, 2, 0], [3]):
         for part in (select(batch, videos), padded(select(batch, videos), 3)):
             bill = Ledger(len(videos))
@@ -115,6 +120,37 @@ def test_a_video_is_treated_alike_in_any_company(run: Run) -> None:
             assert (apart.action_BT[:, num_frames:] == -1).all()
             assert torch.equal(bill.total_B, ledger.total_B[videos])
             torch.testing.assert_close(apart.logits_BK, together.logits_BK[videos], rtol=1e-9, atol=1e-9)
+
+
+CAUSAL = [param for param in TINY if issubclass(param.values[0].method_class, CausalMethod)]
+
+
+@pytest.mark.parametrize("run", CAUSAL)
+def test_watching_frame_by_frame_answers_what_the_first_frames_answer(run: Run) -> None:
+    method = make(run).double()
+    batch = random_batch(method, 3, dtype=torch.float64)
+    num_frames = batch.mask["frames"].shape[1]
+    mask_BT = torch.arange(num_frames) < torch.tensor([num_frames, 2, num_frames - 1])[:, None]
+    predictor = OnlinePredictor(method, 3)
+    for t in range(num_frames):
+        with audit() as counter:
+            before = predictor.ledger.audited_total_B.sum()
+            seen = predictor.observe(batch.frames["frames"][:, t], mask_BT[:, t])
+        assert counter.macs == predictor.ledger.audited_total_B.sum() - before
+        first = batch._replace(
+            frames={"frames": batch.frames["frames"][:, : t + 1]}, mask={"frames": mask_BT[:, : t + 1]}
+        )
+        bill = Ledger(3)
+        with torch.no_grad():
+            whole = method(first, bill)
+        torch.testing.assert_close(seen.logits_BK, whole.logits_BK, rtol=1e-9, atol=1e-9)
+        assert torch.equal(seen.action_B, whole.action_BT[:, t])
+    answers = Ledger(3)
+    with torch.no_grad():
+        method.answer(method.init_state(3), answers)
+    # One answer is part of the whole video's bill, too.
+    spent_B = sum((num_frames - 1) * macs_B for macs_B in answers.macs.values())
+    assert torch.equal(predictor.ledger.total_B, bill.total_B + spent_B)
 
 
 @of_tiny

@@ -1,0 +1,219 @@
+"""Videos watched frame by frame: a stream with a prediction after every frame, and what a method attains early.
+
+N videos of a split, T frames, K classes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from adavid.data import VideoBatch, normalize
+from adavid.data.sampling import segment_indices
+from adavid.data.stream import stream_frames
+from adavid.data.transforms import center_crop
+from adavid.method import AdaptiveMethod
+from adavid.metrics import mean_average_precision, scores_from_logits, top1
+from adavid.online import OnlinePredictor
+from adavid.results import ONLINE_JSON, SCHEMA
+from benchmarks.compose import Run, like
+from benchmarks.dashboard import Dashboard
+from benchmarks.report.files import write
+from benchmarks.runner import RECORDS, last_stage, locked, trained
+
+SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # of a video's frames
+
+
+# A stream
+
+
+def predict(run: Run, source: str, fps: float = 1.0, max_close: int = 0) -> Iterator[str]:
+    """Lines for reading: after every frame the decision, the prediction and the bill so far.
+
+    Args:
+        run: trained.
+        source: what `stream_frames` reads; "-" is the standard input.
+        fps: frames a second that the method is given.
+        max_close: stop after as many frames seen at the method's highest resolution (K fine features); 0: at the end.
+
+    Raises:
+        ValueError: the run is not trained, its method needs the whole video, or the source cannot be read.
+    """
+    method = _trained(run)
+    predictor = OnlinePredictor(method)
+    (view,) = method.views.values()
+    data = run.datamodule
+    resize = round(data.resize * view.size / data.crop)
+    for i, (seconds, frame_CHW) in enumerate(stream_frames(sys.stdin.buffer if source == "-" else source, fps)):
+        frame_1CHW = normalize(center_crop(frame_CHW[None], resize, view.size).to(method.device))
+        logits_1K, action_1, macs_1 = predictor.observe(frame_1CHW)
+        score_K = scores_from_logits(logits_1K)[0]
+        best = int(score_K.argmax())
+        yield (
+            f"{i + 1:5d}  {seconds:8.2f} s  {method.actions.names[int(action_1)]:8}  "
+            f"{data.class_names[best]} {score_K[best]:.3f}  {int(macs_1) / 1e9:.4g} GFLOPs"
+        )
+        if max_close and int(predictor.num_close_B) >= max_close:
+            return
+
+
+# A split
+
+
+class Watched(NamedTuple):
+    """What a method knows after each frame of N videos; a video that is over stays as it is."""
+
+    label_NK: np.ndarray
+    logits_NTK: np.ndarray
+    num_close_NT: np.ndarray  # frames so far that it saw at its highest resolution
+    macs_NT: np.ndarray  # int64, spent so far
+    length_N: np.ndarray
+
+
+def main_online(run: Run, baseline: str = "uniform") -> str:
+    """Measure a trained run's answers along the videos of the reported split; write `online.json` into its folder.
+
+    The curves of LiteEval's Figures 2 and 3: stop at the K-th frame seen closely, or when a share of the video has
+    been watched. Beside them the baseline, which sees every frame closely, on the same videos: Uniform-K, K frames
+    spread evenly up to the place where the method stops, and Seq-K, the first K frames.
+
+    Args:
+        run: trained.
+        baseline: a method whose prediction is the mean over frames, trained with the same seed and recipe.
+
+    Returns:
+        a table for reading.
+    """
+    folder = run.folder(RECORDS)
+    baseline_run = like(run, baseline)
+    own, other = watch(run), watch(baseline_run, alone=True)
+    assert np.array_equal(own.label_NK, other.label_NK)
+    record = {
+        "schema": SCHEMA,
+        "kind": "online",
+        "method": run.method,
+        "variant": run.variant,
+        "data": run.data,
+        "profile": run.profile,
+        "seed": run.seed,
+        "config_hash": run.hash,
+        "baseline": baseline,
+        "points": online_points(own, other),
+    }
+    with locked(folder):
+        write(folder / ONLINE_JSON, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    return table(record)
+
+
+def watch(run: Run, alone: bool = False) -> Watched:
+    """Every video of the reported split, a batch of them side by side; `alone`: each frame as if it were the first."""
+    method = _trained(run)
+    data = run.datamodule
+    data.views = dict(method.views)
+    parts = []
+    for batch in tqdm(data.test_dataloader(), desc=f"watching with {run.label}", unit="batch", leave=False):
+        on_device = data.on_after_batch_transfer(data.transfer_batch_to_device(batch, method.device, 0), 0)
+        parts.append(watch_batch(method, on_device, alone))
+    return Watched(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def watch_batch(method: AdaptiveMethod, batch: VideoBatch, alone: bool = False) -> Watched:
+    """The videos of a batch, frame by frame; see `watch`."""
+    frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
+    predictor = OnlinePredictor(method, len(mask_BT))
+    logits, num_close, bills = [], [], []
+    for t in range(mask_BT.shape[1]):
+        if alone:
+            predictor = OnlinePredictor(method, len(mask_BT))
+        seen = predictor.observe(frames_BTCHW[:, t], mask_BT[:, t])
+        logits.append(seen.logits_BK)
+        bills.append(seen.macs_B)
+        num_close.append(predictor.num_close_B.clone())
+    columns = (batch.label_BK, *(torch.stack(rows, 1) for rows in (logits, num_close, bills)), mask_BT.sum(1))
+    return Watched(*(column.cpu().numpy() for column in columns))
+
+
+def online_points(own: Watched, baseline: Watched) -> list[dict[str, Any]]:
+    """The points of both figures; `baseline` watched each frame alone."""
+    frame_macs_N = baseline.macs_NT[:, 0]
+
+    def own_point(axis: str, value: float, stop_N: np.ndarray) -> dict[str, Any]:
+        row_N = np.arange(len(stop_N))
+        logits_NK, macs_N, num_N = (part[row_N, stop_N] for part in (own.logits_NTK, own.macs_NT, own.num_close_NT))
+        return _point(axis, value, "own", own.label_NK, logits_NK, macs_N, num_N, stop_N + 1)
+
+    def baseline_point(axis: str, value: float, name: str, taken: Sequence[np.ndarray]) -> dict[str, Any]:
+        """The mean of the frames that are taken of each video."""
+        num_N = np.array([len(frames) for frames in taken])
+        logits_NK = np.stack([of_TK[frames].mean(0) for of_TK, frames in zip(baseline.logits_NTK, taken, strict=True)])
+        last_N = np.array([frames[-1] for frames in taken])
+        return _point(axis, value, name, baseline.label_NK, logits_NK, num_N * frame_macs_N, num_N, last_N + 1)
+
+    rows = []
+    for k in range(1, int(own.num_close_NT.max()) + 1):
+        enough_NT = own.num_close_NT >= k
+        stop_N = np.where(enough_NT.any(1), enough_NT.argmax(1), own.length_N - 1)
+        rows.append(own_point("close", k, stop_N))
+        spread = [np.array(segment_indices(stop + 1, min(k, stop + 1))) for stop in stop_N.tolist()]
+        rows.append(baseline_point("close", k, "uniform-k", spread))
+        rows.append(baseline_point("close", k, "seq-k", [np.arange(min(k, length)) for length in own.length_N]))
+    for share in SHARES:
+        stop_N = np.ceil(share * own.length_N).astype(int) - 1
+        rows.append(own_point("watched", share, stop_N))
+        rows.append(baseline_point("watched", share, "uniform", [np.arange(stop + 1) for stop in stop_N]))
+    return rows
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """An online record for reading."""
+    columns = {
+        "until": [
+            f"{p['value']:.0%} watched" if p["axis"] == "watched" else f"{p['value']} close" for p in record["points"]
+        ],
+        "by": [record["method"] if p["by"] == "own" else p["by"] for p in record["points"]],
+        "top-1": [f"{100 * p['top1']:.2f}" for p in record["points"]],
+        "mAP": [f"{100 * p['map']:.2f}" for p in record["points"]],
+        "GFLOPs/video": [f"{p['gflops']:.4g} +- {p['gflops_std']:.2g}" for p in record["points"]],
+        "seen closely": [f"{p['num_close']:.2f} +- {p['num_close_std']:.2f}" for p in record["points"]],
+        "frames watched": [f"{p['frames']:.2f}" for p in record["points"]],
+    }
+    return pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
+
+
+def _point(
+    axis: str,
+    value: float,
+    by: str,
+    label_NK: np.ndarray,
+    logits_NK: np.ndarray,
+    macs_N: np.ndarray,
+    num_close_N: np.ndarray,
+    frames_N: np.ndarray,
+) -> dict[str, Any]:
+    score_NK = scores_from_logits(torch.as_tensor(logits_NK)).numpy()
+    return {
+        "axis": axis,
+        "value": value,
+        "by": by,
+        "top1": top1(label_NK, score_NK),
+        "map": mean_average_precision(label_NK, score_NK),
+        "gflops": float(macs_N.mean()) / 1e9,
+        "gflops_std": float(macs_N.std()) / 1e9,
+        "num_close": float(num_close_N.mean()),
+        "num_close_std": float(num_close_N.std()),
+        "frames": float(frames_N.mean()),
+    }
+
+
+def _trained(run: Run) -> AdaptiveMethod:
+    folder = run.folder(RECORDS)
+    if not last_stage(run, folder).exists():
+        raise ValueError(f"{run.label} is not trained, seed {run.seed}: make bench METHOD={run.method} first")
+    return trained(run, folder, Dashboard("off"))

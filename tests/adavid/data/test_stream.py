@@ -1,0 +1,93 @@
+"""Streams: real files, a pipe and a socket, frame for frame what the file holds."""
+
+import io
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from adavid.data import open_source
+from adavid.data.stream import stream_frames
+
+NUM = 100  # FFmpeg looks at up to five seconds of a stream before it gives the first frame
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """NUM frames of grey at 10 frames a second, each a little brighter; MPEG-TS, which needs no end to be read."""
+    path = tmp_path_factory.mktemp("stream") / "clip.ts"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(NUM):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 2 * i, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_frame_from_each_interval(clip: Path) -> None:
+    every = list(stream_frames(str(clip), 10))
+    assert len(every) == NUM and every[0].frame_CHW.shape == (3, 48, 64) and every[0].frame_CHW.dtype == torch.uint8
+    np.testing.assert_allclose([frame.seconds for frame in every], np.arange(NUM) / 10, atol=1e-6)
+    some = list(stream_frames(str(clip), 2.5))
+    np.testing.assert_allclose([frame.seconds for frame in some], np.arange(25) * 0.4, atol=1e-6)
+    for frame, i in zip(some, range(0, NUM, 4), strict=True):
+        assert torch.equal(frame.frame_CHW, every[i].frame_CHW)
+    assert len(list(stream_frames(str(clip), 1000))) == NUM
+    assert torch.equal(torch.stack([frame.frame_CHW for frame in every]), open_source(clip).read(range(NUM)))
+
+
+def test_a_pipe_that_cannot_seek(clip: Path) -> None:
+    cat = [sys.executable, "-c", f"import sys; sys.stdout.buffer.write(open({str(clip)!r}, 'rb').read())"]
+    with subprocess.Popen(cat, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        piped = list(stream_frames(process.stdout, 10))
+    assert len(piped) == NUM
+    for one, other in zip(piped, stream_frames(str(clip), 10), strict=True):
+        assert torch.equal(one.frame_CHW, other.frame_CHW)
+
+
+def test_a_live_stream_is_answered_before_it_ends(clip: Path) -> None:
+    content = clip.read_bytes()
+    first_seen = threading.Event()
+
+    def serve(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            most = len(content) * 9 // 10
+            connection.sendall(content[:most])
+            was_seen.append(first_seen.wait(30))
+            connection.sendall(content[most:])
+
+    was_seen: list[bool] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        frames = stream_frames(f"tcp://127.0.0.1:{server.getsockname()[1]}", 10)
+        num_frames = 0
+        for _ in frames:
+            num_frames += 1
+            first_seen.set()
+        thread.join()
+    assert was_seen == [True] and num_frames == NUM
+
+
+def test_what_cannot_be_streamed(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere.mp4: cannot be read as a video"):
+        next(stream_frames(str(tmp_path / "nowhere.mp4"), 1))
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(ValueError, match="text.mp4: cannot be read as a video"):
+        next(stream_frames(str(tmp_path / "text.mp4"), 1))
+    with pytest.raises(ValueError, match="the pipe: cannot be read as a video"):
+        next(stream_frames(io.BytesIO(b"no video"), 1))
+    with pytest.raises(ValueError, match="fps must be positive, got 0"):
+        next(stream_frames(str(clip), 0))
+    with pytest.raises(ValueError, match="/dev/video99: cannot be read as a video"):
+        next(stream_frames("/dev/video99", 1))
