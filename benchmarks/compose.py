@@ -27,6 +27,7 @@ PROFILES = ("tiny", "paper")
 SECTIONS = ("recipe", "model", "stages", "data", "trainer", "curve", "usage")
 # What a run's identity does not depend on.
 INCIDENTAL = {
+    "recipe": {"pyramids", "family"},  # `pyramid` is what was taken of them
     "model": {"seed"},  # the run's own, for methods that draw in evaluation
     "data": {"num_workers", "cache", "root", "num_processes"},
     "trainer": {"enable_progress_bar"},

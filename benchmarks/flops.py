@@ -1,4 +1,4 @@
-"""The cost tables: the papers' networks beside what AR-Net's supplementary prints, every method by action.
+"""The cost tables: the papers' networks beside what the papers print, every method by action.
 
 The unit is the GMAC, 1e9 multiply-accumulates (the papers' "GFLOPs"). B videos, T frames, N routed rows.
 """
@@ -55,11 +55,13 @@ def main_flops(results: Path = ROOT / "results") -> str:
             'GMACs a frame (1 MAC = 1 "FLOP" of the papers), by `make flops`. `audited` is the part of '
             "convolutions, matrix products, recurrent layers and attention. "
             f"Heads have {NUM_CLASSES} classes in `profile=paper`.",
-            "## Networks of `profile=paper`, beside AR-Net's supplementary Table 2",
-            "`printed way` repeats the computation behind the printed number, with our counter.",
+            "## Networks of `profile=paper`, beside what their papers print",
+            "AR-Net's supplementary Table 2 and LiteEval's section 4.1. `printed way` repeats the computation behind the "
+            "printed number, where it is known, with our counter.",
             _markdown(networks, 4),
             "## Methods",
-            "A frame's bill where all frames of a video take one action, or at a stated usage, by component.",
+            "A frame's bill where all frames of a video take one action, or at a stated usage, by component. Recurrent "
+            "layers are priced in full, which the papers leave out or approximate.",
             _markdown(methods, 4),
         ]
     )
@@ -71,7 +73,7 @@ def main_flops(results: Path = ROOT / "results") -> str:
 
 
 def network_table() -> pd.DataFrame:
-    """One row for each network of the papers' pyramids; empty where Table 2 has no number."""
+    """One row for each network of the papers' pyramids; empty where no paper prints a number."""
     recipe = compose(catalogue()[0], profile="paper").recipe
     specs = dict.fromkeys(spec for pyramid in recipe.pyramids.values() for spec in pyramid)
     notes = load_yaml(Path(__file__).with_suffix(".yaml"))
@@ -93,16 +95,19 @@ def network_table() -> pd.DataFrame:
 def network_price(spec: BackboneSpec, num_classes: int) -> Price:
     """The price of one frame through a network and its linear head."""
     backbone = build_backbone(spec.name).eval()
-    of_backbone = price(backbone, torch.zeros(1, 3, spec.size, spec.size))
+    of_backbone = price(backbone, torch.zeros(spec.view(1).shape))
     of_head = price(nn.Linear(backbone.num_features, num_classes), torch.zeros(1, backbone.num_features))
     return Price(of_backbone.macs + of_head.macs, of_backbone.audited + of_head.audited)
 
 
 def _printed_way(spec: BackboneSpec, note: Mapping[str, Any]) -> float:
-    """GMACs as the supplementary arrived at them: with other heads, or at another size and scaled by area."""
-    if "native" not in note:
-        return network_price(spec, note["heads"]).macs / 1e9
-    return network_price(BackboneSpec(spec.name, note["native"]), 1000).macs / 1e9 * (spec.size / 224) ** 2
+    """GMACs as the paper arrived at them: with other heads, or at another size and scaled by area; nan if unknown."""
+    if "native" in note:
+        return network_price(BackboneSpec(spec.name, note["native"]), 1000).macs / 1e9 * (spec.size / 224) ** 2
+    if "heads" in note:
+        counted = network_price(spec, note["heads"])
+        return (counted.audited if note.get("tally") == "audited" else counted.macs) / 1e9
+    return float("nan")
 
 
 def method_table() -> pd.DataFrame:
@@ -141,7 +146,7 @@ def method_rows(run: Run) -> list[dict[str, Any]]:
 def bill(method: AdaptiveMethod, action_BT: Tensor, num_classes: int) -> DryLedger:
     """What B videos of full length would cost under the given decisions; nearly nothing runs."""
     ledger = DryLedger(len(action_BT))
-    shapes = {name: (view.num_frames, 3, view.size, view.size) for name, view in method.views.items()}
+    shapes = {name: view.shape for name, view in method.views.items()}
     batch = VideoBatch(
         {name: torch.zeros(()).expand(len(action_BT), *shape) for name, shape in shapes.items()},
         {name: torch.ones(len(action_BT), shape[0], dtype=torch.bool) for name, shape in shapes.items()},

@@ -417,7 +417,7 @@ def random_batch(
 ) -> VideoBatch:
     """Full-length videos of noise."""
     generator = torch.Generator(device).manual_seed(0)
-    shapes = {name: (num_videos, view.num_frames, 3, view.size, view.size) for name, view in views.items()}
+    shapes = {name: (num_videos, *view.shape) for name, view in views.items()}
     frames = {name: torch.randn(shape, device=device, generator=generator) for name, shape in shapes.items()}
     mask = {name: torch.ones(shape[:2], dtype=torch.bool, device=device) for name, shape in shapes.items()}
     label_BK = torch.zeros(num_videos, num_classes, device=device)

@@ -51,9 +51,10 @@ def predict(run: Run, source: str, fps: float = 1.0, max_close: int = 0) -> Iter
     (view,) = method.views.values()
     data = run.datamodule
     resize = round(data.resize * view.size / data.crop)
-    for i, (seconds, frame_CHW) in enumerate(stream_frames(sys.stdin.buffer if source == "-" else source, fps)):
-        frame_1CHW = normalize(center_crop(frame_CHW[None], resize, view.size).to(method.device))
-        logits_1K, action_1, macs_1 = predictor.observe(frame_1CHW)
+    stream = stream_frames(sys.stdin.buffer if source == "-" else source, fps, view.clip, view.stride)
+    for i, (seconds, frames_SCHW) in enumerate(stream):
+        seen_SCHW = normalize(center_crop(frames_SCHW, resize, view.size).to(method.device))
+        logits_1K, action_1, macs_1 = predictor.observe(seen_SCHW.reshape(1, *view.shape[1:]))
         score_K = scores_from_logits(logits_1K)[0]
         best = int(score_K.argmax())
         yield (

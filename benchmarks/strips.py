@@ -52,6 +52,8 @@ def write_strips(
     for i, n in enumerate(_spread(predictions, num_strips)):
         video_id = str(predictions.video_id[n])
         frames_TCHW = dataset[index_of[video_id]].frames[view]
+        if frames_TCHW.ndim == 5:  # clips: the frame in the middle of each
+            frames_TCHW = frames_TCHW[:, frames_TCHW.shape[1] // 2]
         image = f"strips/{i}.jpg"
         write_jpeg(torch.cat(list(frames_TCHW), dim=-1), str(folder / image), quality=92)
         labels = predictions.label_NK[n].nonzero()[0]

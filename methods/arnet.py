@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from adavid.backbones import BackboneSpec, FrameClassifier
 from adavid.cost import Ledger
-from adavid.data import VideoBatch, View
+from adavid.data import VideoBatch
 from adavid.method import ActionSpace, CausalMethod, MethodOutput, cross_entropy
 from adavid.routing import UsedMean, no_frames, run_on_frames
 
@@ -122,7 +122,7 @@ class ARNet(CausalMethod):
         self.specs, self.glance_size, self.lookahead = tuple(backbones), sizes[-1], lookahead
         self.num_classes = num_classes
         self.alpha, self.beta, self.dearest_gflops, self.estimator = alpha, beta, dearest_gflops, estimator
-        self.views = {"frames": View(num_frames, sizes[0])}
+        self.views = {"frames": backbones[0].view(num_frames)}
         self.actions = ActionSpace(
             (*(str(spec.size) for spec in chosen), *(f"skip-{skip}" for skip in skips)),
             (*(spec.size for spec in chosen), *(0 for _ in skips)),

@@ -4,7 +4,8 @@ Wu, Li, Xiong, Jiang, Davis: "A Coarse-to-Fine Framework for Resource Efficient 
 "LiteEval", NeurIPS 2019. Official code: https://github.com/zxwu/lite_eval (read, not used; it starts from features).
 
 Departures from the paper:
-- T frames, one a segment, as for every method here; the paper samples one a second.
+- T frames, one a segment, and the batch size, as for every method here; the paper samples one frame a second and takes
+  128 (ActivityNet), 256 (FCVID, whose RNNs are the default) or 512 videos (Kinetics) a batch, from cached features.
 - The backbones' fine-tuning as image classifiers is the suite's warm-up and a stage of its own, with the loss that the
   uniform baseline trains with.
 - Equations 3 and 5 hold for the cell state too (the text says so for the coarse RNN alone).
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 
 from adavid.backbones import BackboneSpec, FrameClassifier
 from adavid.cost import Ledger
-from adavid.data import VideoBatch, View
+from adavid.data import VideoBatch
 from adavid.method import ActionSpace, CausalMethod, cross_entropy
 from adavid.routing import mean_of_used, run_on_frames
 
@@ -148,7 +149,7 @@ class LiteEval(CausalMethod):
             raise ValueError(f"liteeval: coarse frames must not be larger than fine ones, got {coarse.size}")
         self.specs = {"fine": fine, "coarse": coarse}
         self.sync, self.weight, self.target, self.estimator = sync, weight, target, estimator
-        self.views = {"frames": View(num_frames, fine.size)}
+        self.views = {"frames": fine.view(num_frames)}
         self.actions = ActionSpace(("fine", "coarse"), (fine.size, coarse.size))
         self.fine = FrameClassifier(fine, num_classes, dropout, pretrained)
         self.coarse = FrameClassifier(coarse, num_classes, dropout, pretrained)

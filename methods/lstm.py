@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from adavid.backbones import BackboneSpec, build_backbone
 from adavid.cost import Ledger
-from adavid.data import View
 from adavid.method import ActionSpace, CausalMethod
 from adavid.routing import UsedMean, no_frames, run_on_frames
 
@@ -64,7 +63,7 @@ class LSTM(CausalMethod):
             raise ValueError(f"lstm: hidden must be 1 or more, got {hidden}")
         self.specs, self.num_classes = {str(spec.size): spec for spec in backbones}, num_classes
         self.prediction = prediction
-        self.views = {"frames": View(num_frames, backbones[0].size)}
+        self.views = {"frames": backbones[0].view(num_frames)}
         self.actions = ActionSpace(("+".join(self.specs),), (backbones[0].size,))
         networks = {size: build_backbone(spec.name, pretrained) for size, spec in self.specs.items()}
         self.widths = {size: network.num_features for size, network in networks.items()}

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from adavid.backbones import BackboneSpec, FrameClassifier
 from adavid.cost import Ledger
-from adavid.data import View
 from adavid.method import ActionSpace, CausalMethod
 from adavid.routing import UsedMean, no_frames, run_on_frames
 
@@ -44,7 +43,7 @@ class MultiScale(CausalMethod):
     ) -> None:
         super().__init__()
         self.specs, self.num_classes = {str(spec.size): spec for spec in backbones}, num_classes
-        self.views = {"frames": View(num_frames, backbones[0].size)}
+        self.views = {"frames": backbones[0].view(num_frames)}
         self.actions = ActionSpace(("+".join(self.specs),), (backbones[0].size,))
         self.branches = nn.ModuleDict(
             {size: FrameClassifier(spec, num_classes, dropout, pretrained) for size, spec in self.specs.items()}

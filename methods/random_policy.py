@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from adavid.backbones import BackboneSpec, FrameClassifier
 from adavid.cost import Ledger
-from adavid.data import VideoBatch, View
+from adavid.data import VideoBatch
 from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput
 from adavid.routing import hold_skips, mean_of_used, run_on_frames, video_generator
 
@@ -58,7 +58,7 @@ class RandomPolicy(AdaptiveMethod):
             num_classes,
             seed,
         )
-        self.views = {"frames": View(num_frames, backbones[0].size)}
+        self.views = {"frames": backbones[0].view(num_frames)}
         self.actions = ActionSpace(
             (*self.specs, *(f"skip-{skip}" for skip in skips)),
             (*(spec.size for spec in backbones), *(0 for _ in skips)),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adavid.backbones import BackboneSpec, FrameClassifier
 from adavid.cost import Ledger
-from adavid.data import VideoBatch, View
+from adavid.data import VideoBatch
 from adavid.method import ActionSpace, CausalMethod, cross_entropy
 from adavid.routing import UsedMean, no_frames, run_on_frames
 
@@ -42,7 +42,7 @@ class Uniform(CausalMethod):
     ) -> None:
         super().__init__()
         self.spec, self.num_classes = backbone, num_classes
-        self.views = {"frames": View(num_frames, frame_size or backbone.size)}
+        self.views = {"frames": backbone.view(num_frames, frame_size)}
         self.actions = ActionSpace((str(backbone.size),), (backbone.size,))
         self.classifier = FrameClassifier(backbone, num_classes, dropout, pretrained)
 

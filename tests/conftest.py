@@ -27,9 +27,10 @@ def random_batch(
     generator = torch.Generator().manual_seed(seed)
     frames, mask = {}, {}
     for name, view in method.views.items():
-        shape = (num_videos, view.num_frames, 3, view.size, view.size)
-        contrast = 4 * torch.rand(*shape[:2], 1, 1, 1, generator=generator)
-        colour = 2 * torch.randn(*shape[:3], 1, 1, generator=generator)
+        shape = (num_videos, *view.shape)
+        of_moment = (*shape[:2], *(1 for _ in shape[2:-3]))
+        contrast = 4 * torch.rand(*of_moment, 1, 1, 1, generator=generator)
+        colour = 2 * torch.randn(*of_moment, 3, 1, 1, generator=generator)
         frames[name] = (colour + contrast * torch.randn(shape, generator=generator)).to(dtype)
         mask[name] = torch.ones(shape[:2], dtype=torch.bool)
     label_BK = nn.functional.one_hot(torch.arange(num_videos) % NUM_CLASSES, NUM_CLASSES).float()

@@ -1,12 +1,13 @@
-"""Backbones: per-frame networks from torchvision and timm behind one small interface.
+"""Backbones: networks for frames, from torchvision and timm, and for clips, behind one small interface.
 
 A backbone's name is `library/network`:
 
     torchvision/resnet50            the papers' networks, ImageNet weights pinned below
     timm/efficientnet_b3.ra2_in1k   any timm EfficientNet or DPN; the tag after the dot names the weights
     narrow/8-16-32                  timm's ResNet for tiny frames: width of the stem, then channels of each stage
+    slowfast/r50-8x8                adavid.slowfast: a row is a clip of 32 frames, 2 apart
 
-N rows (frames), D features, K classes.
+N rows (frames or clips), S frames of a clip, D features, K classes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ import torchvision
 from timm.layers import SelectAdaptivePool2d
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
+
+from adavid import slowfast
+from adavid.data import View
 
 # The first public weights of each network: those that the papers fine-tuned.
 _TORCHVISION_WEIGHTS = {
@@ -45,44 +49,53 @@ class BackboneSpec:
     def __str__(self) -> str:
         return f"{self.name}@{self.size}"
 
+    def view(self, num_frames: int, size: int = 0) -> View:
+        """What it reads of a video: `num_frames` frames or clips, at its own size unless another is given."""
+        is_slowfast = self.name.startswith("slowfast/")
+        return View(num_frames, size or self.size, *((slowfast.CLIP, slowfast.STRIDE) if is_slowfast else ()))
+
 
 class Backbone(nn.Module):
     """A network without its head: `stages` in order, then global pooling.
 
-    Shapes: frames (N, 3, H, W) in, features (N, D) out, D = `num_features`.
+    Shapes: frames (N, 3, H, W) in, or clips (N, S, 3, H, W) if it `reads_clips`; features (N, D) out, D =
+    `num_features`.
     """
 
-    def __init__(self, stages: list[nn.Module], pool: nn.Module, num_features: int) -> None:
+    def __init__(self, stages: list[nn.Module], pool: nn.Module, num_features: int, reads_clips: bool = False) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.pool = pool
         self.num_features = num_features
+        self.reads_clips = reads_clips
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         for stage in self.stages:
-            x_NCHW = stage(x_NCHW)
-        return self.pool(x_NCHW).flatten(1)
+            x = stage(x)
+        return self.pool(x).flatten(1)
 
 
 class FrameClassifier(nn.Module):
-    """A backbone with a linear head: one prediction a frame.
+    """A backbone with a linear head: one prediction a frame, or a clip.
 
-    Shapes: frames (N, 3, H, W) in, logits (N, K) out; `size` is H and W.
+    Shapes: frames (N, 3, H, W), or clips, in, logits (N, K) out; `size` is H and W.
     """
 
     size: int
+    reads_clips: bool
 
     def __init__(self, spec: BackboneSpec, num_classes: int, dropout: float = 0.0, pretrained: bool = False) -> None:
         super().__init__()
         self.size = spec.size
         self.backbone = build_backbone(spec.name, pretrained)
+        self.reads_clips = self.backbone.reads_clips
         linear = nn.Linear(self.backbone.num_features, num_classes)
         nn.init.normal_(linear.weight, std=0.001)  # as TSN and AR-Net: first predictions near uniform
         nn.init.zeros_(linear.bias)
         self.head: nn.Module = nn.Sequential(nn.Dropout(dropout), linear)
 
-    def forward(self, frames_NCHW: Tensor) -> Tensor:
-        return self.head(self.backbone(frames_NCHW))
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x))
 
 
 def build_backbone(name: str, pretrained: bool = False) -> Backbone:
@@ -92,7 +105,7 @@ def build_backbone(name: str, pretrained: bool = False) -> Backbone:
         ValueError: unknown library or network, or weights that cannot be fetched.
     """
     library, _, network = name.partition("/")
-    builders = {"torchvision": _torchvision, "timm": _timm, "narrow": _narrow}
+    builders = {"torchvision": _torchvision, "timm": _timm, "narrow": _narrow, "slowfast": _slowfast}
     if library not in builders or not network:
         raise ValueError(f"backbone '{name}': expected library/network, the library one of {', '.join(builders)}")
     try:
@@ -147,6 +160,15 @@ def _narrow(network: str, pretrained: bool) -> Backbone:
     stem = nn.Sequential(model.conv1, model.bn1, model.act1, model.maxpool)
     stages = [stem, *(getattr(model, f"layer{i + 1}") for i in range(len(channels)))]
     return Backbone(stages, SelectAdaptivePool2d(pool_type="avgmax"), channels[-1])
+
+
+def _slowfast(network: str, pretrained: bool) -> Backbone:
+    if network != "r50-8x8":
+        raise ValueError(f"backbone 'slowfast/{network}' is unknown; did you mean 'r50-8x8'?")
+    if pretrained:
+        raise ValueError(f"backbone 'slowfast/{network}' has no ImageNet weights: set recipe.pretrained=false")
+    num_features = slowfast.WIDTHS[-1] + slowfast.FAST_WIDTHS[-1]
+    return Backbone(slowfast.slowfast_stages(), slowfast.PoolBoth(), num_features, reads_clips=True)
 
 
 def _nearest(word: str, known: object) -> str:

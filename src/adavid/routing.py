@@ -27,14 +27,19 @@ def run_on_frames(
 ) -> Tensor:
     """Run `module` on the chosen frames of all videos in one call, at `size` pixels, each billed to its video.
 
+    Where the view is of clips (B, T, S, C, H, W), a module gets whole clips if it `reads_clips`, else the frame in the
+    middle of each.
+
     Returns:
         `out_BTX` with the module's output, one row of X numbers a frame, at the chosen frames.
     """
     video_N, frame_N = chosen_BT.nonzero(as_tuple=True)
     if len(video_N) == 0:
         return out_BTX
-    rows_NCHW = resize_frames(frames_BTCHW[video_N, frame_N], size)
-    rows_NX = ledger.run(name, module, rows_NCHW, owner_N=video_N)
+    rows = frames_BTCHW[video_N, frame_N]
+    if rows.ndim == 5 and not getattr(module, "reads_clips", False):
+        rows = rows[:, rows.shape[1] // 2]
+    rows_NX = ledger.run(name, module, resize_frames(rows, size), owner_N=video_N)
     return out_BTX.index_put((video_N, frame_N), rows_NX.to(out_BTX.dtype))
 
 

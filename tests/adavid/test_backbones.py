@@ -13,6 +13,7 @@ import torchvision
 from torch import Tensor, nn
 
 from adavid.backbones import BackboneSpec, FrameClassifier, build_backbone
+from adavid.data import View
 
 
 def resnet18() -> Callable[[Tensor], Tensor]:
@@ -65,6 +66,32 @@ def test_narrow() -> None:
 
 
 @torch.no_grad()
+def test_slowfast() -> None:
+    backbone = build_backbone("slowfast/r50-8x8").eval()
+    spec = BackboneSpec("slowfast/r50-8x8", 32)
+    assert spec.view(5) == View(5, 32, clip=32, stride=2) and backbone.reads_clips
+    # The official model has 34.57 million parameters, 400 classes included.
+    assert sum(parameter.numel() for parameter in backbone.parameters()) + 2305 * 400 == 34_566_488
+    pathways = torch.randn(2, *spec.view(1).shape[1:])
+    sizes = []
+    for stage in backbone.stages:
+        pathways = stage(pathways)
+        sizes.append(tuple(x_NCSHW.shape[1:4] for x_NCSHW in pathways))
+    assert sizes == [
+        ((3, 8, 32), (3, 32, 32)),
+        ((64 + 16, 8, 8), (8, 32, 8)),
+        ((256 + 64, 8, 8), (32, 32, 8)),
+        ((512 + 128, 8, 4), (64, 32, 4)),
+        ((1024 + 256, 8, 2), (128, 32, 2)),
+        ((2048, 8, 1), (256, 32, 1)),
+    ]
+    feature_ND = torch.cat([x_NCSHW.mean((2, 3, 4)) for x_NCSHW in pathways], 1)
+    assert feature_ND.shape == (2, 2304) and backbone.num_features == 2304
+    with pytest.raises(ValueError, match=r"recipe\.pretrained=false"):
+        build_backbone("slowfast/r50-8x8", pretrained=True)
+
+
+@torch.no_grad()
 def test_frame_classifier() -> None:
     classifier = FrameClassifier(BackboneSpec("narrow/4-8-8", 16), 5, dropout=0.5).eval()
     x_NCHW = torch.randn(3, 3, 16, 16)
@@ -81,6 +108,7 @@ def test_frame_classifier() -> None:
         ("torchvision/resnet5", False, r"'torchvision/resnet5' is unknown; did you mean 'resnet50'\?"),
         ("timm/eficientnet_b0", False, r"'timm/eficientnet_b0' is unknown; did you mean 'efficientnet_b0'\?"),
         ("timm/resnet50", False, "'timm/resnet50' is unknown"),
+        ("slowfast/r50-4x16", False, r"'slowfast/r50-4x16' is unknown; did you mean 'r50-8x8'\?"),
         ("narrow/8", False, "'narrow/8': expected widths such as narrow/8-16-32"),
         ("narrow/8-x-32", False, "'narrow/8-x-32': expected widths"),
         ("narrow/8-16-32", True, "recipe.pretrained=false"),

@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from adavid.data.sampling import segment_indices
+from adavid.data.sampling import clip_indices, segment_indices
 from adavid.data.sources import Clip, FrameSource, PackedCache, open_source
 from adavid.data.transforms import center_crop, crop_frames, multi_scale_crop, normalize
 
@@ -30,14 +30,25 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class View:
-    """What a method reads of a video: `num_frames` frames of `size` x `size` pixels."""
+    """What a method reads of a video: `num_frames` frames of `size` x `size` pixels.
+
+    With `clip` above 1 it reads as many clips: that many frames, `stride` apart in the video, around each.
+    """
 
     num_frames: int
     size: int
+    clip: int = 1
+    stride: int = 1
 
     def __post_init__(self) -> None:
         if self.num_frames < 1 or self.size < 1:
             raise ValueError(f"num_frames={self.num_frames}, size={self.size}: expected 1 or more")
+        assert self.clip >= 1 and self.stride >= 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, 3, H, W) of a whole video, or (T, S, 3, H, W) where it reads clips of S frames."""
+        return (self.num_frames, *((self.clip,) if self.clip > 1 else ()), 3, self.size, self.size)
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class VideoRecord:
 class VideoBatch(NamedTuple):
     """B videos. Frames are uint8 as loaded and normalised float32 as a method gets them."""
 
-    frames: dict[str, Tensor]  # by view, (B, T, C, H, W)
+    frames: dict[str, Tensor]  # by view, (B, T, C, H, W), or (B, T, S, C, H, W) where it reads clips
     mask: dict[str, Tensor]  # by view, bool (B, T), False = padding
     label_BK: Tensor  # float32, 1 for each label
     video_id: list[str]
@@ -69,7 +80,7 @@ class VideoBatch(NamedTuple):
 class VideoSample(NamedTuple):
     """One video of a batch to be."""
 
-    frames: dict[str, Tensor]  # by view, uint8 (T, C, H, W)
+    frames: dict[str, Tensor]  # by view, uint8 (T, C, H, W), or (T, S, C, H, W) where it reads clips
     labels: tuple[int, ...]
     video_id: str
     num_decoded: int
@@ -116,7 +127,11 @@ class VideoDataset(Dataset[VideoSample]):
         source = self.open_clip(record.clip)
         # Views of the same length show the same frames.
         lengths = sorted({view.num_frames for view in self.views.values()})
-        indices = {length: segment_indices(source.num_frames, length, rng) for length in lengths}
+        moments = {length: segment_indices(source.num_frames, length, rng) for length in lengths}
+        indices = {
+            name: clip_indices(moments[view.num_frames], view.clip, view.stride, source.num_frames)
+            for name, view in self.views.items()
+        }
         needed = sorted(set().union(*indices.values()))
         frames_TCHW = source.read(needed)
         height, width = frames_TCHW.shape[-2:]
@@ -126,13 +141,14 @@ class VideoDataset(Dataset[VideoSample]):
             flipped = self.flip and rng.random() < 0.5
         frames = {}
         for name, view in self.views.items():
-            view_TCHW = frames_TCHW[np.searchsorted(needed, indices[view.num_frames])]
+            view_TCHW = frames_TCHW[np.searchsorted(needed, indices[name])]
             if rng is None:
                 # The share of the picture that is kept does not depend on the size of the view.
-                frames[name] = center_crop(view_TCHW, round(self.resize * view.size / self.crop), view.size)
+                view_TCHW = center_crop(view_TCHW, round(self.resize * view.size / self.crop), view.size)
             else:
                 view_TCHW = crop_frames(view_TCHW, box, view.size)
-                frames[name] = view_TCHW.flip(-1) if flipped else view_TCHW
+                view_TCHW = view_TCHW.flip(-1) if flipped else view_TCHW
+            frames[name] = view_TCHW.reshape(view.shape)
         return VideoSample(frames, record.labels, record.video_id, source.num_decoded)
 
 

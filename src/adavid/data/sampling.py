@@ -1,4 +1,6 @@
-"""Which frames of a video are read: one a segment (Wang et al., Temporal Segment Networks, ECCV 2016)."""
+"""Which frames of a video are read: one a segment (Wang et al., Temporal Segment Networks, ECCV 2016), or a clip."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,3 +23,16 @@ def segment_indices(num_available: int, num_frames: int, rng: np.random.Generato
     index_T = (tick * offset_T + tick * np.arange(num_frames)).astype(np.int64)
     # The sum can round up to the end of the last segment, which is not a frame.
     return np.minimum(index_T, num_available - 1).tolist()
+
+
+def clip_indices(moments: Sequence[int], clip: int, stride: int, num_available: int) -> list[int]:
+    """Returns the frames of the clips around some frames, clip after clip; past an end its last frame repeats.
+
+    Args:
+        moments: the frame in the middle of each clip: the one with `clip // 2` frames before it.
+        clip: frames in a clip; with 1 they are the moments themselves.
+        stride: how far apart they are in the video.
+        num_available: frames in the video.
+    """
+    index_TS = np.asarray(moments)[:, None] + stride * (np.arange(clip) - clip // 2)
+    return index_TS.clip(0, num_available - 1).flatten().tolist()

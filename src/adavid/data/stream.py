@@ -3,30 +3,37 @@
 C channels, H height, W width.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import av
+import numpy as np
 import torch
 from torch import Tensor
 
+from adavid.data.sampling import clip_indices
 
-class TimedFrame(NamedTuple):
-    """A frame and when it is shown, in seconds after the stream's first frame."""
+
+class Moment(NamedTuple):
+    """A frame, or the clip around it, and when it is shown, in seconds after the stream's first frame."""
 
     seconds: float
-    frame_CHW: Tensor  # uint8 RGB
+    frames_SCHW: Tensor  # uint8 RGB
 
 
-def stream_frames(source: str | BinaryIO, fps: float) -> Iterator[TimedFrame]:
+def stream_frames(source: str | BinaryIO, fps: float, clip: int = 1, stride: int = 1) -> Iterator[Moment]:
     """Yields a frame as soon as it is there, at most `fps` a second of the video's own time: no seeking, no look ahead.
 
-    From each interval of 1 / fps seconds, counted from the first frame, it is the first one.
+    From each interval of 1 / fps seconds, counted from the first frame, it is the first one. A clip is yielded as
+    soon as its last frame is there.
 
     Args:
         source: a path, a URL or whatever else FFmpeg opens (tcp://..., rtsp://...), a video device (/dev/video0), or
             a file object, such as a pipe.
-        fps: frames a second to yield, positive.
+        fps: frames, or clips, a second to yield, positive.
+        clip: frames S of a clip, placed as `View` has them.
+        stride: how far apart they are.
 
     Raises:
         ValueError: the source cannot be opened, or has no video, or nothing in it can be decoded.
@@ -35,7 +42,17 @@ def stream_frames(source: str | BinaryIO, fps: float) -> Iterator[TimedFrame]:
         raise ValueError(f"fps must be positive, got {fps}")
     name = source if isinstance(source, str) else "the pipe"
     is_device = isinstance(source, str) and source.startswith("/dev/video")
+    num_after = (clip - 1 - clip // 2) * stride
+    recent: deque[av.VideoFrame] = deque(maxlen=(clip - 1) * stride + 1)
+    waiting: deque[tuple[int, float]] = deque()  # moments whose clip is not yet whole
     num_decoded, first, due = 0, 0.0, 0
+
+    def cut() -> Moment:
+        moment, seconds = waiting.popleft()
+        oldest = num_decoded - len(recent)
+        indices = clip_indices([moment], clip, stride, num_decoded)
+        return Moment(seconds, torch.stack([_picture(recent[index - oldest]) for index in indices]))
+
     try:
         with av.open(source, "r", format="v4l2" if is_device else None) as container:
             if not container.streams.video:
@@ -44,13 +61,23 @@ def stream_frames(source: str | BinaryIO, fps: float) -> Iterator[TimedFrame]:
                 # FFmpeg gives a stream without times those of its nominal rate; without that, every frame is taken.
                 now = frame.time if frame.time is not None else num_decoded / fps
                 first = now if num_decoded == 0 else first
-                num_decoded += 1
                 interval = int((now - first) * fps + 1e-6)
                 if interval >= due:
                     due = interval + 1
-                    rgb_HWC = torch.from_numpy(frame.to_ndarray(format="rgb24"))
-                    yield TimedFrame(now - first, rgb_HWC.permute(2, 0, 1))
+                    waiting.append((num_decoded, now - first))
+                recent.append(frame)
+                num_decoded += 1
+                if waiting and waiting[0][0] + num_after < num_decoded:
+                    yield cut()
+            while waiting:
+                yield cut()
     except (av.error.FFmpegError, OSError) as error:
         raise ValueError(f"{name}: cannot be read as a video ({error})") from error
     if num_decoded == 0:
         raise ValueError(f"{name}: no frame can be decoded")
+
+
+def _picture(frame: av.VideoFrame) -> Tensor:
+    """RGB (C, H, W), upright: phones store a sideways picture and how to turn it."""
+    image_HWC = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    return torch.from_numpy(image_HWC.copy()).permute(2, 0, 1)

@@ -77,17 +77,17 @@ def center_crop(frames_TCHW: Tensor, resize: int, size: int) -> Tensor:
 
 
 def resize_frames(frames_NCHW: Tensor, size: int) -> Tensor:
-    """Returns the frames at size x size pixels (bilinear, antialiased), on their device.
+    """Returns the frames, or clips of frames, at size x size pixels (bilinear, antialiased), on their device.
 
     Frames that are so already come back untouched.
 
     Args:
-        frames_NCHW: uint8 or floating-point frames; uint8 results are rounded.
+        frames_NCHW: uint8 or floating-point frames, any number of leading axes; uint8 results are rounded.
         size: the side in pixels.
     """
     if frames_NCHW.shape[-2:] == (size, size):
         return frames_NCHW
-    return _interpolate(frames_NCHW, size, size)
+    return _interpolate(frames_NCHW.flatten(0, -4), size, size).unflatten(0, frames_NCHW.shape[:-3])
 
 
 def normalize(frames: Tensor) -> Tensor:

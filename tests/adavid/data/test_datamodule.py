@@ -189,6 +189,24 @@ def test_views_share_frames_and_decoding(tmp_path):
         assert (pooled - frames["small"].float()).abs().mean() < 8
 
 
+def test_a_view_of_clips(tmp_path):
+    path = write_video(tmp_path / "a.mp4", num_frames=16, width=64, height=64)
+    views = {"frames": View(4, 32), "clips": View(4, 64, clip=3, stride=2)}
+    module = Videos(tmp_path, views=views, resize=64, crop=64)
+    module._checked = {split: [VideoRecord("a", path, (0,), split)] for split in ("train", "val")}
+    clips = module.dataset("val")[0].frames["clips"]
+    whole = Videos(tmp_path, views={"all": View(16, 64)}, resize=64, crop=64)
+    whole._checked = module._checked
+    frames = whole.dataset("val")[0].frames["all"]
+    assert torch.equal(clips, frames[torch.tensor([[0, 2, 4], [4, 6, 8], [8, 10, 12], [12, 14, 15]])])
+    sample = module.dataset("train")[0, 0]
+    assert sample.frames["clips"].shape == views["clips"].shape == (4, 3, 3, 64, 64)
+    middle = torch.nn.functional.avg_pool2d(sample.frames["clips"][:, 1].float(), 2)
+    assert (middle - sample.frames["frames"].float()).abs().mean() < 8
+    batch = collate([sample, sample], num_classes=1)
+    assert batch.frames["clips"].shape == (2, 4, 3, 3, 64, 64) and batch.mask["clips"].shape == (2, 4)
+
+
 def test_evaluation_keeps_the_same_share_of_the_picture_in_every_view(tmp_path):
     # Left to right, gray goes from 0 to 252 over 64 pixels; 48 / 64 of it is kept.
     for index in range(2):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from adavid.data.sampling import segment_indices
+from adavid.data.sampling import clip_indices, segment_indices
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,8 @@ def test_training_is_uniform_over_all_frames():
     counts = np.bincount(np.concatenate([segment_indices(10, 4, rng) for _ in range(4000)]), minlength=10)
     # 4 draws from 10 frames: each is drawn 0.4 times on average, with a deviation below 0.5 / sqrt(4000).
     assert np.abs(counts / 4000 - 0.4).max() < 4 * 0.5 / 4000**0.5
+
+
+def test_clips_lie_around_their_moment_and_end_with_the_video():
+    assert clip_indices([0, 5, 9], 1, 2, 10) == [0, 5, 9]
+    assert clip_indices([0, 5, 9], 4, 2, 10) == [0, 0, 0, 2, 1, 3, 5, 7, 5, 7, 9, 9]

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from adavid.data import open_source
+from adavid.data.sampling import clip_indices
 from adavid.data.stream import stream_frames
 
 NUM = 100  # FFmpeg looks at up to five seconds of a stream before it gives the first frame
@@ -34,14 +35,25 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_frame_from_each_interval(clip: Path) -> None:
     every = list(stream_frames(str(clip), 10))
-    assert len(every) == NUM and every[0].frame_CHW.shape == (3, 48, 64) and every[0].frame_CHW.dtype == torch.uint8
+    assert len(every) == NUM and every[0].frames_SCHW.shape == (1, 3, 48, 64)
+    assert every[0].frames_SCHW.dtype == torch.uint8
     np.testing.assert_allclose([frame.seconds for frame in every], np.arange(NUM) / 10, atol=1e-6)
     some = list(stream_frames(str(clip), 2.5))
     np.testing.assert_allclose([frame.seconds for frame in some], np.arange(25) * 0.4, atol=1e-6)
     for frame, i in zip(some, range(0, NUM, 4), strict=True):
-        assert torch.equal(frame.frame_CHW, every[i].frame_CHW)
+        assert torch.equal(frame.frames_SCHW[0], every[i].frames_SCHW[0])
     assert len(list(stream_frames(str(clip), 1000))) == NUM
-    assert torch.equal(torch.stack([frame.frame_CHW for frame in every]), open_source(clip).read(range(NUM)))
+    assert torch.equal(torch.stack([frame.frames_SCHW[0] for frame in every]), open_source(clip).read(range(NUM)))
+
+
+def test_clips_are_those_of_the_whole_video(clip: Path) -> None:
+    frames_TCHW = open_source(clip).read(range(NUM))
+    moments = list(range(0, NUM, 10))
+    clips = list(stream_frames(str(clip), 1, clip=8, stride=3))
+    assert [round(10 * moment.seconds) for moment in clips] == moments
+    streamed = torch.stack([moment.frames_SCHW for moment in clips])
+    expected = frames_TCHW[clip_indices(moments, 8, 3, NUM)].unflatten(0, (10, 8))
+    assert torch.equal(streamed, expected)
 
 
 def test_a_pipe_that_cannot_seek(clip: Path) -> None:
@@ -51,7 +63,7 @@ def test_a_pipe_that_cannot_seek(clip: Path) -> None:
         piped = list(stream_frames(process.stdout, 10))
     assert len(piped) == NUM
     for one, other in zip(piped, stream_frames(str(clip), 10), strict=True):
-        assert torch.equal(one.frame_CHW, other.frame_CHW)
+        assert torch.equal(one.frames_SCHW, other.frames_SCHW)
 
 
 def test_a_live_stream_is_answered_before_it_ends(clip: Path) -> None:
