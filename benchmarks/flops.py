@@ -56,7 +56,7 @@ def main_flops(results: Path = ROOT / "results") -> str:
             "convolutions, matrix products, recurrent layers and attention. "
             f"Heads have {NUM_CLASSES} classes in `profile=paper`.",
             "## Networks of `profile=paper`, beside what their papers print",
-            "AR-Net's supplementary Table 2 and LiteEval's section 4.1. `printed way` repeats the computation behind the "
+            "AR-Net's supplementary Table 2, LiteEval's section 4.1. `printed way` repeats the computation behind the "
             "printed number, where it is known, with our counter.",
             _markdown(networks, 4),
             "## Methods",

@@ -91,9 +91,17 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
 
     Returns:
         a table for reading.
+
+    Raises:
+        ValueError: a run is not trained, a method needs the whole video, or the two read different frames.
     """
     folder = run.folder(RECORDS)
     baseline_run = like(run, baseline)
+    num, baseline_num = (next(iter(_trained(of).views.values())).num_frames for of in (run, baseline_run))
+    if num != baseline_num:
+        raise ValueError(
+            f"online: {run.label} reads {num} frames of a video, {baseline} {baseline_num}: set recipe.num_frames"
+        )
     own, other = watch(run), watch(baseline_run, alone=True)
     assert np.array_equal(own.label_NK, other.label_NK)
     record = {
@@ -216,5 +224,6 @@ def _point(
 def _trained(run: Run) -> AdaptiveMethod:
     folder = run.folder(RECORDS)
     if not last_stage(run, folder).exists():
-        raise ValueError(f"{run.label} is not trained, seed {run.seed}: make bench METHOD={run.method} first")
+        words = f"METHOD={run.method}" + (f" VARIANT={run.variant}" if run.variant else "")
+        raise ValueError(f"{run.label} is not trained, seed {run.seed}: make bench {words} first")
     return trained(run, folder, Dashboard("off"))

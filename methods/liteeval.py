@@ -10,7 +10,7 @@ Departures from the paper:
   uniform baseline trains with.
 - Equations 3 and 5 hold for the cell state too (the text says so for the coarse RNN alone).
 - "RL" is said to be REINFORCE, without its reward: here it is minus equation 7's value for the video, with the mean of
-  the batch's other videos as the baseline; the RNNs learn by cross-entropy alone.
+  the batch's other videos as the baseline; with cross-entropy's own, its gradient is equation 7's in expectation.
 - `normalize`, a LayerNorm before the RNNs and the gate for networks that start from nothing, is not in the paper.
 Departures from the official code, where it differs from the paper, which is followed: the gate sees v_c and h_f (code:
 projected v_c, h_f and c_f); no projections before the RNNs; the constraint on usage is per video, on the fine fraction

@@ -72,6 +72,8 @@ def test_backbone_costs() -> None:
     table = read(COSTS)
     assert list(table[0]) == ["network", "resolution", "gflops", "feature_dim", "source"]
     gflops = {(row["network"], int(row["resolution"])): float(row["gflops"]) for row in table}
-    assert len(gflops) == len(table) == 7
-    assert gflops["ResNet-50", 224] == 4.1103 and gflops["MobileNetV2", 84] == 0.0529
-    assert all(int(row["feature_dim"]) in (512, 1280, 1536, 2048) and row["source"] for row in table)
+    assert len(gflops) == len(table) == 11
+    assert (
+        gflops["ResNet-50", 224] == 4.1103 and gflops["MobileNetV2", 84] == 0.0529 and gflops["DPN-107", 224] == 18.34
+    )
+    assert all(row["feature_dim"] in ("", "512", "1280", "1536", "2048") and row["source"] for row in table)

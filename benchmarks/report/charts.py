@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from adavid import stats
-from benchmarks.report.tables import each, pareto_front
+from benchmarks.report.tables import each, pareto_front, pm
 
 PALETTE = (
     "#4c78a8",
@@ -27,6 +27,7 @@ PALETTE = (
 )
 NEUTRAL = "#8a919e"
 ACCENT = "#3b7ddd"
+MEAN = "#f2b134"
 SIZES = ("#1b4f8f", "#3579c4", "#64a3df", "#a3cbef", "#cfe3f7")  # frames seen, from the largest picture down
 SKIPS = ("#e9a13b", "#d97a34", "#b9532f", "#8f3526")  # frames not seen, from the shortest skip up
 OTHERS = ("#5b9279", "#8fcb9b", "#7c6a9c", "#b9a5d6", "#c98ca7", "#6f7d8c")
@@ -164,6 +165,81 @@ def usage(shares: pd.DataFrame, colours: Mapping[str, str]) -> alt.Chart:
         )
     )
     return chart.properties(width="container", height=alt.Step(24))
+
+
+def online_close(points: pd.DataFrame) -> alt.TopLevelMixin:
+    """Top-1 over GFLOPs of stopping at the K-th frame seen closely.
+
+    Args:
+        points: `tables.online_points` of the axis "close".
+    """
+    x = alt.X("gflops:Q", title="GFLOPs per video", axis=alt.Axis(format="~g", tickCount=8))
+    return _online(points, x, _online_score(), ("value", "K", None), height=340)
+
+
+def online_watched(points: pd.DataFrame, value: Literal["top1", "gflops"]) -> alt.TopLevelMixin:
+    """Top-1 or GFLOPs over the share of the video that has been watched.
+
+    Args:
+        points: `tables.online_points` of the axis "watched".
+        value: what is drawn.
+    """
+    scale = alt.Scale(padding=12, nice=False)
+    x = alt.X("value:Q", title="share of the video watched", axis=alt.Axis(format="%", tickCount=5), scale=scale)
+    cost = alt.Y("gflops:Q", title="GFLOPs per video", axis=alt.Axis(format="~g"))
+    y = cost if value == "gflops" else _online_score()
+    return _online(points, x, y, ("value", "watched", ".1%"), height=260)
+
+
+def _online_score() -> alt.Y:
+    return alt.Y("top1:Q", title="top-1 (%)", scale=alt.Scale(zero=False, padding=12))
+
+
+def _online(
+    points: pd.DataFrame, x: alt.X, y: alt.Y, until: tuple[str, str, str | None], height: int
+) -> alt.TopLevelMixin:
+    """A line for each series along the videos, the first one on top."""
+    colour = _colour("series", list(dict.fromkeys(points.series)), [ACCENT, NEUTRAL, PALETTE[1]])
+    points = points.assign(score=[pm(row.top1, row.top1_std) for row in each(points)])[::-1]
+    tooltip = _tooltips(
+        ("series", "by", None), until, ("score", "top-1 % (std over seeds)", None),
+        ("map", "mAP %", ".2f"), ("gflops", "GFLOPs/video", ".4~g"), ("gflops_std", "GFLOPs std over videos", ".2~g"),
+        ("num_close", "seen closely", ".2f"), ("num_close_std", "seen closely, std over videos", ".2f"),
+        ("frames", "frames watched", ".2f"), ("num_seeds", "seeds", None),
+    )  # fmt: skip
+    lines = _base(points, "lines").mark_line(strokeWidth=1.8).encode(x, y, color=colour, order="value:Q")
+    dots = _base(points, "points").mark_point(filled=True, size=60, opacity=1)
+    return _finish([lines, dots.encode(x, y, color=colour, tooltip=tooltip)], height)
+
+
+def boxes(rows: pd.DataFrame, title: str, num_frames: int) -> alt.TopLevelMixin:
+    """Box plots: whiskers to the least and the most, the quartiles as a box, the median a tick and the mean a dot.
+
+    Args:
+        rows: columns row, least, lower, median, upper, most, mean, num_videos; drawn in order of appearance.
+        title: of the numbers' axis.
+        num_frames: where this axis ends.
+    """
+
+    def x(field: str) -> alt.X:
+        scale = alt.Scale(domain=[0, num_frames], nice=False)
+        return alt.X(f"{field}:Q", title=title, axis=alt.Axis(format="d", tickMinStep=1), scale=scale)
+
+    y = alt.Y("row:N", title=None, sort=list(rows.row), axis=alt.Axis(labelLimit=220))
+    tooltip = _tooltips(
+        ("row", "", None), ("mean", "mean", ".2f"), ("least", "least", None), ("lower", "lower quartile", "~g"),
+        ("median", "median", "~g"), ("upper", "upper quartile", "~g"), ("most", "most", None),
+        ("num_videos", "videos", None),
+    )  # fmt: skip
+    layers = [
+        _base(rows, "whiskers").mark_rule(opacity=0.7).encode(x=x("least"), x2="most:Q"),
+        _base(rows, "boxes").mark_bar(size=13, opacity=0.45).encode(x=x("lower"), x2="upper:Q"),
+        _base(rows, "medians").mark_tick(size=13, thickness=2.5, opacity=1).encode(x=x("median")),
+        _base(rows, "means").mark_point(filled=True, size=55, opacity=1).encode(x=x("mean")),
+    ]
+    hues = (ACCENT, ACCENT, ACCENT, MEAN)
+    drawn = [layer.encode(y=y, tooltip=tooltip, color=alt.value(hue)) for layer, hue in zip(layers, hues, strict=True)]
+    return alt.layer(*drawn).properties(width="container", height=alt.Step(24))
 
 
 def differences(rows: pd.DataFrame) -> alt.TopLevelMixin:

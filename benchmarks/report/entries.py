@@ -1,6 +1,7 @@
 """What the result files hold, grouped: one `Entry` for each configuration of a method, its seeds together."""
 
 import difflib
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adavid.results import LATENCY_JSON, Predictions, Record, read_predictions, read_records
+from adavid.results import LATENCY_JSON, ONLINE_JSON, Predictions, Record, read_predictions, read_records
 from benchmarks.compose import essential
 
 MAIN, SHUFFLED = "test", "shuffled"  # points of a run; all others are operating points of its curve
@@ -80,11 +81,22 @@ class Entry:
 
     def predictions(self, point: str = MAIN) -> list[Predictions]:
         """The per-video predictions of a point, one for each seed."""
-        return [read_predictions(record.path) for record in self.points[point]]
+        return [_read(record.path, record.path.stat().st_mtime_ns) for record in self.points[point]]
+
+    def online(self) -> list[dict[str, Any]]:
+        """The curves along the videos, of the seeds that have them."""
+        paths = (record.path.parent / ONLINE_JSON for record in self.main)
+        return [json.loads(path.read_bytes()) for path in paths if path.exists()]
 
     def mean(self, block: str, key: str, point: str = MAIN) -> float:
         """A number of the records, averaged over seeds."""
         return float(np.mean([record[block][key] for record in self.points[point]]))
+
+
+@functools.cache
+def _read(path: Path, changed: int) -> Predictions:
+    """One object for all comparisons that a run takes part in, so that its bootstrap is taken once."""
+    return read_predictions(path)
 
 
 def read_entries(results_dir: Path) -> list[Entry]:

@@ -30,6 +30,7 @@ from benchmarks.report.entries import (
 from benchmarks.report.files import write
 
 MAX_CLASSES = 24  # shown by class: the dearest and the cheapest half of these
+MAX_BOXES = 20  # classes, spread evenly
 MAX_STRIPS = 12
 LEVELS = ("easy", "medium", "hard")  # terciles of the videos by what the method spends on them
 MISSING = "\N{EN DASH}"
@@ -58,6 +59,8 @@ class Section:
     compared: list[tuple[str, list[Comparison]]] = field(default_factory=list)
     usage: str = ""
     by_class: list[tuple[str, str, str]] = field(default_factory=list)
+    close: list[tuple[str, str, str]] = field(default_factory=list)
+    online: list[tuple[str, str, str, bool]] = field(default_factory=list)
     strips: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=list)
     legend: list[tuple[str, str]] = field(default_factory=list)
 
@@ -164,8 +167,17 @@ def _section(
         specs[anchor] = charts.usage(by_class, {name: colours[name] for name in entry.main[0]["usage"]["actions"]})
         note = f"{num_left_out} classes between the two ends are left out" if num_left_out else ""
         section.by_class.append((names[entry.name], anchor, note))
+        highest, *others = entry.main[0]["usage"]["actions"]
+        if others:
+            rows, note = _close(entry)
+            specs[f"{anchor}-close"] = charts.boxes(
+                rows, f"frames of a video that took {highest}", entry.main[0]["frames"]["num_frames"]
+            )
+            section.close.append((names[entry.name], f"{anchor}-close", note))
         if strips := _strips(entry, colours):
             section.strips.append((names[entry.name], strips))
+    for entry in entries:
+        _add_online(section, entry, names[entry.name], specs)
     return section
 
 
@@ -308,6 +320,56 @@ def _by_class(entry: Entry) -> tuple[pd.DataFrame, int]:
     return pd.DataFrame(rows), len(present) - len(dearest)
 
 
+def _close(entry: Entry) -> tuple[pd.DataFrame, str]:
+    """How many frames of a video are seen at the highest resolution: by class, the most first; and over all videos.
+
+    LiteEval's Figure 4. The boxes take the videos of all seeds together.
+    """
+    first, runs = entry.main[0], entry.predictions()
+    # The records hold no sizes: methods list their actions from the highest resolution down.
+    num_SN = [(run.action_NT == 0).sum(axis=1) for run in runs]
+    num_N, label_NK = np.concatenate(num_SN), np.concatenate([run.label_NK for run in runs])
+    by_class = {name: num_N[label_NK[:, k] > 0] for k, name in enumerate(first["data_info"]["class_names"])}
+    present = [name for name, num_n in by_class.items() if len(num_n)]
+    shown = _evenly(sorted(present, key=lambda name: (-by_class[name].mean(), name)), MAX_BOXES)
+    marks = ("least", "lower", "median", "upper", "most")
+    rows = [
+        {
+            "row": name,
+            **dict(zip(marks, np.percentile(by_class[name], (0, 25, 50, 75, 100)), strict=True)),
+            "mean": by_class[name].mean(),
+            "num_videos": len(by_class[name]) // len(runs),
+        }
+        for name in shown
+    ]
+    mean, std = num_N.mean(), np.mean([num_n.std() for num_n in num_SN])
+    note = f"{mean:.2f} \N{PLUS-MINUS SIGN} {std:.2f} of {first['frames']['num_frames']} frames"
+    if len(shown) < len(present):
+        note += f"; {len(shown)} of {len(present)} classes, spread evenly from the most to the least"
+    return pd.DataFrame(rows), note
+
+
+def _evenly(ordered: Sequence[Any], num: int) -> list[Any]:
+    """At most `num` of the items, from the first to the last."""
+    places = np.linspace(0, len(ordered) - 1, min(num, len(ordered)))
+    return [ordered[i] for i in places.round().astype(int)]
+
+
+def _add_online(section: Section, entry: Entry, name: str, specs: dict[str, alt.TopLevelMixin]) -> None:
+    """What the entry attains along the videos, beside the baseline (LiteEval's Figures 2 and 3)."""
+    records = entry.online()
+    if not records:
+        return
+    points = tables.online_points(records, name)
+    close, watched = (points[points.axis == axis] for axis in ("close", "watched"))
+    anchor = f"{section.anchor}-{_anchor(entry.name)}-online"
+    if len(close):  # else there is a seed that sees no frame closely
+        specs[f"{anchor}-close"] = charts.online_close(close)
+    specs[f"{anchor}-top1"] = charts.online_watched(watched, "top1")
+    specs[f"{anchor}-gflops"] = charts.online_watched(watched, "gflops")
+    section.online.append((name, records[0]["baseline"], anchor, len(close) > 0))
+
+
 def _ap(entry: Entry, class_name: str) -> float:
     return float(np.mean([record["metrics"]["per_class_ap"][class_name] for record in entry.main]))
 
@@ -319,8 +381,6 @@ def _strips(entry: Entry, colours: Mapping[str, str]) -> list[dict[str, Any]]:
         return []
     folder = record.path.parent
     videos = sorted(json.loads((folder / "strips.json").read_bytes()), key=lambda v: (v["gflops"], v["video_id"]))
-    if len(videos) > MAX_STRIPS:
-        videos = [videos[i] for i in np.linspace(0, len(videos) - 1, MAX_STRIPS).round().astype(int)]
     predictions = entry.predictions()[entry.main.index(record)]
     sizes = [int(action) for action in record["usage"]["actions"] if action.isdigit()]
     return [
@@ -339,7 +399,7 @@ def _strips(entry: Entry, colours: Mapping[str, str]) -> list[dict[str, Any]]:
                 for t, action in enumerate(video["actions"])
             ],
         }
-        for video in videos
+        for video in _evenly(videos, MAX_STRIPS)
     ]
 
 

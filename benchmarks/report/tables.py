@@ -154,6 +154,29 @@ def curve_points(entries: Sequence[Entry], names: Mapping[str, str]) -> pd.DataF
     return pd.DataFrame(rows)[keep].sort_values(["series", "gflops_per_video", "point"], ignore_index=True)
 
 
+def online_points(records: Sequence[Mapping[str, Any]], name: str) -> pd.DataFrame:
+    """Every point along the videos, averaged over seeds.
+
+    A number of frames seen closely that not every seed reaches is left out: all points of a line are means of the
+    same seeds.
+
+    Args:
+        records: the online.json of each seed that has one.
+        name: what to call the method.
+
+    Returns:
+        series, axis, value, num_seeds, top1, top1_std, map, gflops, gflops_std, num_close, num_close_std, frames;
+        percentages; `top1_std` is over seeds, the other two are over videos; the method's own points first.
+    """
+    points = pd.concat([pd.DataFrame(record["points"]) for record in records])
+    by_point = points.groupby(["axis", "by", "value"], sort=False)
+    mean = by_point.mean().assign(num_seeds=by_point.size(), top1_std=by_point.top1.std())
+    mean[["top1", "top1_std", "map"]] *= 100
+    mean = mean[mean.num_seeds == len(records)].reset_index()
+    series = {"own": name, "uniform-k": "Uniform-K", "seq-k": "Seq-K", "uniform": records[0]["baseline"]}
+    return mean.assign(series=mean.by.map(series)).drop(columns="by")
+
+
 def pareto_front(points: pd.DataFrame, value: str = "map") -> pd.DataFrame:
     """The points that none is both cheaper and better than, by rising cost."""
     by_cost = points.dropna(subset=["gflops_per_video", value]).sort_values(

@@ -197,6 +197,8 @@ def withdraw(folder: str | Path) -> None:
     for path in Path(folder).glob("*.npz"):
         path.with_suffix(".json").unlink(missing_ok=True)
         path.unlink()
+    for name in (LATENCY_JSON[0], ONLINE_JSON):
+        (Path(folder) / name).unlink(missing_ok=True)
 
 
 def read_records(*roots: str | Path) -> list[Record]:

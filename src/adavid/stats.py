@@ -246,6 +246,7 @@ class _Replicates(NamedTuple):
 
 # A report compares one run with many others: the replicates of each are kept for as long as the run is.
 _known: WeakKeyDictionary[Predictions, dict[tuple[int, int], _Replicates]] = WeakKeyDictionary()
+_known_maps: WeakKeyDictionary[Predictions, float] = WeakKeyDictionary()
 
 
 def _replicates(run: Predictions, num_replicates: int, seed: int) -> _Replicates:
@@ -269,7 +270,10 @@ def _bootstrap(groups: Sequence[Sequence[Predictions]], num_replicates: int, see
 
 
 def _map_of_each(runs: Sequence[Predictions]) -> tuple[float, ...]:
-    return tuple(mean_average_precision(run.label_NK, run.score_NK) for run in runs)
+    for run in runs:
+        if run not in _known_maps:
+            _known_maps[run] = mean_average_precision(run.label_NK, run.score_NK)
+    return tuple(_known_maps[run] for run in runs)
 
 
 def _cost_and_map(runs: Sequence[Predictions]) -> tuple[float, float]:

@@ -116,9 +116,10 @@ def test_other_and_temporary_files_are_skipped(predictions: Predictions, tmp_pat
 def test_withdrawn_records_are_gone_and_other_files_stay(predictions: Predictions, tmp_path: Path) -> None:
     for point in ("test", "curve-num_frames=4"):
         write_record(tmp_path, point, a_record(predictions, point), predictions)
-    (tmp_path / "0-joint.pt").touch()
-    withdraw(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["0-joint.pt"]
+    for name in ("0-joint.pt", "latency-forced.json", "latency.json", "online.json"):
+        (tmp_path / name).touch()
+    withdraw(tmp_path)  # forced decisions' times are not those of a trained model
+    assert {path.name for path in tmp_path.iterdir()} == {"0-joint.pt", "latency-forced.json"}
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"schema": 2}', '{"schema": 1}', "\x00"])

@@ -14,7 +14,7 @@ from PIL import Image
 from adavid.results import Predictions, read_records, summarize, write_record
 from benchmarks.report import compare, console_table, curve, write_leaderboard
 from benchmarks.report.entries import read_entries, read_latencies
-from benchmarks.report.tables import leaderboard, pareto_front, read_reported
+from benchmarks.report.tables import leaderboard, online_points, pareto_front, read_reported
 
 NUM_VIDEOS, NUM_FRAMES = 120, 4
 CLASSES = ("cat", "dog", "owl")
@@ -70,11 +70,16 @@ def add(
     config: Mapping[str, Any] | None = None,
     fingerprint: str = "f0f0f0f0",
     config_hash: str = "abcdef0123",
+    action_NT: np.ndarray | None = None,
 ) -> Path:
-    """Writes one record and gives its folder; a method with several actions spends more on later videos."""
+    """Writes one record and gives its folder; a method with several actions spends more on later videos.
+
+    Actions are random where none are given.
+    """
     rng = np.random.default_rng(seed)
     share_N = np.linspace(0.5, 1.5, NUM_VIDEOS) if len(actions) > 1 else np.ones(NUM_VIDEOS)
-    action_NT = rng.integers(len(actions), size=(NUM_VIDEOS, NUM_FRAMES))
+    if action_NT is None:
+        action_NT = rng.integers(len(actions), size=(NUM_VIDEOS, NUM_FRAMES))
     made = predictions(accuracy, action_NT, np.round(share_N * gflops * GFLOP).astype(int), seed)
     blocks = summarize(
         made,
@@ -120,6 +125,20 @@ def add_strips(folder: Path, actions: tuple[str, ...]) -> None:
     (folder / "strips.json").write_text(json.dumps([video]))
 
 
+def add_online(folder: Path, max_close: int, top1: float) -> None:
+    """Stops at up to `max_close` frames seen closely, and at two shares; by the baselines at twice the cost."""
+
+    def point(axis: str, value: float, by: str) -> dict[str, Any]:
+        gflops = value * (1 if by == "own" else 2)
+        numbers = {"gflops": gflops, "gflops_std": 0.5, "num_close": value, "num_close_std": 0.25, "frames": 4.0}
+        return {"axis": axis, "value": value, "by": by, "top1": top1, "map": top1 / 2, **numbers}
+
+    close = [point("close", k + 1, by) for k in range(max_close) for by in ("own", "uniform-k", "seq-k")]
+    watched = [point("watched", share, by) for share in (0.5, 1.0) for by in ("own", "uniform")]
+    record = {"schema": 1, "kind": "online", "baseline": "uniform", "points": close + watched}
+    (folder / "online.json").write_text(json.dumps(record))
+
+
 ACTIONS = ("64", "32", "skip-1")
 
 
@@ -151,6 +170,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
             accuracy=0.8,
             operating_point=point,
         )
+        add_online(folder, max_close=2 + seed, top1=0.5 + 0.2 * seed)
         if seed == 0:
             add_latency(folder)
             add_strips(folder, ACTIONS)
@@ -173,6 +193,21 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def written(results: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     out = tmp_path_factory.mktemp("out")
     return out, write_leaderboard(results, out)
+
+
+def specs_of(out: Path) -> dict[str, Any]:
+    """The page's charts, by name."""
+    page = (out / "leaderboard.html").read_text()
+    found = re.search(r'<script type="application/json" id="specs">(.*?)</script>', page, flags=re.DOTALL)
+    assert found is not None
+    specs: dict[str, Any] = json.loads(found[1])
+    return specs
+
+
+def data_of(spec: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of a chart whose layers share them."""
+    (rows,) = spec["datasets"].values()
+    return pd.DataFrame(rows)
 
 
 def table_of(results: Path) -> pd.DataFrame:
@@ -235,6 +270,56 @@ def test_page_is_self_contained(written: tuple[Path, pd.DataFrame]) -> None:
     assert "http" not in own.replace("https://vega.github.io/schema/", "")
     assert not re.search(r"<(?:link|img|iframe)\b|\bsrc=|@import|url\((?!data:)", own)
     assert page.count("data:image/jpeg;base64,") == 1
+
+
+def test_points_along_the_videos_are_means_of_the_same_seeds(results: Path) -> None:
+    (entry,) = [entry for entry in read_entries(results) if entry.online()]
+    points = online_points(entry.online(), "sharp")
+    close = points[points.axis == "close"]
+    assert list(close.value) == [1, 1, 1, 2, 2, 2]  # one of the two seeds has no 3
+    assert list(close.series) == ["sharp", "Uniform-K", "Seq-K"] * 2
+    assert list(points[points.axis == "watched"].series) == ["sharp", "uniform"] * 2
+    assert set(points.num_seeds) == {2}
+    assert points.top1.to_numpy() == pytest.approx(60)
+    assert points.top1_std.to_numpy() == pytest.approx(20 / np.sqrt(2))
+    assert points["map"].to_numpy() == pytest.approx(30)
+    assert list(close.gflops) == [1, 2, 2, 2, 4, 4]
+
+
+def test_page_shows_what_was_measured_along_the_videos(written: tuple[Path, pd.DataFrame]) -> None:
+    charts = {name.partition("-online-")[2]: spec for name, spec in specs_of(written[0]).items() if "-online-" in name}
+    assert set(charts) == {"close", "top1", "gflops"}
+    assert set(data_of(charts["close"]).series) == {"sharp", "Uniform-K", "Seq-K"}
+    assert set(data_of(charts["gflops"]).value) == {0.5, 1.0}
+    assert (written[0] / "leaderboard.html").read_text().count("sharp along the videos") == 1
+
+
+def test_page_without_a_frame_seen_closely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    add_online(add(tmp_path, "sharp"), max_close=0, top1=0.5)
+    write_leaderboard(tmp_path)
+    assert {name.partition("-online-")[2] for name in specs_of(tmp_path)} == {"", "top1", "gflops"}
+    assert "Uniform-K" not in (tmp_path / "leaderboard.html").read_text()
+
+
+def test_page_shows_frames_at_the_highest_resolution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    monkeypatch.setattr("benchmarks.report.page.MAX_BOXES", 2)
+    video_N = np.arange(NUM_VIDEOS)
+    num_N = video_N % len(CLASSES) + video_N // len(CLASSES) % 2  # cats 0 or 1, dogs 1 or 2, owls 2 or 3
+    action_NT = np.where(np.arange(NUM_FRAMES) < num_N[:, None], 0, 1)
+    for seed in (0, 1):
+        add(tmp_path, "sharp", seed=seed, actions=ACTIONS, action_NT=action_NT)
+        add(tmp_path, "uniform", seed=seed)
+    write_leaderboard(tmp_path)
+    ((name, spec),) = [(name, spec) for name, spec in specs_of(tmp_path).items() if name.endswith("-close")]
+    assert "sharp" in name
+    rows = data_of(spec).set_index("row")
+    assert list(rows.index) == ["owl", "cat"]
+    assert list(rows.loc["owl", ["least", "lower", "median", "upper", "most"]]) == [2, 2, 2.5, 3, 3]
+    assert list(rows["mean"]) == [2.5, 0.5] and set(rows.num_videos) == {40}
+    page = (tmp_path / "leaderboard.html").read_text()
+    assert f"1.50 \N{PLUS-MINUS SIGN} {np.sqrt(2 / 3 + 1 / 4):.2f} of 4 frames; 2 of 3 classes" in page
 
 
 def test_page_keeps_reported_rows_apart(written: tuple[Path, pd.DataFrame]) -> None:

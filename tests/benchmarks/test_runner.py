@@ -131,6 +131,7 @@ MISTAKES = {
     "stage": (["--method", "arnet", "stages.joint=3"], "stages.joint: expected settings"),
     "no stage": (["--method", "arnet", "stages.joint=null", "stages.finetune=null"], "no stage is left"),
     "warm-up key": (["--method", "arnet", "recipe.warmup.segments.epoch=3"], "did you mean 'epochs'"),
+    "choice": (["--method", "liteeval", "model.cell=grru"], "expected one of ['lstm', 'gru', 'sru']"),
     "frames": (["--method", "uniform", "model.num_frames=0"], "num_frames=0"),
     "width": (["--method", "lstm", "model.hidden=0"], "hidden must be 1 or more"),
     "section": (["--method", "arnet", "modle.alpha=1"], "did you mean 'model'"),

@@ -1,4 +1,4 @@
-"""AR-Net's baselines in closed form.
+"""AR-Net's and LiteEval's baselines in closed form.
 
 B videos, T frames, K classes, A actions.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.stats import chisquare
 from torch import Tensor
 
 from adavid.backbones import BackboneSpec
 from adavid.cost import Ledger, price
 from adavid.data import VideoBatch, resize_frames
+from benchmarks.compose import compose
 from methods.lstm import LSTM
 from methods.multi_scale import MultiScale
 from methods.random_policy import RandomPolicy
@@ -73,6 +75,42 @@ def test_lstm_steps_through_what_the_mask_leaves(prediction: str) -> None:
     assert torch.equal(ledger.macs["head"], num_answers * price(model.head, torch.zeros(1, 8)).macs)
     rest_B = ledger.total_B - ledger.macs["head"]
     assert rest_B.tolist() == [length * int(rest_B[2]) for length in lengths]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("normalize", [False, True])
+def test_lstm_takes_in_the_features_of_all_networks_side_by_side(normalize: bool) -> None:
+    model = opinionated(LSTM(NUM_CLASSES, SPECS[::2], 4, hidden=8, normalize=normalize, prediction="last"))
+    lengths = [4, 2]
+    batch, ledger = with_padding(random_batch(model, 2), lengths), Ledger(2)
+    output = model(batch, ledger)
+    fine_BTD, coarse_BTD = (per_frame(model.backbones[size], batch, int(size)) for size in ("32", "16"))
+    both_BTD = torch.cat([fine_BTD, coarse_BTD], -1)
+    if normalize:
+        both_BTD = F.layer_norm(both_BTD, both_BTD.shape[-1:])
+    for b, length in enumerate(lengths):
+        state = (torch.zeros(1, 8), torch.zeros(1, 8))
+        for t in range(length):
+            state = model.lstm(both_BTD[b, None, t], state)
+        torch.testing.assert_close(output.logits_BK[b], model.head(state[0])[0])
+    lstm_macs = 4 * 8 * (both_BTD.shape[-1] + 8)
+    assert ledger.macs["lstm"].tolist() == [length * lstm_macs for length in lengths]
+    for size in (32, 16):
+        macs = price(model.backbones[str(size)], torch.zeros(1, 3, size, size)).macs
+        assert ledger.macs[str(size)].tolist() == [length * macs for length in lengths]
+
+
+@torch.no_grad()
+def test_uniform_cf_is_the_mean_of_both_networks_and_of_the_frames() -> None:
+    run = compose("uniform_cf")
+    model = opinionated(run.build_method(NUM_CLASSES))
+    (fine, coarse), lengths = model.branches.values(), [8, 3]
+    batch = with_padding(random_batch(model, 2), lengths)
+    output = model(batch, Ledger(2))
+    assert (fine.size, coarse.size) == (64, 32) and output.action_BT.shape == (2, 8)
+    frame_BTK = (per_frame(fine, batch, 64) + per_frame(coarse, batch, 32)) / 2
+    expected_BK = torch.stack([frame_BTK[b, :length].mean(0) for b, length in enumerate(lengths)])
+    torch.testing.assert_close(output.logits_BK, expected_BK)
 
 
 def random_policy(num_frames: int = 8, seed: int = 0) -> RandomPolicy:
