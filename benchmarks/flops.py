@@ -60,8 +60,9 @@ def main_flops(results: Path = ROOT / "results") -> str:
             "printed number, where it is known, with our counter.",
             _markdown(networks, 4),
             "## Methods",
-            "A frame's bill where all frames of a video take one action, or at a stated usage, by component. Recurrent "
-            "layers are priced in full, which the papers leave out or approximate.",
+            "A frame's bill where all frames of a video take one action, or at a stated usage, by component; `below "
+            "dearest` is what the method's dearest decision costs more (SoF-Net's equation 10, policies included). "
+            "Recurrent layers are priced in full, which the papers leave out or approximate.",
             _markdown(methods, 4),
         ]
     )
@@ -113,7 +114,9 @@ def _printed_way(spec: BackboneSpec, note: Mapping[str, Any]) -> float:
 def method_table() -> pd.DataFrame:
     """The bill of a frame of every method of the catalogue, by action and at the usages of its YAML."""
     runs = [compose(name, profile=profile) for profile in PROFILES for name in catalogue()]
-    return pd.DataFrame([row for run in tqdm(runs, desc="methods", leave=False) for row in method_rows(run)])
+    table = pd.DataFrame([row for run in tqdm(runs, desc="methods", leave=False) for row in method_rows(run)])
+    columns = ["method", "profile", "decisions", "gmacs", "below dearest", "audited", "components"]
+    return table[columns]
 
 
 def method_rows(run: Run) -> list[dict[str, Any]]:
@@ -140,7 +143,8 @@ def method_rows(run: Run) -> list[dict[str, Any]]:
                 "components": " + ".join(f"{part} {macs:.4f}" for part, macs in components.items() if macs),
             }
         )
-    return rows
+    dearest = max(row["gmacs"] for row in rows)
+    return [{**row, "below dearest": dearest - row["gmacs"]} for row in rows]
 
 
 def bill(method: AdaptiveMethod, action_BT: Tensor, num_classes: int) -> DryLedger:

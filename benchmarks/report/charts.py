@@ -30,7 +30,10 @@ ACCENT = "#3b7ddd"
 MEAN = "#f2b134"
 SIZES = ("#1b4f8f", "#3579c4", "#64a3df", "#a3cbef", "#cfe3f7")  # frames seen, from the largest picture down
 SKIPS = ("#e9a13b", "#d97a34", "#b9532f", "#8f3526")  # frames not seen, from the shortest skip up
-OTHERS = ("#5b9279", "#8fcb9b", "#7c6a9c", "#b9a5d6", "#c98ca7", "#6f7d8c")
+OTHERS = (
+    *("#5b9279", "#8fcb9b", "#7c6a9c", "#b9a5d6", "#c98ca7"),
+    *("#6f7d8c", "#a8b3bd", "#4f8a8b", "#9fc9c4", "#8d5b6c"),
+)
 PNG_WIDTH = 860
 PLACES: tuple[tuple[Literal["left", "right"], int, int], ...] = (
     *(("left", 10, -11), ("left", 10, 13), ("right", -10, -11), ("right", -10, 13)),
@@ -279,7 +282,7 @@ def differences(rows: pd.DataFrame) -> alt.TopLevelMixin:
 def action_colours(actions: Sequence[str]) -> dict[str, str]:
     """A colour for each action: sizes in blue, skips from amber to brown, anything else in muted hues.
 
-    A name made of digits is a picture's size in pixels, one that begins with "skip" a frame not looked at.
+    A name made of digits is a picture's size in pixels, one that begins with "skip" or "exit" a frame not looked at.
     """
     sizes = sorted((name for name in actions if name.isdigit()), key=int, reverse=True)
     skips = sorted(name for name in actions if is_skip(name))
@@ -290,7 +293,7 @@ def action_colours(actions: Sequence[str]) -> dict[str, str]:
 
 def is_skip(action: str) -> bool:
     """Whether an action's name says that the frame is not looked at."""
-    return action.startswith("skip")
+    return action.startswith(("skip", "exit"))
 
 
 def to_png(chart: alt.TopLevelMixin) -> bytes:

@@ -31,7 +31,7 @@ SMALL = {"dpn107": 64, "slowfast": 64}  # pixels: at full size these take minute
 
 def papers_runs() -> Iterator[tuple[str, Run]]:
     for name in catalogue():
-        own = compose(name, profile="paper").recipe
+        own, known = compose(name, profile="paper").recipe, []
         for family, (first, *others) in own.pyramids.items():
             words = [f"recipe.family={family}", "recipe.num_frames=3"]
             if family in SMALL:
@@ -41,7 +41,10 @@ def papers_runs() -> Iterator[tuple[str, Run]]:
                 others = [replace(spec, size=min(spec.size, first.size // 2)) for spec in others]
                 sizes = [{"name": spec.name, "size": spec.size} for spec in (first, *others)]
                 words.append(f"recipe.pyramids.{family}={json.dumps(sizes)}")
-            yield f"{name}-paper-{family}", compose(name, profile="paper", overrides=words)
+            run = compose(name, profile="paper", overrides=words)
+            if run.config["model"] not in known:  # a method may name its network itself
+                known.append(run.config["model"])
+                yield f"{name}-paper-{family}", run
 
 
 PAPER = [pytest.param(run, id=label, marks=pytest.mark.slow) for label, run in papers_runs()]
