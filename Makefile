@@ -59,15 +59,20 @@ compare: env ## paired difference of A and B on the same videos, with its 95 % i
 leaderboard: env ## regenerate results/leaderboard.{csv,md,html,png} from the result files
 	@$(PY) -m benchmarks leaderboard
 
-reference: env ## regenerate the committed records (two to three hours on two cores)
-	@ADAVID_RECORDS=reference $(PY) -m benchmarks bench --method all --seeds 0,1,2
-	@for method in uniform arnet liteeval; do ADAVID_RECORDS=reference $(PY) -m benchmarks curve --method $$method --seeds 0,1,2 || exit; done
+BENCH = ADAVID_RECORDS=reference $(PY) -m benchmarks bench
+reference: env ## regenerate the committed records (about three hours on two cores)
+	@$(BENCH) --method all --seeds 0,1,2
+	@for method in uniform tsn arnet liteeval sofnet; do \
+		ADAVID_RECORDS=reference $(PY) -m benchmarks curve --method $$method --seeds 0,1,2 || exit; done
 	@ADAVID_RECORDS=reference $(PY) -m benchmarks online --method liteeval --seeds 0,1,2
-	@ADAVID_RECORDS=reference $(PY) -m benchmarks bench --method lstm --variant last
 	@for variant in no_sync scarce scarce_no_sync; do \
-		ADAVID_RECORDS=reference $(PY) -m benchmarks bench --method liteeval --variant $$variant --seeds 0,1,2 || exit; done
+		$(BENCH) --method liteeval --variant $$variant --seeds 0,1,2 || exit; done
+	@for variant in no_early_termination no_temporal no_guidance; do \
+		$(BENCH) --method sofnet --variant $$variant --seeds 0,1,2 || exit; done
 	@for variant in gru sru gamma_01 gamma_03 gamma_10 reinforce; do \
-		ADAVID_RECORDS=reference $(PY) -m benchmarks bench --method liteeval --variant $$variant || exit; done
+		$(BENCH) --method liteeval --variant $$variant || exit; done
+	@$(BENCH) --method sofnet --variant policy_only
+	@$(BENCH) --method lstm --variant last
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
 	@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"

@@ -238,7 +238,9 @@ def compose(
 
 def like(run: Run, method: str) -> Run:
     """Another method under the run's own recipe, data, trainer and seed: its baseline."""
-    sections = [f"{section}={json.dumps(run.config[section])}" for section in ("recipe", "data", "trainer")]
+    sections = [
+        f"{section}={json.dumps(run.config[section], ensure_ascii=False)}" for section in ("recipe", "data", "trainer")
+    ]
     return compose(method, run.source, run.profile, overrides=sections, seed=run.seed)
 
 
@@ -276,6 +278,7 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
     stages = [
         make_stage(name, run.recipe.stage, stage, *by_size[i:], {"train": ["classifier"]})
         for i, (name, stage) in enumerate(run.recipe.warmup.items())
+        if stage is not None
     ]
     uniform = locate("methods.uniform:Uniform")
     model = {

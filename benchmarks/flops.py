@@ -128,7 +128,7 @@ def method_rows(run: Run) -> list[dict[str, Any]]:
     for name, shares in run.config.get("usage", {}).items():
         shares = {str(action): share for action, share in shares.items()}
         decisions[f"usage {name}"] = forced_usage(actions, shares, NUM_VIDEOS, num_frames)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, action_BT in decisions.items():
         ledger = bill(method, action_BT, num_classes)
         per_frame = 1 / (action_BT.numel() * 1e9)

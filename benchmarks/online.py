@@ -19,7 +19,7 @@ from adavid.data import VideoBatch, normalize
 from adavid.data.sampling import segment_indices
 from adavid.data.stream import stream_frames
 from adavid.data.transforms import center_crop
-from adavid.method import AdaptiveMethod
+from adavid.method import AdaptiveMethod, CausalMethod
 from adavid.metrics import mean_average_precision, scores_from_logits, top1
 from adavid.online import OnlinePredictor
 from adavid.results import ONLINE_JSON, SCHEMA
@@ -69,7 +69,7 @@ def predict(run: Run, source: str, fps: float = 1.0, max_close: int = 0) -> Iter
 
 
 class Watched(NamedTuple):
-    """What a method knows after each frame of N videos; a video that is over stays as it is."""
+    """What a method knows after each frame of N videos; after a video's last one nothing is meant."""
 
     label_NK: np.ndarray
     logits_NTK: np.ndarray
@@ -222,6 +222,8 @@ def _point(
 
 
 def _trained(run: Run) -> AdaptiveMethod:
+    if not issubclass(run.method_class, CausalMethod):  # no training would help
+        raise ValueError(f"{run.method} cannot run online: it needs the whole video")
     folder = run.folder(RECORDS)
     if not last_stage(run, folder).exists():
         words = f"METHOD={run.method}" + (f" VARIANT={run.variant}" if run.variant else "")
