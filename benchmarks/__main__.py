@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -25,6 +26,10 @@ def main(words: Sequence[str] | None = None) -> int:
         # What a process that loads videos raised comes wrapped in its traceback.
         print(f"adavid: {str(error).rpartition('ValueError: ')[2].strip()}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # a reader such as head has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

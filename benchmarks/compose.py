@@ -169,7 +169,7 @@ def compose(
         raise ValueError(f"{method_name} has no variant '{variant}'; {nearest(variant, variants)}")
 
     recipe_yaml = load_yaml(ROOT / "benchmarks" / "recipe.yaml")
-    for_method = data_yaml.get("methods", {}).get(method_name, {})
+    for_method = data_yaml.get("methods", {}).get(method_name, {}).get(profile, {})
     layers = [
         OmegaConf.create({section: {} for section in SECTIONS}),
         OmegaConf.masked_copy(recipe_yaml, "recipe"),

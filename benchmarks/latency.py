@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +25,10 @@ from adavid.data import VideoBatch, View
 from adavid.method import ActionSpace, AdaptiveMethod
 from adavid.results import LATENCY_JSON, SCHEMA, device_name
 from adavid.results import usage as usage_shares
+from adavid.training import channels_last
 from benchmarks.compose import Run, like
 from benchmarks.report.files import write
-from benchmarks.runner import RECORDS, last_stage, locked
+from benchmarks.runner import RECORDS, as_evaluated, device_of, last_stage, loaded, locked
 
 NUM_CLASSES = 200  # of a method without a data set: ActivityNet's
 
@@ -124,22 +124,21 @@ def latency(
     Raises:
         ValueError: a usage that the method cannot follow, or none and no trained method to decide.
     """
-    device = _device(run)
+    device = device_of(run)
     checkpoint = last_stage(run, folder or Path())
     is_trained = folder is not None and checkpoint.exists()
     if is_trained:
+        assert folder is not None
         run.datamodule.setup()
-        num_classes = run.datamodule.num_classes
-    method = run.build_method(num_classes).to(device, memory_format=torch.channels_last).eval()
-    if is_trained:
-        method.load_state_dict(torch.load(checkpoint, map_location=device, weights_only=True)["state_dict"])
-    elif usage is None and len(method.actions) > 1:
-        raise ValueError(
-            f"{run.label} is not trained: train it first, or force decisions with a usage such as "
-            + ",".join(f"{name}={1 / len(method.actions):.2g}" for name in method.actions.names)
-        )
-    other = like(run, baseline).build_method(num_classes)
-    other = other.to(device, memory_format=torch.channels_last).eval()
+        method, num_classes = loaded(run, folder), run.datamodule.num_classes
+    else:
+        method = channels_last(run.build_method(num_classes)).to(device).eval()
+        if usage is None and len(method.actions) > 1:
+            raise ValueError(
+                f"{run.label} is not trained: train it first, or force decisions with a usage such as "
+                + ",".join(f"{name}={1 / len(method.actions):.2g}" for name in method.actions.names)
+            )
+    other = channels_last(like(run, baseline).build_method(num_classes)).to(device).eval()
 
     num_videos = max(batch_sizes)
     if usage is None and is_trained:
@@ -158,7 +157,7 @@ def latency(
             part = slice(start, start + batch_size)
             forced = None if forced_BT is None else forced_BT[part]
             pieces.append(Piece(_part(batch, part), forced, _part(baseline_batch, part)))
-        with _as_evaluated(run, device):
+        with as_evaluated(run):
             row, taken_A = _measure(method, other, pieces, device, repeats, budget_s / len(batch_sizes))
         rows.append({"batch_size": batch_size, **row})
     return {
@@ -385,20 +384,6 @@ def _largest_remainder(wanted: Sequence[float], total: int) -> list[int]:
 
 
 # Frames and surroundings
-
-
-def _device(run: Run) -> torch.device:
-    """Where the run's trainer would evaluate."""
-    wants_gpu = run.config["trainer"].get("accelerator", "auto") in ("auto", "gpu", "cuda")
-    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
-
-
-@contextmanager
-def _as_evaluated(run: Run, device: torch.device) -> Iterator[None]:
-    """What Lightning evaluates under: no autograd, and bfloat16 where the trainer says so."""
-    is_bf16 = str(run.config["trainer"].get("precision", "")).startswith("bf16")
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=is_bf16):
-        yield
 
 
 def _split_batch(run: Run, views: Mapping[str, View], num_videos: int, device: torch.device) -> VideoBatch:

@@ -23,10 +23,9 @@ from adavid.method import AdaptiveMethod, CausalMethod
 from adavid.metrics import mean_average_precision, scores_from_logits, top1
 from adavid.online import OnlinePredictor
 from adavid.results import ONLINE_JSON, SCHEMA
-from benchmarks.compose import Run, like
-from benchmarks.dashboard import Dashboard
+from benchmarks.compose import Run, compose, like
 from benchmarks.report.files import write
-from benchmarks.runner import RECORDS, last_stage, locked, trained
+from benchmarks.runner import RECORDS, as_evaluated, last_stage, loaded, locked, prepare
 
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # of a video's frames
 
@@ -41,27 +40,33 @@ def predict(run: Run, source: str, fps: float = 1.0, max_close: int = 0) -> Iter
         run: trained.
         source: what `stream_frames` reads; "-" is the standard input.
         fps: frames a second that the method is given.
-        max_close: stop after as many frames seen at the method's highest resolution (K fine features); 0: at the end.
+        max_close: stop after as many frames seen at the method's highest resolution (K fine features); 0: at the end,
+            or where the method ends the video itself.
 
     Raises:
-        ValueError: the run is not trained, its method needs the whole video, or the source cannot be read.
+        ValueError: the run is not trained, its method cannot run online, or the source cannot be read.
     """
+    if not source or max_close < 0:
+        raise ValueError(f"predict: expected a source and K from 0 on, got '{source}' and {max_close}")
     method = _trained(run)
     predictor = OnlinePredictor(method)
     (view,) = method.views.values()
     data = run.datamodule
     resize = round(data.resize * view.size / data.crop)
-    stream = stream_frames(sys.stdin.buffer if source == "-" else source, fps, view.clip, view.stride)
+    stdin: Any = sys.stdin.buffer
+    # Unbuffered: a buffer would hold frames back until it is full.
+    stream = stream_frames(stdin.raw if source == "-" else source, fps, view.clip, view.stride)
     for i, (seconds, frames_SCHW) in enumerate(stream):
         seen_SCHW = normalize(center_crop(frames_SCHW, resize, view.size).to(method.device))
-        logits_1K, action_1, macs_1 = predictor.observe(seen_SCHW.reshape(1, *view.shape[1:]))
+        with as_evaluated(run):
+            logits_1K, action_1, macs_1 = predictor.observe(seen_SCHW.reshape(1, *view.shape[1:]))
         score_K = scores_from_logits(logits_1K)[0]
         best = int(score_K.argmax())
         yield (
             f"{i + 1:5d}  {seconds:8.2f} s  {method.actions.names[int(action_1)]:8}  "
             f"{data.class_names[best]} {score_K[best]:.3f}  {int(macs_1) / 1e9:.4g} GFLOPs"
         )
-        if max_close and int(predictor.num_close_B) >= max_close:
+        if predictor.has_ended or (max_close and int(predictor.num_close_B) >= max_close):
             return
 
 
@@ -93,15 +98,18 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
         a table for reading.
 
     Raises:
-        ValueError: a run is not trained, a method needs the whole video, or the two read different frames.
+        ValueError: a run is not trained, a method cannot run online, or the two read different frames.
     """
     folder = run.folder(RECORDS)
     baseline_run = like(run, baseline)
-    num, baseline_num = (next(iter(_trained(of).views.values())).num_frames for of in (run, baseline_run))
-    if num != baseline_num:
+    view, baseline_view = (next(iter(_trained(of).views.values())) for of in (run, baseline_run))
+    if view.num_frames != baseline_view.num_frames:
         raise ValueError(
-            f"online: {run.label} reads {num} frames of a video, {baseline} {baseline_num}: set recipe.num_frames"
+            f"online: {run.label} reads {view.num_frames} frames of a video, {baseline} {baseline_view.num_frames}: "
+            "set recipe.num_frames"
         )
+    if view.clip > 1:
+        raise ValueError(f"online: {run.label} reads clips, which show more of a video than has been watched")
     own, other = watch(run), watch(baseline_run, alone=True)
     assert np.array_equal(own.label_NK, other.label_NK)
     record = {
@@ -114,6 +122,7 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
         "seed": run.seed,
         "config_hash": run.hash,
         "baseline": baseline,
+        "baseline_hash": baseline_run.hash,
         "points": online_points(own, other),
     }
     with locked(folder):
@@ -124,12 +133,13 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
 def watch(run: Run, alone: bool = False) -> Watched:
     """Every video of the reported split, a batch of them side by side; `alone`: each frame as if it were the first."""
     method = _trained(run)
-    data = run.datamodule
+    data = prepare(run)
     data.views = dict(method.views)
     parts = []
     for batch in tqdm(data.test_dataloader(), desc=f"watching with {run.label}", unit="batch", leave=False):
         on_device = data.on_after_batch_transfer(data.transfer_batch_to_device(batch, method.device, 0), 0)
-        parts.append(watch_batch(method, on_device, alone))
+        with as_evaluated(run):
+            parts.append(watch_batch(method, on_device, alone))
     return Watched(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -223,9 +233,19 @@ def _point(
 
 def _trained(run: Run) -> AdaptiveMethod:
     if not issubclass(run.method_class, CausalMethod):  # no training would help
-        raise ValueError(f"{run.method} cannot run online: it needs the whole video")
+        raise ValueError(f"{run.method} cannot run online: it is no CausalMethod")
     folder = run.folder(RECORDS)
     if not last_stage(run, folder).exists():
-        words = f"METHOD={run.method}" + (f" VARIANT={run.variant}" if run.variant else "")
-        raise ValueError(f"{run.label} is not trained, seed {run.seed}: make bench {words} first")
-    return trained(run, folder, Dashboard("off"))
+        usual = compose(run.method, run.source, run.profile)
+        words = [
+            f"METHOD={run.method}",
+            *([f"VARIANT={run.variant}"] if run.variant else []),
+            *([f"DATA={run.source}"] if run.source != "sprites" else []),
+            *([f"PROFILE={run.profile}"] if run.profile != "tiny" else []),
+            *([f"SEEDS={run.seed}"] if run.seed else []),
+            *([f'ARGS="recipe.family={run.recipe.family}"'] if run.recipe.family != usual.recipe.family else []),
+        ]
+        raise ValueError(
+            f"{run.label} is not trained, seed {run.seed}: make bench {' '.join(words)} first, with ARGS as here"
+        )
+    return loaded(run, folder)

@@ -31,7 +31,7 @@ from adavid.results import (
     withdraw,
     write_record,
 )
-from adavid.training import evaluate, fit, save
+from adavid.training import channels_last, evaluate, fit, save
 from benchmarks.compose import ROOT, Run, warmup_of
 from benchmarks.dashboard import Dashboard
 from benchmarks.strips import write_strips
@@ -112,7 +112,7 @@ def trained(run: Run, folder: Path, dashboard: Dashboard, **changes: Any) -> Ada
     done = last_stage(run, folder).exists()
     if run.recipe.warmup is None and run.recipe.pretrained and not done:
         changes["pretrained"] = True
-    method = run.build_method(data.num_classes, **changes).to(memory_format=torch.channels_last)
+    method = channels_last(run.build_method(data.num_classes, **changes))
     if run.recipe.warmup is not None and not done:
         for name, spec in method.shared_backbones().items():
             state = shared_backbone(run, spec, dashboard)
@@ -123,6 +123,28 @@ def trained(run: Run, folder: Path, dashboard: Dashboard, **changes: Any) -> Ada
     with dashboard.watch(run, folder) as (loggers, callbacks):
         fit(method, run.stages, _data(run, method), folder, run.seed, _trainer(run), callbacks, loggers)
     return method.eval()
+
+
+def loaded(run: Run, folder: Path) -> AdaptiveMethod:
+    """The run's trained method from its last checkpoint alone, where its trainer would evaluate; no video is read."""
+    device = device_of(run)
+    method = channels_last(run.build_method(run.datamodule.num_classes)).to(device)
+    method.load_state_dict(torch.load(last_stage(run, folder), map_location=device, weights_only=True)["state_dict"])
+    return method.eval()
+
+
+def device_of(run: Run) -> torch.device:
+    """Where the run's trainer would evaluate."""
+    wants_gpu = run.config["trainer"].get("accelerator", "auto") in ("auto", "gpu", "cuda")
+    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def as_evaluated(run: Run) -> Iterator[None]:
+    """What Lightning evaluates under: no autograd, and bfloat16 where the trainer says so."""
+    is_bf16 = str(run.config["trainer"].get("precision", "")).startswith("bf16")
+    with torch.inference_mode(), torch.autocast(device_of(run).type, torch.bfloat16, enabled=is_bf16):
+        yield
 
 
 def _is_done(run: Run, folder: Path) -> bool:
@@ -153,8 +175,7 @@ def shared_backbone(run: Run, spec: BackboneSpec, dashboard: Dashboard) -> dict[
             print(f"fine-tuning {spec} on {run.data}, seed {run.seed}")
             data = prepare(warmup)
             torch.manual_seed(run.seed)
-            method = warmup.build_method(data.num_classes, pretrained=run.recipe.pretrained)
-            method = method.to(memory_format=torch.channels_last)
+            method = channels_last(warmup.build_method(data.num_classes, pretrained=run.recipe.pretrained))
             fit(method, warmup.stages, _data(warmup, method), folder, run.seed, _trainer(run))
             classifier = method.get_submodule("classifier")
             save(

@@ -61,6 +61,9 @@ class LSTM(CausalMethod):
         super().__init__()
         if hidden < 1:
             raise ValueError(f"lstm: hidden must be 1 or more, got {hidden}")
+        sizes = [spec.size for spec in backbones]
+        if not sizes or sizes != sorted(set(sizes), reverse=True):
+            raise ValueError(f"lstm: backbones must come from the highest to the lowest resolution, got {sizes}")
         self.specs, self.num_classes = {str(spec.size): spec for spec in backbones}, num_classes
         self.prediction = prediction
         self.views = {"frames": backbones[0].view(num_frames)}

@@ -42,6 +42,9 @@ class MultiScale(CausalMethod):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
+        sizes = [spec.size for spec in backbones]
+        if not sizes or sizes != sorted(set(sizes), reverse=True):
+            raise ValueError(f"multi_scale: backbones must come from the highest to the lowest resolution, got {sizes}")
         self.specs, self.num_classes = {str(spec.size): spec for spec in backbones}, num_classes
         self.views = {"frames": backbones[0].view(num_frames)}
         self.actions = ActionSpace(("+".join(self.specs),), (backbones[0].size,))

@@ -7,7 +7,8 @@ Departures from the paper:
 - The warm-up (15 epochs, all frames go on) is the suite's own, from which all methods start.
 - A policy pools as its network pools before its head (average, for ResNets).
 - Equation 15 holds for the probability of going on: the sampled gate is 0 or 1, where cross-entropy is not finite.
-- Gates weigh equation 13 as they fall, without gradient; a video without a sample adds nothing.
+- Gates weigh equation 13 as they fall, without gradient, over the batch and not video by video.
+- The suite's batch size for all methods (the paper: 24), and gradients clipped as everywhere here.
 - `normalize`, a LayerNorm before the policies for networks that start from nothing, is not in the paper.
 - Without temporal modelling ("replacing LSTM with an FC layer") the layer is followed by a ReLU.
 Departures from the official code, where it differs from the paper, which is followed: a stopped frame runs no further
@@ -203,6 +204,9 @@ class SoFNet(CausalMethod):
         """Equation 6, before the softmax."""
         return state.mean.mean_BK()
 
+    def has_ended(self, state: State) -> Tensor:
+        return state.ended_B
+
     def _look(self, n: int, x_N: Tensor, video_N: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """Run one more stage; pool what comes out (equation 1)."""
         backbone = self.network.backbone
@@ -246,7 +250,8 @@ class SoFNet(CausalMethod):
     def _is_sure(self, state: State) -> Tensor:
         """Equation 7."""
         score_B = state.mean.mean_BK().float().softmax(-1).amax(-1)
-        return (score_B > self.rho) & (state.num_seen_B > self.min_frames)
+        has_used_B = state.mean.num_B1[:, 0] > 0.5
+        return has_used_B & (score_B > self.rho) & (state.num_seen_B > self.min_frames)
 
     # Section 3.3: training
 

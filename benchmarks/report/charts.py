@@ -44,14 +44,19 @@ PLACES: tuple[tuple[Literal["left", "right"], int, int], ...] = (
 def tradeoff(points: pd.DataFrame, baseline: str) -> alt.TopLevelMixin:
     """mAP over GFLOPs per video of one data set: points with intervals, curves, equal-cost line, front.
 
+    Variants are small points of their method's colour.
+
     Args:
         points: `tables.curve_points`.
         baseline: the method whose upper hull is the line of what needs no adaptivity.
     """
-    main, curve = points[points.kind == "test"], points[points.kind != "shuffled"]
-    names = sorted(points.series.unique(), key=lambda name: (name != baseline, name))
-    colour = _colour("series", names, [NEUTRAL, *PALETTE] if baseline in names else PALETTE)
-    pick = alt.selection_point(name="pick", fields=["series"], bind="legend")
+    is_own = (points.variant == "") | ~points.method.isin(points.method[points.variant == ""])
+    points = points.assign(is_own=is_own, family=points.series.where(is_own, points.method))
+    points = points[points.is_own | (points.kind != "shuffled")]
+    main, curve = points[points.is_own & (points.kind == "test")], points[points.kind != "shuffled"]
+    names = sorted(points.family.unique(), key=lambda name: (name != baseline, name))
+    colour = _colour("family", names, [NEUTRAL, *PALETTE] if baseline in names else PALETTE)
+    pick = alt.selection_point(name="pick", fields=["family"], bind="legend")
     shown = alt.condition(pick, alt.value(1.0), alt.value(0.12))
     x = _cost_axis()
     y = alt.Y("map:Q", title="mAP (%)", scale=alt.Scale(zero=False, padding=18))
@@ -70,9 +75,7 @@ def tradeoff(points: pd.DataFrame, baseline: str) -> alt.TopLevelMixin:
         _front(front_of(points), x, y),
         _line(hull_of(points, baseline), x, y, name="hull", strokeWidth=2.5, color=NEUTRAL, opacity=0.6),
         _base(lines, "lines").mark_line(strokeWidth=1.8).encode(x=x, y=y, **plain),
-        _base(curve[curve.kind == "curve"], "curve")
-        .mark_point(filled=True, size=28)
-        .encode(x, y, tooltip=tooltip, **plain),
+        _base(curve.drop(main.index), "curve").mark_point(filled=True, size=28).encode(x, y, tooltip=tooltip, **plain),
         _base(points[points.kind == "shuffled"], "shuffled")
         .mark_point(shape="cross", size=70, strokeWidth=1.6)
         .encode(x, y, tooltip=tooltip, **plain),

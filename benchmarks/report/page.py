@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,14 +154,16 @@ def _section(
     for entry in tqdm(deciding, desc="comparisons", leave=False):
         if entry.method != baseline:
             section.compared.append((names[entry.name], _comparisons(entry, entries, baseline)))
-    _add_differences(section, specs)
+    # The variants stand in the tables and the overall chart.
+    shown = [entry for entry in deciding if not entry.variant] or deciding
+    _add_differences(section, {names[entry.name] for entry in shown}, specs)
 
     actions = [action for entry in entries for action in entry.main[0]["usage"]["actions"]]
     colours = charts.action_colours(list(dict.fromkeys(actions)))
     section.usage = f"{section.anchor}-usage"
     specs[section.usage] = charts.usage(_overall(entries, names), colours)
     section.legend = list(colours.items())
-    for entry in deciding:
+    for entry in shown:
         anchor = f"{section.anchor}-{_anchor(entry.name)}"
         by_class, num_left_out = _by_class(entry)
         specs[anchor] = charts.usage(by_class, {name: colours[name] for name in entry.main[0]["usage"]["actions"]})
@@ -262,7 +264,7 @@ def _percent(mean: float, std: float, origin: str) -> str:
     return text if origin == "measured" else text.removesuffix("0")  # most papers print one decimal
 
 
-def _add_differences(section: Section, specs: dict[str, alt.TopLevelMixin]) -> None:
+def _add_differences(section: Section, shown: Collection[str], specs: dict[str, alt.TopLevelMixin]) -> None:
     rows = [
         {
             "row": f"{name} vs {comparison.against}",
@@ -272,7 +274,7 @@ def _add_differences(section: Section, specs: dict[str, alt.TopLevelMixin]) -> N
         }
         for name, of in section.compared
         for comparison in of
-        if comparison.difference is not None
+        if name in shown and comparison.difference is not None
     ]
     if rows:
         section.differences = f"{section.anchor}-differences"
@@ -321,12 +323,12 @@ def _by_class(entry: Entry) -> tuple[pd.DataFrame, int]:
 
 
 def _close(entry: Entry) -> tuple[pd.DataFrame, str]:
-    """How many frames of a video are seen at the highest resolution: by class, the most first; and over all videos.
+    """How many frames of a video took the first action: by class, the most first; and over all videos.
 
     LiteEval's Figure 4. The boxes take the videos of all seeds together.
     """
     first, runs = entry.main[0], entry.predictions()
-    # The records hold no sizes: methods list their actions from the highest resolution down.
+    # Methods list their actions from the dearest down.
     num_SN = [(run.action_NT == 0).sum(axis=1) for run in runs]
     num_N, label_NK = np.concatenate(num_SN), np.concatenate([run.label_NK for run in runs])
     by_class = {name: num_N[label_NK[:, k] > 0] for k, name in enumerate(first["data_info"]["class_names"])}

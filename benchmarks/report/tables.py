@@ -139,7 +139,7 @@ def curve_points(entries: Sequence[Entry], names: Mapping[str, str]) -> pd.DataF
         names: what to call an entry, by `Entry.name`.
 
     Returns:
-        series, method, point, kind ("test", "shuffled" or "curve"), operating_point, num_seeds, map, map_std,
+        series, method, variant, point, kind ("test", "shuffled" or "curve"), operating_point, num_seeds, map, map_std,
         map_low, map_high, gflops_per_video, gflops_per_frame, frames_used; mAP in percent; sorted by series
         and cost.
     """
@@ -149,7 +149,7 @@ def curve_points(entries: Sequence[Entry], names: Mapping[str, str]) -> pd.DataF
             row = _row(replace(entry, points={MAIN: records}), ())
             kind = "curve" if point.startswith("curve") else point
             rows.append({**row, "series": names[entry.name], "point": point, "kind": kind})
-    keep = ["series", "method", "point", "kind", "operating_point", "num_seeds", *PERCENT[:4]]
+    keep = ["series", "method", "variant", "point", "kind", "operating_point", "num_seeds", *PERCENT[:4]]
     keep += ["gflops_per_video", "gflops_per_frame", "frames_used"]
     return pd.DataFrame(rows)[keep].sort_values(["series", "gflops_per_video", "point"], ignore_index=True)
 

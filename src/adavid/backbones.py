@@ -99,7 +99,7 @@ class FrameClassifier(nn.Module):
 
 
 def build_backbone(name: str, pretrained: bool = False) -> Backbone:
-    """Build a backbone by name, with ImageNet weights if `pretrained`.
+    """Build a backbone by name, with ImageNet weights if `pretrained` (SlowFast: Kinetics-400's).
 
     Raises:
         ValueError: unknown library or network, or weights that cannot be fetched.
@@ -112,7 +112,7 @@ def build_backbone(name: str, pretrained: bool = False) -> Backbone:
         return builders[library](network, pretrained)
     except OSError as error:  # urllib's and the hub's connection errors are both OSErrors
         raise ValueError(
-            f"backbone '{name}': its ImageNet weights cannot be fetched ({error}); "
+            f"backbone '{name}': its pretrained weights cannot be fetched ({error}); "
             "recipe.pretrained=false starts from random weights instead"
         ) from error
 
@@ -165,10 +165,11 @@ def _narrow(network: str, pretrained: bool) -> Backbone:
 def _slowfast(network: str, pretrained: bool) -> Backbone:
     if network != "r50-8x8":
         raise ValueError(f"backbone 'slowfast/{network}' is unknown; did you mean 'r50-8x8'?")
+    stages = slowfast.slowfast_stages()
     if pretrained:
-        raise ValueError(f"backbone 'slowfast/{network}' has no ImageNet weights: set recipe.pretrained=false")
+        slowfast.load_kinetics(stages)
     num_features = slowfast.WIDTHS[-1] + slowfast.FAST_WIDTHS[-1]
-    return Backbone(slowfast.slowfast_stages(), slowfast.PoolBoth(), num_features, reads_clips=True)
+    return Backbone(stages, slowfast.PoolBoth(), num_features, reads_clips=True)
 
 
 def _nearest(word: str, known: object) -> str:

@@ -260,7 +260,8 @@ class CausalMethod(AdaptiveMethod):
     """A method whose answer at any frame depends on this frame and those before it, so that it can run online.
 
     `forward` takes in all frames in one `step`; the online predictor (adavid.online) takes one frame a step. Both then
-    ask for the `answer`. The state is the method's own: a tuple of tensors with videos on the leading axis.
+    ask for the `answer`. The state is the method's own: a tuple of tensors with videos on the leading axis. A frame may
+    be a clip, which is there once its last frame is.
     """
 
     @abstractmethod
@@ -286,6 +287,10 @@ class CausalMethod(AdaptiveMethod):
     @abstractmethod
     def answer(self, state: Any, ledger: Ledger) -> Tensor:
         """The prediction (B, K), before softmax, from all frames so far."""
+
+    def has_ended(self, state: Any) -> Tensor | bool:
+        """Which videos (B,) no further frame can change: none, unless the method ends them early."""
+        return False
 
     def forward(
         self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False

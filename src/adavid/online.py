@@ -26,7 +26,8 @@ class OnlinePredictor:
     """A causal method at work on B videos side by side.
 
     Its answer after frame n is the one that `method` gives to a batch of the first n frames. Its bill is that of this
-    batch too, but for the part that turns a state into an answer, which runs after every frame.
+    batch too, but for the part that turns a state into an answer, which runs after every frame, and for what a
+    method with `lookahead` would look at ahead of its decisions.
 
     Args:
         method: in evaluation mode, on the device that the frames will be on.
@@ -37,17 +38,22 @@ class OnlinePredictor:
         num_close_B: frames so far that the method looked at in the highest resolution that it has, int64.
 
     Raises:
-        ValueError: the method needs the whole video.
+        ValueError: the method is no `CausalMethod`.
     """
 
     def __init__(self, method: AdaptiveMethod, num_videos: int = 1) -> None:
         if not isinstance(method, CausalMethod):
-            raise ValueError(f"{type(method).__name__} cannot run online: it needs the whole video")
+            raise ValueError(f"{type(method).__name__} cannot run online: it is no CausalMethod")
         assert not method.training
         self.method = method
         self.ledger = Ledger(num_videos, method.device)
         self.num_close_B = torch.zeros(num_videos, dtype=torch.long, device=method.device)
         self._state = method.init_state(num_videos)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no further frame can change any answer."""
+        return bool(torch.as_tensor(self.method.has_ended(self._state)).all())
 
     @torch.inference_mode()
     def observe(self, frames_BCHW: Tensor, mask_B: Tensor | None = None) -> Observation:

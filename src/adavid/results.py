@@ -232,13 +232,17 @@ def read_predictions(path: str | Path) -> Predictions:
 
 
 def git_revision() -> str:
-    """The commit of the source tree, "-dirty" when it has changes, "unknown" outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """The commit of the source tree, "-dirty" when it has changes but for results, "unknown" outside a repository."""
+
+    def git(*words: str, check: bool) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=check)
+
     try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        revision = git("rev-parse", "HEAD", check=True).stdout.strip()
+        is_dirty = git("diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)results", check=False).returncode
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return done.stdout.strip()
+    return f"{revision}-dirty" if is_dirty else revision
 
 
 def versions() -> dict[str, str]:

@@ -37,7 +37,10 @@ def run_on_frames(
     if len(video_N) == 0:
         return out_BTX
     rows = frames_BTCHW[video_N, frame_N]
-    if rows.ndim == 5 and not getattr(module, "reads_clips", False):
+    reads_clips = getattr(module, "reads_clips", False)
+    if reads_clips and rows.ndim == 4:
+        raise ValueError(f"{name}: reads clips, but the method's view is of frames, as its first network reads them")
+    if rows.ndim == 5 and not reads_clips:
         rows = rows[:, rows.shape[1] // 2]
     rows_NX = ledger.run(name, module, resize_frames(rows, size), owner_N=video_N)
     return out_BTX.index_put((video_N, frame_N), rows_NX.to(out_BTX.dtype))

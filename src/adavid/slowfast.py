@@ -9,8 +9,12 @@ N clips, S frames (slow S / 4), C channels, D features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+
+WEIGHTS = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/SLOWFAST_8x8_R50.pyth"
 
 CLIP, STRIDE = 32, 2  # frames of a clip, and how far apart in the video
 ALPHA = 4  # frames of the fast pathway for each of the slow one
@@ -91,6 +95,33 @@ def slowfast_stages() -> list[nn.Module]:
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return layers
+
+
+def load_kinetics(stages: Sequence[nn.Module]) -> None:
+    """Loads the published weights (Kinetics-400, PyTorchVideo's model zoo).
+
+    Raises:
+        OSError: they cannot be fetched.
+    """
+    state = torch.hub.load_state_dict_from_url(WEIGHTS, map_location="cpu")["model_state"]
+    module = nn.ModuleList(stages)
+    module.load_state_dict({key: state[published_name(key)] for key in module.state_dict()})
+
+
+def published_name(key: str) -> str:
+    """What the published weights call a parameter or buffer of `slowfast_stages`, in a list."""
+    stage, part, *place, last = key.split(".")
+    block = f"blocks.{int(stage) - 1}"
+    if part == "lateral":
+        return f"{block}.multipathway_fusion.{('conv_fast_to_slow', 'norm')[int(place[0])]}.{last}"
+    pathway = f"{block}.multipathway_blocks.{('slow', 'fast').index(part)}"
+    if len(place) == 1:  # the stem
+        return f"{pathway}.{('conv', 'norm')[int(place[0])]}.{last}"
+    number, branch, layer = place
+    if branch == "shortcut":
+        return f"{pathway}.res_blocks.{number}.branch1_{('conv', 'norm')[int(layer)]}.{last}"
+    convolution, kind = divmod(int(layer), 3)
+    return f"{pathway}.res_blocks.{number}.branch2.{('conv', 'norm')[kind]}_{'abc'[convolution]}.{last}"
 
 
 def stem(num_out: int, frames: int) -> nn.Module:

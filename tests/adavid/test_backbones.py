@@ -12,6 +12,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from adavid import slowfast
 from adavid.backbones import BackboneSpec, FrameClassifier, build_backbone
 from adavid.data import View
 
@@ -87,8 +88,25 @@ def test_slowfast() -> None:
     ]
     feature_ND = torch.cat([x_NCSHW.mean((2, 3, 4)) for x_NCSHW in pathways], 1)
     assert feature_ND.shape == (2, 2304) and backbone.num_features == 2304
-    with pytest.raises(ValueError, match=r"recipe\.pretrained=false"):
-        build_backbone("slowfast/r50-8x8", pretrained=True)
+
+
+@torch.no_grad()
+def test_slowfast_takes_the_published_weights_under_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = build_backbone("slowfast/r50-8x8").stages
+    state = {slowfast.published_name(key): value for key, value in theirs.state_dict().items()}
+    assert len(state) == len(theirs.state_dict())
+    shapes = {
+        "blocks.0.multipathway_blocks.0.conv.weight": (64, 3, 1, 7, 7),
+        "blocks.0.multipathway_fusion.conv_fast_to_slow.weight": (16, 8, 7, 1, 1),
+        "blocks.1.multipathway_blocks.0.res_blocks.0.branch1_conv.weight": (256, 80, 1, 1, 1),
+        "blocks.3.multipathway_blocks.1.res_blocks.5.branch2.conv_a.weight": (32, 128, 3, 1, 1),
+        "blocks.4.multipathway_blocks.0.res_blocks.2.branch2.norm_c.running_var": (2048,),
+    }
+    assert {name: tuple(state[name].shape) for name in shapes} == shapes
+    head = {"blocks.6.proj.weight": torch.zeros(400, 2304)}
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **_: {"model_state": {**state, **head}})
+    ours = build_backbone("slowfast/r50-8x8", pretrained=True)
+    assert all(torch.equal(value, ours.stages.state_dict()[key]) for key, value in theirs.state_dict().items())
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adavid.cost import Ledger
 from adavid.routing import hold_skips, mean_of_used, run_on_frames, video_generator
@@ -74,3 +74,24 @@ def test_a_videos_randomness_is_its_own() -> None:
     draw = lambda seed, video_id: video_generator(seed, video_id).integers(2**62)  # noqa: E731
     assert draw(0, "a") == draw(0, "a")
     assert len({draw(0, "a"), draw(1, "a"), draw(0, "b"), draw(0, "1/a"), draw(1, "1/a")}) == 5
+
+
+def test_clips_go_whole_to_networks_that_read_them_and_by_their_middle_to_others() -> None:
+    clips_BTSCHW = torch.randn(2, 3, 5, 3, 8, 8)
+    chosen_BT = torch.tensor([[True, False, True], [False, True, False]])
+    seen = []
+
+    class Sees(nn.Module):
+        reads_clips = False
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x)
+            return x.flatten(1)[:, :1]
+
+    module = Sees()
+    for module.reads_clips in (False, True):
+        run_on_frames(Ledger(2), "m", module, clips_BTSCHW, chosen_BT, 8, torch.zeros(2, 3, 1))
+    rows = clips_BTSCHW[chosen_BT]
+    assert any(torch.equal(x, rows[:, 2]) for x in seen) and any(torch.equal(x, rows) for x in seen)
+    with pytest.raises(ValueError, match="^m: reads clips, but the method's view is of frames"):
+        run_on_frames(Ledger(2), "m", module, clips_BTSCHW[:, :, 2], chosen_BT, 8, torch.zeros(2, 3, 1))

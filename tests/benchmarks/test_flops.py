@@ -1,5 +1,6 @@
 """The cost tables: numbers that are known by other means."""
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -7,7 +8,7 @@ from torch import nn
 from adavid.backbones import BackboneSpec
 from adavid.cost import Ledger, price
 from adavid.method import AdaptiveMethod
-from benchmarks.compose import compose
+from benchmarks.compose import ROOT, catalogue, compose
 from benchmarks.flops import DryLedger, bill, method_rows, network_price
 from benchmarks.latency import forced_usage, parse_usage
 
@@ -69,3 +70,10 @@ def test_method_rows(name: str) -> None:
     rows = {row["decisions"]: row for row in method_rows(run)}
     assert rows["usage stated"]["gmacs"] == pytest.approx(rows[f"all {first}"]["gmacs"]) != 0
     assert str(first) in rows[f"all {first}"]["components"]
+
+
+def test_the_committed_table_knows_every_method_and_network() -> None:
+    methods, networks = (pd.read_csv(ROOT / "results" / f"{name}.csv") for name in ("flops_methods", "flops"))
+    assert set(methods.method) == set(catalogue()) and set(methods.profile) == {"tiny", "paper"}
+    pyramids = compose("uniform", profile="paper").recipe.pyramids.values()
+    assert set(networks.network) == {str(spec) for pyramid in pyramids for spec in pyramid}

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from adavid.backbones import BackboneSpec
 from adavid.cost import Ledger, price
-from adavid.data import VideoBatch, normalize, open_source, resize_frames
+from adavid.data import VideoBatch, View, normalize, open_source, resize_frames
 from adavid.data.transforms import center_crop
 from adavid.method import AdaptiveMethod
 from adavid.metrics import mean_average_precision, scores_from_logits
@@ -32,6 +34,7 @@ from benchmarks.dashboard import Dashboard
 from benchmarks.online import SHARES, Watched, main_online, online_points, predict, table, watch, watch_batch
 from methods.liteeval import FINE, LiteEval
 from methods.random_policy import RandomPolicy
+from methods.sofnet import SoFNet
 from methods.uniform import Uniform
 from tests.adavid.data.videos import write_video
 from tests.conftest import NUM_CLASSES, opinionated, random_batch
@@ -292,11 +295,38 @@ def test_a_stream_ends_at_the_kth_close_look(streaming: tuple[Run, LiteEval, Pat
     assert list(predict(run, str(path), 25, max_close=len(closes) + 1)) == lines
 
 
-def test_a_pipe_is_read_as_the_file(streaming: tuple[Run, LiteEval, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_is_read_as_the_file(
+    streaming: tuple[Run, LiteEval, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, _, path = streaming
-    with path.open("rb") as pipe:
-        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=pipe))
-        assert list(predict(run, "-", 25)) == list(predict(run, str(path), 25))
+    stream = tmp_path / "stream.ts"  # which needs no index at its end
+    with av.open(str(path)) as source, av.open(str(stream), "w") as target:
+        copy = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    (tmp_path / "text").write_text("no video")
+
+    def piped(file: Path) -> list[str]:
+        with subprocess.Popen(["cat", file], stdout=subprocess.PIPE, bufsize=0) as process:
+            monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=SimpleNamespace(raw=process.stdout)))
+            return list(predict(run, "-", 25))
+
+    assert piped(stream) == list(predict(run, str(stream), 25))
+    with pytest.raises(
+        ValueError, match="^the pipe: cannot be read as a video .*; a pipe needs a format without an index"
+    ):
+        piped(tmp_path / "text")
+
+
+def test_a_stream_ends_where_the_method_ends_it(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, path = compose("sofnet", f"folder:{videos}", overrides=WORDS), videos / "train" / "cat" / "0.mp4"
+    method = SoFNet(2, BackboneSpec("narrow/4-8-12", 32), num_frames=4, hidden=8, rho=0.0, min_frames=2).eval()
+    for policy in method.policies:
+        policy.fc.bias.data = torch.tensor([-99.0, 99.0])
+    monkeypatch.setattr(online, "_trained", lambda of: method)
+    assert [parsed(line)[2] for line in predict(run, str(path), 25)] == ["used"] * 3
 
 
 def test_what_cannot_be_watched(streaming: tuple[Run, LiteEval, Path], tmp_path: Path) -> None:
@@ -307,8 +337,11 @@ def test_what_cannot_be_watched(streaming: tuple[Run, LiteEval, Path], tmp_path:
     with pytest.raises(ValueError, match="fps must be positive, got 0"):
         next(predict(run, str(path), fps=0))
     whole = RandomPolicy(2, [BackboneSpec("narrow/4-8-12", 32)], num_frames=4).eval()
-    with pytest.raises(ValueError, match="^RandomPolicy cannot run online: it needs the whole video$"):
+    with pytest.raises(ValueError, match="^RandomPolicy cannot run online: it is no CausalMethod$"):
         OnlinePredictor(whole)
+    for source, most in (("", 0), (str(path), -1)):
+        with pytest.raises(ValueError, match=f"expected a source and K from 0 on, got '{source}' and {most}"):
+            next(predict(run, source, max_close=most))
 
 
 # A split, with trained runs
@@ -380,10 +413,10 @@ def test_predict_says_of_a_whole_video_what_its_record_does(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--seeds", "1"], "adavid: liteeval is not trained, seed 1: make bench METHOD=liteeval first"),
+        (["--seeds", "1"], "adavid: liteeval is not trained, seed 1: make bench METHOD=liteeval DATA={} SEEDS=1 first"),
         (
             ["--variant", "gru"],
-            "adavid: liteeval@gru is not trained, seed 0: make bench METHOD=liteeval VARIANT=gru first",
+            "adavid: liteeval@gru is not trained, seed 0: make bench METHOD=liteeval VARIANT=gru DATA={} first",
         ),
         (["--seeds", "0,1"], "adavid: predict: expected one method and one seed"),
         (["--source", "nowhere.mp4"], "adavid: nowhere.mp4: cannot be read as a video"),
@@ -395,7 +428,7 @@ def test_mistakes_get_one_line(
     options = ["--method", "liteeval", "--data", f"folder:{videos}", "--source", "any.mp4", *more]
     assert main(["predict", *options, *WORDS, *OWN_WORDS]) == 2
     error = capsys.readouterr().err.strip()
-    assert error.startswith(words) and "\n" not in error
+    assert error.startswith(words.format(f"folder:{videos}")) and "\n" not in error
 
 
 def test_nothing_is_watched_in_vain(results: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,13 +437,18 @@ def test_nothing_is_watched_in_vain(results: Path, videos: Path, monkeypatch: py
 
     monkeypatch.setattr(online, "watch", never)
     run = trained_run(videos)
-    with pytest.raises(ValueError, match="^random_policy cannot run online: it needs the whole video$"):
+    with pytest.raises(ValueError, match="^random_policy cannot run online: it is no CausalMethod$"):
         online.main_online(compose("random_policy"))  # said first: no training would help
     with pytest.raises(ValueError, match="^lstm is not trained"):
         main_online(run, "lstm")
     longer = {"liteeval": small_liteeval(6), "uniform": Uniform(2, BackboneSpec("narrow/4-8-12", 32), 4, frame_size=32)}
     monkeypatch.setattr(online, "_trained", lambda of: longer[of.method])
     with pytest.raises(ValueError, match="liteeval reads 6 frames of a video, uniform 4"):
+        main_online(run)
+    clips = small_liteeval(4)
+    clips.views = {"frames": View(4, 32, clip=3)}
+    longer["liteeval"] = clips
+    with pytest.raises(ValueError, match="liteeval reads clips"):
         main_online(run)
 
 

@@ -171,3 +171,11 @@ def test_random_policy_pays_for_what_it_uses() -> None:
     assert torch.equal(price_A[output.action_BT].sum(1), ledger.total_B)
     bill = Ledger(6)
     assert (model(batch, bill, forced).logits_BK == 0).all() and (bill.total_B == 0).all()
+
+
+@pytest.mark.parametrize("name", ["lstm", "multi_scale"])
+@pytest.mark.parametrize("sizes", [[], [16, 16], [8, 16]])
+def test_networks_come_from_the_highest_resolution_down(name: str, sizes: list[int]) -> None:
+    words = ", ".join(f"{{name: narrow/4-8-8, size: {size}}}" for size in sizes)
+    with pytest.raises(ValueError, match=rf"{name}: backbones must come from the highest .*got \[{str(sizes)[1:-1]}\]"):
+        compose(name, overrides=[f"model.backbones=[{words}]"])

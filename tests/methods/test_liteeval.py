@@ -426,16 +426,22 @@ def methods_of(kind: str) -> dict[str, Any]:
     return dict(load_yaml(ROOT / "datamodules" / f"{kind}.yaml").get("methods", {}))
 
 
-OF_DATA = [(kind, name) for kind in catalogue("datamodules") for name in methods_of(kind)]
+OF_DATA = [
+    (kind, name, profile)
+    for kind in catalogue("datamodules")
+    for name, of in methods_of(kind).items()
+    for profile in of
+]
 
 
-@pytest.mark.parametrize("profile", ["tiny", "paper"])
-@pytest.mark.parametrize(("kind", "name"), OF_DATA)
+@pytest.mark.parametrize(("kind", "name", "profile"), OF_DATA)
 def test_a_data_sets_own_sizes_reach_its_methods(kind: str, name: str, profile: str, tmp_path: Path) -> None:
     assert name in catalogue()
     source = written(kind, tmp_path)
-    (section, values), *more = methods_of(kind)[name].items()
+    (section, values), *more = methods_of(kind)[name][profile].items()
     assert section == "model" and not more
+    (other,) = {"tiny", "paper"} - {profile}
+    assert compose(name, source, other).config["model"] == compose(name, profile=other).config["model"]
     model = compose(name, source, profile).config["model"]
     assert values.items() <= model.items()
     assert not values.items() <= compose(name, profile=profile).config["model"].items(), "says nothing new"

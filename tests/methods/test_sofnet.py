@@ -69,7 +69,10 @@ def one_by_one(method: SoFNet, batch: VideoBatch, forced_BT: Tensor | None = Non
     return torch.stack(answers), action_BT
 
 
-@pytest.mark.parametrize("settings", [{}, {"temporal": False}, {"rho": 0.5}, {"rho": 0.3, "min_frames": 1}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"temporal": False}, {"rho": 0.5}, {"rho": 0.3, "min_frames": 1}, {"rho": 0.0, "min_frames": 0}],
+)
 @torch.no_grad()
 def test_answers_are_those_of_a_plain_loop(settings: dict[str, float]) -> None:
     for seed in range(4):

@@ -25,8 +25,8 @@ class Moment(NamedTuple):
 def stream_frames(source: str | BinaryIO, fps: float, clip: int = 1, stride: int = 1) -> Iterator[Moment]:
     """Yields a frame as soon as it is there, at most `fps` a second of the video's own time: no seeking, no look ahead.
 
-    From each interval of 1 / fps seconds, counted from the first frame, it is the first one. A clip is yielded as
-    soon as its last frame is there.
+    From each interval of 1 / fps seconds, counted from the first frame, it is the first one. A clip, which lies around
+    that frame, is yielded as soon as its last frame is there.
 
     Args:
         source: a path, a URL or whatever else FFmpeg opens (tcp://..., rtsp://...), a video device (/dev/video0), or
@@ -72,7 +72,8 @@ def stream_frames(source: str | BinaryIO, fps: float, clip: int = 1, stride: int
             while waiting:
                 yield cut()
     except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(f"{name}: cannot be read as a video ({error})") from error
+        hint = "" if isinstance(source, str) else "; a pipe needs a format without an index at its end, such as MPEG-TS"
+        raise ValueError(f"{name}: cannot be read as a video ({error}){hint}") from error
     if num_decoded == 0:
         raise ValueError(f"{name}: no frame can be decoded")
 
