@@ -18,7 +18,7 @@ from tqdm import tqdm
 from adavid.data import VideoBatch, normalize
 from adavid.data.sampling import segment_indices
 from adavid.data.stream import stream_frames
-from adavid.data.transforms import center_crop
+from adavid.data.transforms import evaluation_crop
 from adavid.method import AdaptiveMethod, CausalMethod
 from adavid.metrics import mean_average_precision, scores_from_logits, top1
 from adavid.online import OnlinePredictor
@@ -52,12 +52,11 @@ def predict(run: Run, source: str, fps: float = 1.0, max_close: int = 0) -> Iter
     predictor = OnlinePredictor(method)
     (view,) = method.views.values()
     data = run.datamodule
-    resize = round(data.resize * view.size / data.crop)
     stdin: Any = sys.stdin.buffer
     # Unbuffered: a buffer would hold frames back until it is full.
     stream = stream_frames(stdin.raw if source == "-" else source, fps, view.clip, view.stride)
     for i, (seconds, frames_SCHW) in enumerate(stream):
-        seen_SCHW = normalize(center_crop(frames_SCHW, resize, view.size).to(method.device))
+        seen_SCHW = normalize(evaluation_crop(frames_SCHW, data.resize, data.crop, view.size).to(method.device))
         with as_evaluated(run):
             logits_1K, action_1, macs_1 = predictor.observe(seen_SCHW.reshape(1, *view.shape[1:]))
         score_K = scores_from_logits(logits_1K)[0]
@@ -102,7 +101,8 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
     """
     folder = run.folder(RECORDS)
     baseline_run = like(run, baseline)
-    view, baseline_view = (next(iter(_trained(of).views.values())) for of in (run, baseline_run))
+    method, baseline_method = _trained(run), _trained(baseline_run)
+    view, baseline_view = (next(iter(of.views.values())) for of in (method, baseline_method))
     if view.num_frames != baseline_view.num_frames:
         raise ValueError(
             f"online: {run.label} reads {view.num_frames} frames of a video, {baseline} {baseline_view.num_frames}: "
@@ -110,7 +110,7 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
         )
     if view.clip > 1:
         raise ValueError(f"online: {run.label} reads clips, which show more of a video than has been watched")
-    own, other = watch(run), watch(baseline_run, alone=True)
+    own, other = watch(run, method), watch(baseline_run, baseline_method, alone=True)
     assert np.array_equal(own.label_NK, other.label_NK)
     record = {
         "schema": SCHEMA,
@@ -130,9 +130,8 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
     return table(record)
 
 
-def watch(run: Run, alone: bool = False) -> Watched:
+def watch(run: Run, method: AdaptiveMethod, alone: bool = False) -> Watched:
     """Every video of the reported split, a batch of them side by side; `alone`: each frame as if it were the first."""
-    method = _trained(run)
     data = prepare(run)
     data.views = dict(method.views)
     parts = []

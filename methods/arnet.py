@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adavid.backbones import BackboneSpec, FrameClassifier
+from adavid.backbones import BackboneSpec, FrameClassifier, by_size
 from adavid.cost import Ledger
 from adavid.data import VideoBatch
 from adavid.method import ActionSpace, CausalMethod, MethodOutput, cross_entropy
@@ -109,10 +109,8 @@ class ARNet(CausalMethod):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
-        sizes = [spec.size for spec in backbones]
+        sizes = [spec.size for spec in by_size("arnet", backbones).values()]
         chosen = [spec for spec in backbones if not resolutions or spec.size in resolutions]
-        if sizes != sorted(set(sizes), reverse=True):
-            raise ValueError(f"arnet: backbones must come from the highest to the lowest resolution, got {sizes}")
         if not set(resolutions) <= set(sizes) or not chosen:
             raise ValueError(f"arnet: resolutions must be among {sizes}, got {list(resolutions)}")
         if min([num_frames, lookahead, hidden, *skips]) < 1:

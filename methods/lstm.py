@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from adavid.backbones import BackboneSpec, build_backbone
+from adavid.backbones import BackboneSpec, build_backbone, by_size
 from adavid.cost import Ledger
 from adavid.method import ActionSpace, CausalMethod
 from adavid.routing import UsedMean, no_frames, run_on_frames
@@ -61,10 +61,7 @@ class LSTM(CausalMethod):
         super().__init__()
         if hidden < 1:
             raise ValueError(f"lstm: hidden must be 1 or more, got {hidden}")
-        sizes = [spec.size for spec in backbones]
-        if not sizes or sizes != sorted(set(sizes), reverse=True):
-            raise ValueError(f"lstm: backbones must come from the highest to the lowest resolution, got {sizes}")
-        self.specs, self.num_classes = {str(spec.size): spec for spec in backbones}, num_classes
+        self.specs, self.num_classes = by_size("lstm", backbones), num_classes
         self.prediction = prediction
         self.views = {"frames": backbones[0].view(num_frames)}
         self.actions = ActionSpace(("+".join(self.specs),), (backbones[0].size,))

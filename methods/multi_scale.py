@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from adavid.backbones import BackboneSpec, FrameClassifier
+from adavid.backbones import BackboneSpec, FrameClassifier, by_size
 from adavid.cost import Ledger
 from adavid.method import ActionSpace, CausalMethod
 from adavid.routing import UsedMean, no_frames, run_on_frames
@@ -42,10 +42,7 @@ class MultiScale(CausalMethod):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
-        sizes = [spec.size for spec in backbones]
-        if not sizes or sizes != sorted(set(sizes), reverse=True):
-            raise ValueError(f"multi_scale: backbones must come from the highest to the lowest resolution, got {sizes}")
-        self.specs, self.num_classes = {str(spec.size): spec for spec in backbones}, num_classes
+        self.specs, self.num_classes = by_size("multi_scale", backbones), num_classes
         self.views = {"frames": backbones[0].view(num_frames)}
         self.actions = ActionSpace(("+".join(self.specs),), (backbones[0].size,))
         self.branches = nn.ModuleDict(

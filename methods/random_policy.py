@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adavid.backbones import BackboneSpec, FrameClassifier
+from adavid.backbones import BackboneSpec, FrameClassifier, by_size
 from adavid.cost import Ledger
 from adavid.data import VideoBatch
 from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput
@@ -53,11 +53,7 @@ class RandomPolicy(AdaptiveMethod):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
-        self.specs, self.num_classes, self.seed = (
-            {str(spec.size): spec for spec in backbones},
-            num_classes,
-            seed,
-        )
+        self.specs, self.num_classes, self.seed = by_size("random_policy", backbones), num_classes, seed
         self.views = {"frames": backbones[0].view(num_frames)}
         self.actions = ActionSpace(
             (*self.specs, *(f"skip-{skip}" for skip in skips)),

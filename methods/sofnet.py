@@ -286,7 +286,7 @@ class SoFNet(CausalMethod):
         """Equation 10's table: what a frame still costs that goes on at each gate, up to its prediction."""
         network = self.network
         stages = [
-            price(stage, torch.zeros(shape)).macs
+            price(stage, torch.zeros(()).expand(shape)).macs
             for stage, shape in zip(network.backbone.stages, self.shapes, strict=False)
         ]
         costs = [*stages, price(network.head, torch.zeros(1, network.backbone.num_features)).macs]

@@ -13,6 +13,7 @@ N rows (frames or clips), S frames of a clip, D features, K classes.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -96,6 +97,18 @@ class FrameClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.backbone(x))
+
+
+def by_size(method: str, backbones: Sequence[BackboneSpec]) -> dict[str, BackboneSpec]:
+    """The networks of `method` by their resolution.
+
+    Raises:
+        ValueError: there is none, or they do not come from the highest resolution to the lowest.
+    """
+    sizes = [spec.size for spec in backbones]
+    if not sizes or sizes != sorted(set(sizes), reverse=True):
+        raise ValueError(f"{method}: backbones must come from the highest to the lowest resolution, got {sizes}")
+    return {str(spec.size): spec for spec in backbones}
 
 
 def build_backbone(name: str, pretrained: bool = False) -> Backbone:

@@ -374,7 +374,9 @@ def test_a_watched_split_ends_with_the_records_of_the_runs(
     online_record = json.loads((folder / "online.json").read_text())
     assert table(online_record) in capsys.readouterr().out
     assert online_record["method"] == "liteeval" and online_record["baseline"] == "uniform"
-    own, baseline = watch(run), watch(like(run, "uniform"), alone=True)
+    baseline_run = like(run, "uniform")
+    own = watch(run, online._trained(run))
+    baseline = watch(baseline_run, online._trained(baseline_run), alone=True)
     assert online_record["points"] == json.loads(json.dumps(online_points(own, baseline)))
     assert point(online_record["points"], "close", 4, "own")["num_close"] > 0
     predictions = read_predictions(folder / "test.npz")

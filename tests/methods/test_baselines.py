@@ -173,7 +173,7 @@ def test_random_policy_pays_for_what_it_uses() -> None:
     assert (model(batch, bill, forced).logits_BK == 0).all() and (bill.total_B == 0).all()
 
 
-@pytest.mark.parametrize("name", ["lstm", "multi_scale"])
+@pytest.mark.parametrize("name", ["arnet", "lstm", "multi_scale", "random_policy"])
 @pytest.mark.parametrize("sizes", [[], [16, 16], [8, 16]])
 def test_networks_come_from_the_highest_resolution_down(name: str, sizes: list[int]) -> None:
     words = ", ".join(f"{{name: narrow/4-8-8, size: {size}}}" for size in sizes)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from adavid.data.sampling import clip_indices, segment_indices
 from adavid.data.sources import Clip, FrameSource, PackedCache, open_source
-from adavid.data.transforms import center_crop, crop_frames, multi_scale_crop, normalize
+from adavid.data.transforms import crop_frames, evaluation_crop, multi_scale_crop, normalize
 
 SPLITS = ("train", "val", "test")
 
@@ -143,8 +143,7 @@ class VideoDataset(Dataset[VideoSample]):
         for name, view in self.views.items():
             view_TCHW = frames_TCHW[np.searchsorted(needed, indices[name])]
             if rng is None:
-                # The share of the picture that is kept does not depend on the size of the view.
-                view_TCHW = center_crop(view_TCHW, round(self.resize * view.size / self.crop), view.size)
+                view_TCHW = evaluation_crop(view_TCHW, self.resize, self.crop, view.size)
             else:
                 view_TCHW = crop_frames(view_TCHW, box, view.size)
                 view_TCHW = view_TCHW.flip(-1) if flipped else view_TCHW

@@ -144,9 +144,7 @@ class VideoFile:
                 for frame in frames:
                     position = position + 1 if timeline.untimed else timeline.position(frame.pts)
                     if position == index:
-                        # Phones store a sideways picture and how to turn it.
-                        image_HWC = frame.to_ndarray(format="rgb24", **size)
-                        images[index] = np.rot90(image_HWC, round(frame.rotation / 90))
+                        images[index] = upright(frame, **size)
                     if position >= index:
                         break
         return images
@@ -155,6 +153,11 @@ class VideoFile:
         for frame in container.decode(stream):
             self.num_decoded += 1
             yield frame
+
+
+def upright(frame: av.VideoFrame, **size: Any) -> np.ndarray:
+    """RGB (H, W, C) of a decoded frame: phones store a sideways picture and how to turn it."""
+    return np.rot90(frame.to_ndarray(format="rgb24", **size), round(frame.rotation / 90))
 
 
 class FrameFolder:

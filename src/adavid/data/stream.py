@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adavid.data.sampling import clip_indices
+from adavid.data.sources import upright
 
 
 class Moment(NamedTuple):
@@ -51,7 +52,8 @@ def stream_frames(source: str | BinaryIO, fps: float, clip: int = 1, stride: int
         moment, seconds = waiting.popleft()
         oldest = num_decoded - len(recent)
         indices = clip_indices([moment], clip, stride, num_decoded)
-        return Moment(seconds, torch.stack([_picture(recent[index - oldest]) for index in indices]))
+        images_SHWC = np.stack([upright(recent[index - oldest]) for index in indices])
+        return Moment(seconds, torch.from_numpy(images_SHWC).permute(0, 3, 1, 2))
 
     try:
         with av.open(source, "r", format="v4l2" if is_device else None) as container:
@@ -76,9 +78,3 @@ def stream_frames(source: str | BinaryIO, fps: float, clip: int = 1, stride: int
         raise ValueError(f"{name}: cannot be read as a video ({error}){hint}") from error
     if num_decoded == 0:
         raise ValueError(f"{name}: no frame can be decoded")
-
-
-def _picture(frame: av.VideoFrame) -> Tensor:
-    """RGB (C, H, W), upright: phones store a sideways picture and how to turn it."""
-    image_HWC = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-    return torch.from_numpy(image_HWC.copy()).permute(2, 0, 1)

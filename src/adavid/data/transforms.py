@@ -76,6 +76,11 @@ def center_crop(frames_TCHW: Tensor, resize: int, size: int) -> Tensor:
     return frames_TCHW[..., top : top + size, left : left + size]
 
 
+def evaluation_crop(frames_TCHW: Tensor, resize: int, crop: int, size: int) -> Tensor:
+    """Returns the centre crop of a view of `size` pixels: the share of the picture, crop / resize, is every view's."""
+    return center_crop(frames_TCHW, round(resize * size / crop), size)
+
+
 def resize_frames(frames_NCHW: Tensor, size: int) -> Tensor:
     """Returns the frames, or clips of frames, at size x size pixels (bilinear, antialiased), on their device.
 
