@@ -136,7 +136,7 @@ def latency(
         if usage is None and len(method.actions) > 1:
             raise ValueError(
                 f"{run.label} is not trained: train it first, or force decisions with a usage such as "
-                + ",".join(f"{name}={1 / len(method.actions):.2g}" for name in method.actions.names)
+                + ",".join(f"{name}={1 / len(method.actions.names):.2g}" for name in method.actions.names)
             )
     other = channels_last(like(run, baseline).build_method(num_classes)).to(device).eval()
 
@@ -242,7 +242,8 @@ def _measure(
         "overhead_spread": _range(ms_RI[:, 0] / ms_RI[:, 1]),
         "speedup_spread": _range(ms_RI[:, 2] / ms_RI[:, 0]),
     }
-    return row, usage_shares(torch.cat(actions).cpu().numpy(), len(method.actions))
+    kinds = method.actions.kind(torch.cat(actions).cpu().numpy())
+    return row, usage_shares(kinds, len(method.actions.names))
 
 
 def _seconds(device: torch.device, work: Callable[[], object]) -> float:
@@ -326,7 +327,8 @@ def forced_usage(
     """Decisions (B, T) in which each action has its share of the frames, as nearly as whole runs allow.
 
     Actions that cover several frames come in whole runs, none cut off by a video's end; single frames
-    share the rest by largest remainder. Runs are spread evenly over the videos and shuffled within them.
+    share the rest by largest remainder. Runs are spread evenly over the videos and shuffled within them. Where the
+    first action has places, each frame that takes it gets one at random.
 
     Args:
         actions: the method's.
@@ -369,7 +371,9 @@ def forced_usage(
         left_B[b] -= actions.covers[a]
     for video in videos:
         rng.shuffle(video)
-    return torch.tensor([[a for a in video for _ in range(actions.covers[a])] for video in videos])
+    kind_BT = np.array([[a for a in video for _ in range(actions.covers[a])] for video in videos])
+    place_BT = rng.integers(actions.num_places, size=kind_BT.shape)
+    return torch.tensor(np.where(kind_BT == 0, place_BT, kind_BT + actions.num_places - 1))
 
 
 def _largest_remainder(wanted: Sequence[float], total: int) -> list[int]:

@@ -177,7 +177,8 @@ def shared_backbone(run: Run, spec: BackboneSpec, dashboard: Dashboard) -> dict[
             torch.manual_seed(run.seed)
             method = channels_last(warmup.build_method(data.num_classes, pretrained=run.recipe.pretrained))
             fit(method, warmup.stages, _data(warmup, method), folder, run.seed, _trainer(run))
-            classifier = method.get_submodule("classifier")
+            (name,) = method.shared_backbones()
+            classifier = method.get_submodule(name)
             save(
                 folder / "classifier.pt",
                 {"state_dict": classifier.state_dict(), "train_macs": method.train_macs},
@@ -244,7 +245,7 @@ def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> dict[s
     return summarize(
         evaluation.predictions,
         run.datamodule.class_names,
-        method.actions.names,
+        method.actions,
         num_frames=evaluation.predictions.action_NT.shape[1],
         components=evaluation.components,
         audited_gflops_per_video=evaluation.audited_gflops,

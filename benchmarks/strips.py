@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torchvision.io import write_jpeg
 
+from adavid.actions import ActionSpace
 from adavid.data import VideoDataModule
 from adavid.method import AdaptiveMethod
 from adavid.results import Predictions
@@ -42,7 +43,8 @@ def write_strips(
     Returns:
         What `strips.json` holds, the cheapest video first: video_id, label and prediction (class names,
         several labels joined by ", "), correct, gflops, actions (a name a frame) and image (path relative to
-        `folder`).
+        `folder`); where the method cuts patches also boxes: top, left, height and width a frame, as fractions of it,
+        or None.
     """
     dataset = data.dataset(data.report_split)
     index_of = {record.video_id: index for index, record in enumerate(dataset.records)}
@@ -65,12 +67,22 @@ def write_strips(
                 "prediction": data.class_names[prediction],
                 "correct": bool(prediction in labels),
                 "gflops": float(predictions.macs_N[n] / 1e9),
-                "actions": [method.actions.names[action] for action in predictions.action_NT[n] if action >= 0],
+                **_decisions(method.actions, predictions.action_NT[n]),
                 "image": image,
             }
         )
     write(folder / "strips.json", json.dumps(strips, indent=1) + "\n")
     return strips
+
+
+def _decisions(actions: ActionSpace, action_T: np.ndarray) -> dict[str, Any]:
+    """The names of a video's decisions, and the patches, if there are any."""
+    action_T = action_T[action_T >= 0]
+    names = [actions.names[kind] for kind in actions.kind(action_T)]
+    grid = actions.grid
+    if grid is None:
+        return {"actions": names}
+    return {"actions": names, "boxes": [grid.box(int(a)) if a < len(grid) else None for a in action_T]}
 
 
 def _spread(predictions: Predictions, num: int) -> np.ndarray:

@@ -40,8 +40,9 @@ def random_batch(
 def random_decisions(method: AdaptiveMethod, batch: VideoBatch, seed: int = 0) -> torch.Tensor:
     """Valid decisions (B, T), drawn from all actions."""
     shape = next(iter(batch.mask.values())).shape
-    draw_BT = torch.randint(len(method.actions), shape, generator=torch.Generator().manual_seed(seed))
-    return hold_skips(draw_BT, torch.tensor(method.actions.covers))
+    actions = method.actions
+    draw_BT = torch.randint(len(actions), shape, generator=torch.Generator().manual_seed(seed))
+    return hold_skips(draw_BT, torch.tensor(actions.covers)[actions.kind(torch.arange(len(actions)))])
 
 
 def opinionated(method: AdaptiveMethod, seed: int = 0) -> AdaptiveMethod:

@@ -173,6 +173,36 @@ def usage(shares: pd.DataFrame, colours: Mapping[str, str]) -> alt.Chart:
     return chart.properties(width="container", height=alt.Step(24))
 
 
+def heat(cells: pd.DataFrame) -> alt.Chart:
+    """Where in the frame the patches lie: a square for each cell, as dark as it has patches.
+
+    Args:
+        cells: columns row and column, from the top left, and share (a fraction of the patches).
+    """
+    side = int(cells.row.max()) + 1
+    axis = alt.Axis(labels=False, ticks=False, domain=False, grid=False)
+    return (
+        _base(cells, "heat")
+        .mark_rect(cornerRadius=2, stroke="white", strokeWidth=1)
+        .encode(
+            x=alt.X("column:O", title=None, axis=axis),
+            y=alt.Y("row:O", title=None, axis=axis),
+            color=alt.Color(
+                "share:Q",
+                title="share of patches",
+                scale=alt.Scale(scheme="blues", domainMin=0),
+                legend=alt.Legend(format=".0%", gradientLength=160),
+            ),
+            tooltip=[
+                alt.Tooltip("row:O", title="row from the top"),
+                alt.Tooltip("column:O", title="column from the left"),
+                alt.Tooltip("share:Q", title="share of patches", format=".2%"),
+            ],
+        )
+        .properties(width=alt.Step(210 / side), height=alt.Step(210 / side))
+    )
+
+
 def online_close(points: pd.DataFrame) -> alt.TopLevelMixin:
     """Top-1 over GFLOPs of stopping at the K-th frame seen closely.
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from adavid.actions import kind
 from adavid.results import Predictions, read_records
 from benchmarks.report import charts, tables
 from benchmarks.report.compare import BASELINE, MEANING, Comparison, comparisons
@@ -60,6 +61,7 @@ class Section:
     usage: str = ""
     by_class: list[tuple[str, str, str]] = field(default_factory=list)
     close: list[tuple[str, str, str]] = field(default_factory=list)
+    where: list[tuple[str, str, str]] = field(default_factory=list)
     online: list[tuple[str, str, str, bool]] = field(default_factory=list)
     strips: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=list)
     legend: list[tuple[str, str]] = field(default_factory=list)
@@ -176,6 +178,9 @@ def _section(
                 rows, f"frames of a video that took {highest}", entry.main[0]["frames"]["num_frames"]
             )
             section.close.append((names[entry.name], f"{anchor}-close", note))
+        if "where" in entry.main[0]["usage"]:
+            specs[f"{anchor}-where"] = charts.heat(_where(entry))
+            section.where.append((names[entry.name], f"{anchor}-where", highest))
         if strips := _strips(entry, colours):
             section.strips.append((names[entry.name], strips))
     for entry in entries:
@@ -329,7 +334,8 @@ def _close(entry: Entry) -> tuple[pd.DataFrame, str]:
     """
     first, runs = entry.main[0], entry.predictions()
     # Methods list their actions from the dearest down.
-    num_SN = [(run.action_NT == 0).sum(axis=1) for run in runs]
+    num_places = first["usage"].get("num_places", 1)
+    num_SN = [(kind(run.action_NT, num_places) == 0).sum(axis=1) for run in runs]
     num_N, label_NK = np.concatenate(num_SN), np.concatenate([run.label_NK for run in runs])
     by_class = {name: num_N[label_NK[:, k] > 0] for k, name in enumerate(first["data_info"]["class_names"])}
     present = [name for name, num_n in by_class.items() if len(num_n)]
@@ -349,6 +355,13 @@ def _close(entry: Entry) -> tuple[pd.DataFrame, str]:
     if len(shown) < len(present):
         note += f"; {len(shown)} of {len(present)} classes, spread evenly from the most to the least"
     return pd.DataFrame(rows), note
+
+
+def _where(entry: Entry) -> pd.DataFrame:
+    """Shares of the patches by cell of the frame, seeds averaged."""
+    shares = np.mean([record["usage"]["where"] for record in entry.main], axis=0)
+    rows, columns = np.indices(shares.shape)
+    return pd.DataFrame({"row": rows.ravel(), "column": columns.ravel(), "share": shares.ravel()})
 
 
 def _evenly(ordered: Sequence[Any], num: int) -> list[Any]:
@@ -397,12 +410,19 @@ def _strips(entry: Entry, colours: Mapping[str, str]) -> list[dict[str, Any]]:
                     "is_skipped": charts.is_skip(action),
                     "scale": 100 * int(action) / max(sizes) if action.isdigit() else 100,
                     "position": 100 * t / max(len(video["actions"]) - 1, 1),
+                    "patch": [100 * part for part in box] if box else None,
                 }
-                for t, action in enumerate(video["actions"])
+                for t, (action, box) in enumerate(zip(video["actions"], _boxes(video), strict=True))
             ],
         }
         for video in _evenly(videos, MAX_STRIPS)
     ]
+
+
+def _boxes(video: Mapping[str, Any]) -> Sequence[Sequence[float] | None]:
+    """The patch of each frame, None where there is none."""
+    boxes: Sequence[Sequence[float] | None] = video.get("boxes") or [None] * len(video["actions"])
+    return boxes
 
 
 def _level(gflops: float, predictions: Predictions) -> str:

@@ -72,7 +72,7 @@ class GFLOPsCallback(Callback):
             "score_NK": scores_from_logits(output.logits_BK).cpu().numpy(),
             "action_NT": output.action_BT.cpu().numpy(),
             "macs_N": ledger.total_B.cpu().numpy(),
-            "frames_used_N": (sizes_A[output.action_BT] > 0).sum(1).cpu().numpy(),
+            "frames_used_N": (sizes_A[pl_module.actions.kind(output.action_BT)] > 0).sum(1).cpu().numpy(),
             "decoded_N": batch.num_decoded_B.cpu().numpy(),
             "audited_N": ledger.audited_total_B.cpu().numpy(),
         }
@@ -94,8 +94,9 @@ class GFLOPsCallback(Callback):
             "val/top1": top1(predictions.label_NK, predictions.score_NK),
             "val/gflops_per_video": float(predictions.macs_N.mean()) / 1e9,
         }
-        shares = usage(predictions.action_NT, len(pl_module.actions))
-        values |= {f"val/usage/{name}": share for name, share in zip(pl_module.actions.names, shares, strict=True)}
+        actions = pl_module.actions
+        shares = usage(actions.kind(predictions.action_NT), len(actions.names))
+        values |= {f"val/usage/{name}": share for name, share in zip(actions.names, shares, strict=True)}
         # Equal on every process: gathered already, so nothing is left to synchronise.
         pl_module.log_dict(values, rank_zero_only=True)
         pl_module.log("map", values["val/map"], prog_bar=True, logger=False, rank_zero_only=True)

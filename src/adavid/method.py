@@ -17,31 +17,10 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from adavid.actions import ActionSpace
 from adavid.backbones import BackboneSpec
 from adavid.cost import Ledger
 from adavid.data import VideoBatch, View
-
-
-@dataclass(frozen=True)
-class ActionSpace:
-    """The decisions a method takes, one a frame, in the order of its action indices.
-
-    Attributes:
-        names: what a reader of the report sees, for example ("224", "84", "skip-1").
-        sizes: side of the picture that the classifier saw, in pixels; 0 for a frame it did not see.
-        covers: frames that the action stays in force for, its own included; empty means 1 each.
-    """
-
-    names: tuple[str, ...]
-    sizes: tuple[int, ...]
-    covers: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "covers", self.covers or (1,) * len(self.names))
-        assert len(self.names) == len(self.sizes) == len(self.covers)
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 class MethodOutput(NamedTuple):
@@ -62,7 +41,8 @@ class Stage:
         train: dotted names of the sub-modules that learn.
         loss: the method's function that gives this stage's loss.
         lr: learning rate; `lr_scale` multiplies it for single sub-modules (the longest matching name wins).
-        optimizer: "sgd" or "adamw", with `momentum` (sgd only) and `weight_decay`.
+        optimizer: "sgd", "nesterov" (SGD with Nesterov's momentum) or "adamw", with `momentum` (not adamw) and
+            `weight_decay`; without weight decay AdamW is Adam.
         schedule: "constant", "step" (a tenth at each of `milestones`, in epochs), "cosine" or "onecycle".
         clip_norm: largest gradient norm; 0 leaves gradients alone.
         freeze_norm: BatchNorm layers keep their statistics although their weights learn.
@@ -87,7 +67,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         for key, allowed in (
-            ("optimizer", ("sgd", "adamw")),
+            ("optimizer", ("sgd", "nesterov", "adamw")),
             ("schedule", ("constant", "step", "cosine", "onecycle")),
         ):
             if getattr(self, key) not in allowed:
@@ -208,10 +188,10 @@ class AdaptiveMethod(LightningModule, ABC):
             {"params": parameters, "lr": stage.lr * scale, "weight_decay": decay}
             for scale, decay, parameters in self._parameter_groups()
         ]
-        if stage.optimizer == "sgd":
-            optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, momentum=stage.momentum)
+        if stage.optimizer == "adamw":
+            optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups)
         else:
-            optimizer = torch.optim.AdamW(groups)
+            optimizer = torch.optim.SGD(groups, momentum=stage.momentum, nesterov=stage.optimizer == "nesterov")
         num_steps = self._num_steps()
         if stage.schedule == "onecycle":
             peaks: Any = [group["lr"] for group in groups]

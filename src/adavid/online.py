@@ -63,7 +63,8 @@ class OnlinePredictor:
         state, action_B1, _ = self.method.step(frames_BCHW[:, None], mask_B[:, None], self._state, self.ledger)
         self._state = state
         action_B = action_B1[:, 0]
-        sizes = self.method.actions.sizes
+        actions = self.method.actions
+        sizes = actions.sizes
         is_close_A = torch.tensor([size == max(sizes) for size in (*sizes, 0)], device=action_B.device)  # -1: padding
-        self.num_close_B += is_close_A[action_B]
+        self.num_close_B += is_close_A[actions.kind(action_B)]
         return Observation(self.method.answer(state, self.ledger), action_B, self.ledger.total_B)

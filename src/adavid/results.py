@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from adavid import stats
+from adavid.actions import ActionSpace
 from adavid.metrics import average_precision, classes_without_positives, top1
 
 SCHEMA = 1
@@ -49,7 +50,7 @@ class Predictions:
         video_id: str (N,).
         label_NK: uint8 multi-hot.
         score_NK: float32, the softmax of the averaged logits.
-        action_NT: int8 indices into the actions' names, -1 = padding.
+        action_NT: int16 action indices, -1 = padding.
         macs_N: int64, multiply-accumulates of the video.
         frames_used_N: int16.
 
@@ -65,7 +66,7 @@ class Predictions:
     frames_used_N: np.ndarray
 
     def __post_init__(self) -> None:
-        dtypes = (np.str_, np.uint8, np.float32, np.int8, np.int64, np.int16)
+        dtypes = (np.str_, np.uint8, np.float32, np.int16, np.int64, np.int16)
         for field, dtype in zip(fields(self), dtypes, strict=True):
             given = np.asarray(getattr(self, field.name))
             stored = given.astype(dtype)
@@ -94,7 +95,7 @@ class Predictions:
 def summarize(
     predictions: Predictions,
     class_names: Sequence[str],
-    actions: Sequence[str],
+    actions: ActionSpace,
     *,
     num_frames: int,
     components: Mapping[str, float],
@@ -107,7 +108,7 @@ def summarize(
     Args:
         predictions: of the whole split, each video once.
         class_names: K names.
-        actions: the names that `action_NT` indexes.
+        actions: what `action_NT` indexes.
         num_frames: T, the frames of a video that the cost per frame divides by.
         components: GFLOPs per video by component: like the next two, not to be had from the predictions.
         audited_gflops_per_video: the ledger's second tally.
@@ -116,7 +117,8 @@ def summarize(
 
     Returns:
         {"metrics": ..., "cost": ..., "usage": ..., "frames": ...}; plain floats, fractions and GFLOPs.
-        A class without videos has no entry in the usage by class.
+        A class without videos has no entry in the usage by class. Where the first decision has places, the usage
+        holds their number, and the shares of it by place in `where`.
 
     Raises:
         ValueError: no videos, a video twice, or names that do not fit the arrays.
@@ -126,11 +128,12 @@ def summarize(
     if len(class_names) != label_NK.shape[1]:
         raise ValueError(f"class names: expected {label_NK.shape[1]}, got {len(class_names)}")
     if predictions.action_NT.max(initial=-1) >= len(actions):
-        raise ValueError(f"actions: expected {predictions.action_NT.max() + 1} names, got {len(actions)}")
+        raise ValueError(f"actions: expected {predictions.action_NT.max() + 1}, got {len(actions)}")
 
     ap_K = average_precision(label_NK, score_NK)
     gflops_N = predictions.macs_N / 1e9
-    actions_by_class = {name: predictions.action_NT[label_NK[:, k] > 0] for k, name in enumerate(class_names)}
+    kind_NT = actions.kind(predictions.action_NT)
+    by_class = {name: kind_NT[label_NK[:, k] > 0] for k, name in enumerate(class_names)}
     return {
         "metrics": {
             "map": float(ap_K.mean()),
@@ -148,9 +151,10 @@ def summarize(
             "components": dict(components),
         },
         "usage": {
-            "actions": list(actions),
-            "overall": usage(predictions.action_NT, len(actions)),
-            "by_class": {name: usage(taken, len(actions)) for name, taken in actions_by_class.items() if len(taken)},
+            "actions": list(actions.names),
+            "overall": usage(kind_NT, len(actions.names)),
+            "by_class": {name: usage(taken, len(actions.names)) for name, taken in by_class.items() if len(taken)},
+            **_where(predictions.action_NT, actions),
         },
         "frames": {
             "num_frames": num_frames,
@@ -160,10 +164,17 @@ def summarize(
     }
 
 
-def usage(action_NT: np.ndarray, num_actions: int) -> list[float]:
-    """The fraction of frames, padding left out, that took each action; zeros where there are no frames."""
-    count_A = np.bincount(action_NT[action_NT >= 0], minlength=num_actions)
-    return (count_A / max(count_A.sum(), 1)).tolist()
+def usage(kind_NT: np.ndarray, num_kinds: int) -> list[float]:
+    """The fraction of frames, padding left out, that took each kind of action; zeros where there are no frames."""
+    counts = np.bincount(kind_NT[kind_NT >= 0], minlength=num_kinds)
+    return (counts / max(counts.sum(), 1)).tolist()
+
+
+def _where(action_NT: np.ndarray, actions: ActionSpace) -> dict[str, Any]:
+    if actions.grid is None:
+        return {}
+    place_N = action_NT[(action_NT >= 0) & (action_NT < actions.num_places)]
+    return {"num_places": actions.num_places, "where": actions.grid.heat(place_N)}
 
 
 def write_record(folder: str | Path, point: str, record: Mapping[str, Any], predictions: Predictions) -> Path:

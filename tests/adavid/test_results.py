@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -6,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adavid.actions import ActionSpace, PatchGrid
 from adavid.results import (
     KEYS,
     Predictions,
@@ -19,7 +21,7 @@ from adavid.results import (
     write_record,
 )
 
-NAMES, ACTIONS = ["cat", "dog", "fox"], ["64", "32", "skip"]
+NAMES, ACTIONS = ["cat", "dog", "fox"], ActionSpace(("64", "32", "skip"), (64, 32, 0))
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def predictions() -> Predictions:
     )
 
 
-def summary(predictions: Predictions, names: list[str] = NAMES, actions: list[str] = ACTIONS) -> dict[str, Any]:
+def summary(predictions: Predictions, names: list[str] = NAMES, actions: ActionSpace = ACTIONS) -> dict[str, Any]:
     return summarize(
         predictions,
         names,
@@ -73,6 +75,15 @@ def test_summary_in_closed_form(predictions: Predictions) -> None:
     assert blocks["frames"] == {"num_frames": 4, "used": 2.25, "decoded": 4.0}
 
 
+def test_the_usage_of_patches_counts_their_places_together(predictions: Predictions) -> None:
+    actions = ActionSpace(("patch", "skip"), (8, 0), grid=PatchGrid(16, 8, 2))  # 4 places, then the skip
+    action_NT = np.array([[0, 1, 4, 4], [3, 3, -1, -1], [4, 4, 4, 4], [0, 0, 0, 3]])
+    usage = summary(dataclasses.replace(predictions, action_NT=action_NT), actions=actions)["usage"]
+    assert usage["actions"] == ["patch", "skip"] and usage["overall"] == pytest.approx([8 / 14, 6 / 14])
+    assert usage["num_places"] == 4
+    assert usage["where"] == [[4 / 8, 1 / 8], [0, 3 / 8]]
+
+
 def test_round_trip_and_recomputation_from_the_npz(predictions: Predictions, tmp_path: Path) -> None:
     written = a_record(predictions, "curve-threshold=0.5")
     path = write_record(tmp_path / "arnet" / "seed0", written["point"], written, predictions)
@@ -81,7 +92,7 @@ def test_round_trip_and_recomputation_from_the_npz(predictions: Predictions, tmp
     assert record == written and record.path == path
     again = read_predictions(record.path)
     assert summary(again) == summary(predictions)
-    assert again.score_NK.dtype == np.float32 and again.action_NT.dtype == np.int8
+    assert again.score_NK.dtype == np.float32 and again.action_NT.dtype == np.int16
 
 
 @pytest.mark.parametrize("replacement", ["npz", "json"])
@@ -163,8 +174,8 @@ def test_predictions_agree_in_length_type_and_uniqueness(predictions: Prediction
     arrays = vars(predictions)
     with pytest.raises(ValueError, match="macs_N: expected 4 videos, got 3"):
         Predictions(**arrays | {"macs_N": [1, 2, 3]})
-    with pytest.raises(ValueError, match="action_NT: expected values that fit int8"):
-        Predictions(**arrays | {"action_NT": np.full((4, 1), 200)})
+    with pytest.raises(ValueError, match="action_NT: expected values that fit int16"):
+        Predictions(**arrays | {"action_NT": np.full((4, 1), 40_000)})
     twice = predictions.select(np.array([3, 0, 1, 2, 3]))
     with pytest.raises(ValueError, match="got video 'd' 2 times"):
         summary(twice)
@@ -174,8 +185,8 @@ def test_predictions_agree_in_length_type_and_uniqueness(predictions: Prediction
 def test_names_that_do_not_fit(predictions: Predictions) -> None:
     with pytest.raises(ValueError, match="class names: expected 3, got 2"):
         summary(predictions, names=NAMES[:2])
-    with pytest.raises(ValueError, match="actions: expected 3 names, got 2"):
-        summary(predictions, actions=ACTIONS[:2])
+    with pytest.raises(ValueError, match="actions: expected 3, got 2"):
+        summary(predictions, actions=ActionSpace(ACTIONS.names[:2], ACTIONS.sizes[:2]))
 
 
 def test_provenance() -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from adavid.actions import ActionSpace, PatchGrid
 from adavid.results import Predictions, read_records, summarize, write_record
 from benchmarks.report import compare, console_table, curve, write_leaderboard
 from benchmarks.report.entries import read_entries, read_latencies
@@ -71,6 +72,7 @@ def add(
     fingerprint: str = "f0f0f0f0",
     config_hash: str = "abcdef0123",
     action_NT: np.ndarray | None = None,
+    grid: PatchGrid | None = None,
 ) -> Path:
     """Writes one record and gives its folder; a method with several actions spends more on later videos.
 
@@ -84,7 +86,7 @@ def add(
     blocks = summarize(
         made,
         CLASSES,
-        actions,
+        ActionSpace(actions, (64,) * len(actions), grid=grid),
         num_frames=NUM_FRAMES,
         components={"backbone": gflops},
         audited_gflops_per_video=gflops,
@@ -117,11 +119,11 @@ def add_latency(folder: Path) -> None:
     (folder / "latency.json").write_text(json.dumps({"schema": 1, "kind": "latency", "rows": rows}))
 
 
-def add_strips(folder: Path, actions: tuple[str, ...]) -> None:
+def add_strips(folder: Path, actions: tuple[str, ...], **more: Any) -> None:
     (folder / "strips").mkdir()
     Image.new("RGB", (8 * NUM_FRAMES, 8), "teal").save(folder / "strips/0.jpg")
     video = {"video_id": "video000", "label": "cat", "prediction": "dog", "correct": False, "gflops": 1.0}
-    video |= {"actions": [actions[t % len(actions)] for t in range(NUM_FRAMES)], "image": "strips/0.jpg"}
+    video |= {"actions": [actions[t % len(actions)] for t in range(NUM_FRAMES)], "image": "strips/0.jpg", **more}
     (folder / "strips.json").write_text(json.dumps([video]))
 
 
@@ -320,6 +322,24 @@ def test_page_shows_frames_at_the_highest_resolution(tmp_path: Path, monkeypatch
     assert list(rows["mean"]) == [2.5, 0.5] and set(rows.num_videos) == {40}
     page = (tmp_path / "leaderboard.html").read_text()
     assert f"1.50 \N{PLUS-MINUS SIGN} {np.sqrt(2 / 3 + 1 / 4):.2f} of 4 frames; 2 of 3 classes" in page
+
+
+def test_page_shows_where_the_patches_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    grid, actions = PatchGrid(16, 8, 2), ("patch-8", "skip")
+    for seed, places in ((0, (0, 0, 3, 4)), (1, (0, 1, 4, 4))):  # 4 is the skip
+        action_NT = np.tile(places, (NUM_VIDEOS, 1))
+        folder = add(tmp_path, "focused", seed=seed, actions=actions, action_NT=action_NT, grid=grid)
+    add_strips(folder, actions, boxes=[grid.box(3), None] * (NUM_FRAMES // 2))
+    write_leaderboard(tmp_path)
+    specs = specs_of(tmp_path)
+    ((_, heat),) = [(name, spec) for name, spec in specs.items() if name.endswith("-where")]
+    cells = data_of(heat).set_index(["row", "column"]).share
+    assert [cells[0, 0], cells[0, 1], cells[1, 0], cells[1, 1]] == pytest.approx([7 / 12, 1 / 4, 0, 1 / 6])
+    (boxes,) = [data_of(spec) for name, spec in specs.items() if name.endswith("-close")]
+    assert set(boxes["mean"]) == {2.5}  # frames with a patch
+    page = (tmp_path / "leaderboard.html").read_text()
+    assert page.count('<i style="top:50%;left:50%;height:50%;width:50%">') == NUM_FRAMES // 2
 
 
 def test_page_keeps_reported_rows_apart(written: tuple[Path, pd.DataFrame]) -> None:

@@ -1,0 +1,100 @@
+"""The decisions that a method may take about a frame, and the places of a patch, if that is what it decides.
+
+B videos, T frames, N rows, P places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = TypeVar("Array", Tensor, np.ndarray)
+HEAT_CELLS = 7  # a side of the map of where a policy looks
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """The places that a square patch may take in a square frame: `side` rows of as many, from corner to corner.
+
+    A place is a number, row by row from the top left. AdaFocus has 7 x 7 of them; with `every_pixel` there is one
+    for each pixel that the patch can move.
+    """
+
+    frame_size: int
+    patch_size: int
+    side: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.patch_size <= self.frame_size:
+            raise ValueError(f"patch: expected 1 to {self.frame_size} pixels, the frame's, got {self.patch_size}")
+        if self.side < 1:
+            raise ValueError(f"patch: expected 1 place a row or more, got {self.side}")
+
+    @classmethod
+    def every_pixel(cls, frame_size: int, patch_size: int) -> PatchGrid:
+        return cls(frame_size, patch_size, frame_size - patch_size + 1)
+
+    def __len__(self) -> int:
+        return self.side**2
+
+    def corner(self, place: Tensor) -> Tensor:
+        """Row and column (..., 2) of the patch's top left pixel: the place's fraction of the free room, cut down."""
+        row_and_column = torch.stack([place // self.side, place % self.side], -1)
+        return row_and_column * (self.frame_size - self.patch_size) // max(1, self.side - 1)
+
+    def box(self, place: int) -> list[float]:
+        """Top, left, height and width as fractions of the frame."""
+        top, left = self.corner(torch.tensor(place)).tolist()
+        return [pixels / self.frame_size for pixels in (top, left, self.patch_size, self.patch_size)]
+
+    def heat(self, place_N: np.ndarray) -> list[list[float]]:
+        """Shares of the places by the cell, of a few rows and columns, that they fall into; zeros without places."""
+        num_cells = min(HEAT_CELLS, self.side)
+        cell_2N = np.stack([place_N // self.side, place_N % self.side]) * num_cells // self.side
+        count = np.bincount(cell_2N[0] * num_cells + cell_2N[1], minlength=num_cells**2)
+        shares: list[list[float]] = (count / max(count.sum(), 1)).reshape(num_cells, num_cells).tolist()
+        return shares
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """The decisions that a method takes, one a frame, in the order of its action indices.
+
+    Where the first decision is to look at a patch, it comes once for every place of `grid`: the indices 0 to P - 1 are
+    this decision, and the others follow. `kind` gives the place in `names`.
+
+    Attributes:
+        names: what a reader of the report sees, for example ("224", "84", "skip-1").
+        sizes: side of the picture that the classifier saw, in pixels; 0 for a frame it did not see.
+        covers: frames that the action stays in force for, its own included; empty means 1 each.
+        grid: the places of the first decision's patch.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    covers: tuple[int, ...] = ()
+    grid: PatchGrid | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "covers", self.covers or (1,) * len(self.names))
+        assert len(self.names) == len(self.sizes) == len(self.covers)
+
+    @property
+    def num_places(self) -> int:
+        return len(self.grid) if self.grid else 1
+
+    def __len__(self) -> int:
+        return len(self.names) + self.num_places - 1
+
+    def kind(self, action: Array) -> Array:
+        """The index into `names`, -1 on padding, of each action."""
+        return kind(action, self.num_places)
+
+
+def kind(action: Array, num_places: int) -> Array:
+    """See `ActionSpace.kind`."""
+    return (action - num_places + 1).clip(min=action.clip(max=0))

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import torch
+
+from adavid.actions import ActionSpace, PatchGrid
+
+
+def test_adafocus_places_are_its_codes() -> None:
+    grid = PatchGrid(224, 96, 7)  # (floor(i / 6 * 128), floor(j / 6 * 128))
+    assert len(grid) == 49
+    corner_P2 = grid.corner(torch.arange(49)).tolist()
+    assert corner_P2[:7] == [[0, 0], [0, 21], [0, 42], [0, 64], [0, 85], [0, 106], [0, 128]]
+    assert corner_P2[7] == [21, 0] and corner_P2[-1] == [128, 128]
+    assert grid.box(8) == [21 / 224, 21 / 224, 96 / 224, 96 / 224]
+
+
+def test_every_pixel_is_a_place() -> None:
+    grid = PatchGrid.every_pixel(10, 7)
+    assert grid.corner(torch.arange(16)).tolist() == [[row, column] for row in range(4) for column in range(4)]
+    assert PatchGrid.every_pixel(10, 10).corner(torch.tensor([0])).tolist() == [[0, 0]]
+
+
+def test_the_map_of_places() -> None:
+    heat = PatchGrid(16, 8, 2).heat(np.array([0, 0, 3, 1]))
+    assert heat == [[0.5, 0.25], [0, 0.25]]
+    fine = np.array(PatchGrid.every_pixel(32, 5).heat(np.arange(28**2)))  # 4 x 4 places a cell
+    assert fine == pytest.approx(np.full((7, 7), 1 / 49))
+    assert PatchGrid(16, 8, 2).heat(np.array([], int)) == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("patch_size", [0, 17])
+def test_a_patch_fits_the_frame(patch_size: int) -> None:
+    with pytest.raises(ValueError, match=f"patch: expected 1 to 16 pixels, the frame's, got {patch_size}"):
+        PatchGrid(16, patch_size, 7)
+
+
+def test_kinds() -> None:
+    plain = ActionSpace(("64", "32", "skip"), (64, 32, 0))
+    patches = ActionSpace(("patch", "skip"), (8, 0), grid=PatchGrid(16, 8, 2))
+    assert (len(plain), len(patches)) == (3, 5)
+    for of in (torch.tensor, np.array):
+        assert plain.kind(of([-1, 0, 1, 2])).tolist() == [-1, 0, 1, 2]
+        assert patches.kind(of([-1, 0, 1, 3, 4])).tolist() == [-1, 0, 0, 0, 1]
