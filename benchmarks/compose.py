@@ -272,22 +272,28 @@ def make_stage(name: str, *layers: dict[str, Any]) -> Stage:
 
 
 def warmup_of(run: Run, spec: BackboneSpec) -> Run:
-    """The run that fine-tunes a shared backbone: `uniform` with it, from raw weights, nothing of the method in it."""
+    """The run that fine-tunes a shared backbone: `uniform` with it, from raw weights, nothing of the method in it.
+
+    A network with temporal shift reads whole videos, which is `tsm`'s to do.
+    """
     assert run.recipe.warmup is not None
+    shifts = spec.num_segments > 0
+    method, trains = ("tsm:TSM", "networks") if shifts else ("uniform:Uniform", "classifier")
     by_size = [run.recipe.warmup_by_size.get(str(spec.size), {})]  # of the first stage alone
     stages = [
-        make_stage(name, run.recipe.stage, stage, *by_size[i:], {"train": ["classifier"]})
+        make_stage(name, run.recipe.stage, stage, *by_size[i:], {"train": [trains]})
         for i, (name, stage) in enumerate(run.recipe.warmup.items())
         if stage is not None
     ]
-    uniform = locate("methods.uniform:Uniform")
+    method_class = locate(f"methods.{method}")
+    network = dataclasses.asdict(spec)
     model = {
-        "backbone": dataclasses.asdict(spec),
         "frame_size": run.recipe.frame_size,
-        "num_frames": run.recipe.warmup_frames,
         "dropout": run.recipe.dropout,
+        **({"networks": {"shared": network}} if shifts else {"backbone": network}),
+        **({} if shifts else {"num_frames": run.recipe.warmup_frames}),
     }
-    model = dataclasses.asdict(build(schema(uniform, ("num_classes", "pretrained")), model, "model"))
+    model = dataclasses.asdict(build(schema(method_class, ("num_classes", "pretrained")), model, "model"))
     recipe = {key: run.config["recipe"][key] for key in ("batch_size", "pretrained")}
     config = {
         "recipe": recipe,
@@ -298,7 +304,9 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
         "seed": run.seed,
         "data_name": run.data,
     }
-    return dataclasses.replace(run, method="warmup", variant="", config=config, method_class=uniform, stages=stages)
+    return dataclasses.replace(
+        run, method="warmup", variant="", config=config, method_class=method_class, stages=stages
+    )
 
 
 def _method_yaml(method: str) -> tuple[str, DictConfig]:

@@ -211,7 +211,7 @@ class SoFNet(CausalMethod):
         """Run one more stage; pool what comes out (equation 1)."""
         backbone = self.network.backbone
         x_N = ledger.run(f"res{n + 1}", backbone.stages[n], x_N, owner_N=video_N)
-        return x_N, ledger.run(f"policy{n + 1}", backbone.pool, x_N, owner_N=video_N).flatten(1)
+        return x_N, ledger.run(f"policy{n + 1}", backbone.pool, x_N, owner_N=video_N)
 
     def _features(self, frames_BTCHW: Tensor, mask_BT: Tensor, ledger: Ledger) -> list[Tensor]:
         """Pooled features (B, T, D) after each stage, of all frames at once."""

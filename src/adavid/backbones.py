@@ -6,8 +6,9 @@ A backbone's name is `library/network`:
     timm/efficientnet_b3.ra2_in1k   any timm EfficientNet or DPN; the tag after the dot names the weights
     narrow/8-16-32                  timm's ResNet for tiny frames: width of the stem, then channels of each stage
     slowfast/r50-8x8                adavid.slowfast: a row is a clip of 32 frames, 2 apart
+    tsm/8/torchvision/resnet50      adavid.temporal_shift: a row is a video of 8 frames, which features mix
 
-N rows (frames or clips), S frames of a clip, D features, K classes.
+N rows (frames, clips or videos), S frames of a clip, T frames of a video, D features, K classes, h, w a map's sides.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from timm.layers import SelectAdaptivePool2d
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
-from adavid import slowfast
+from adavid import slowfast, temporal_shift
 from adavid.data import View
 
+EXAMPLE = "torchvision/resnet50"
 # The first public weights of each network: those that the papers fine-tuned.
 _TORCHVISION_WEIGHTS = {
     "resnet18": "IMAGENET1K_V1",
@@ -50,6 +52,12 @@ class BackboneSpec:
     def __str__(self) -> str:
         return f"{self.name}@{self.size}"
 
+    @property
+    def num_segments(self) -> int:
+        """T of a network that reads whole videos, with temporal shift; 0 of one that does not."""
+        library, _, network = self.name.partition("/")
+        return _segments(network)[0] if library == "tsm" else 0
+
     def view(self, num_frames: int, size: int = 0) -> View:
         """What it reads of a video: `num_frames` frames or clips, at its own size unless another is given."""
         is_slowfast = self.name.startswith("slowfast/")
@@ -60,26 +68,34 @@ class Backbone(nn.Module):
     """A network without its head: `stages` in order, then global pooling.
 
     Shapes: frames (N, 3, H, W) in, or clips (N, S, 3, H, W) if it `reads_clips`; features (N, D) out, D =
-    `num_features`.
+    `num_features`. With temporal shift: videos (N, T, 3, H, W) in, features (N, T, D) out. The stages' map has one cell
+    for `stride` x `stride` pixels.
     """
 
-    def __init__(self, stages: list[nn.Module], pool: nn.Module, num_features: int, reads_clips: bool = False) -> None:
+    def __init__(
+        self,
+        stages: list[nn.Module],
+        pool: nn.Module,
+        num_features: int,
+        reads_clips: bool = False,
+        stride: int = 32,
+    ) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(stages)
+        self.stages = nn.Sequential(*stages)
         self.pool = pool
         self.num_features = num_features
         self.reads_clips = reads_clips
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages:
-            x = stage(x)
-        return self.pool(x).flatten(1)
+        return self.pool(self.stages(x))
 
 
 class FrameClassifier(nn.Module):
     """A backbone with a linear head: one prediction a frame, or a clip.
 
-    Shapes: frames (N, 3, H, W), or clips, in, logits (N, K) out; `size` is H and W.
+    Shapes: frames (N, 3, H, W), or clips, in, logits (N, K) out; videos (N, T, 3, H, W) in, (N, T, K) out. `size` is H
+    and W.
     """
 
     size: int
@@ -111,6 +127,17 @@ def by_size(method: str, backbones: Sequence[BackboneSpec]) -> dict[str, Backbon
     return {str(spec.size): spec for spec in backbones}
 
 
+def clip_view(method: str, spec: BackboneSpec, frame_size: int = 0) -> View:
+    """What a network with temporal shift reads of a video.
+
+    Raises:
+        ValueError: the network has none.
+    """
+    if not spec.num_segments:
+        raise ValueError(f"{method}: expected a network with temporal shift, tsm/8/{spec.name} or so, got {spec.name}")
+    return View(spec.num_segments, frame_size or spec.size)
+
+
 def build_backbone(name: str, pretrained: bool = False) -> Backbone:
     """Build a backbone by name, with ImageNet weights if `pretrained` (SlowFast: Kinetics-400's).
 
@@ -118,7 +145,13 @@ def build_backbone(name: str, pretrained: bool = False) -> Backbone:
         ValueError: unknown library or network, or weights that cannot be fetched.
     """
     library, _, network = name.partition("/")
-    builders = {"torchvision": _torchvision, "timm": _timm, "narrow": _narrow, "slowfast": _slowfast}
+    builders = {
+        "torchvision": _torchvision,
+        "timm": _timm,
+        "narrow": _narrow,
+        "slowfast": _slowfast,
+        "tsm": _temporal_shift,
+    }
     if library not in builders or not network:
         raise ValueError(f"backbone '{name}': expected library/network, the library one of {', '.join(builders)}")
     try:
@@ -136,10 +169,10 @@ def _torchvision(network: str, pretrained: bool) -> Backbone:
     weights = _TORCHVISION_WEIGHTS[network] if pretrained else None
     model = torchvision.models.get_model(network, weights=weights)
     if network == "mobilenet_v2":
-        return Backbone(list(model.features), nn.AdaptiveAvgPool2d(1), model.last_channel)
+        return Backbone(list(model.features), _average(), model.last_channel)
     stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
     stages = [stem, model.layer1, model.layer2, model.layer3, model.layer4]
-    return Backbone(stages, model.avgpool, model.fc.in_features)
+    return Backbone(stages, _average(), model.fc.in_features)
 
 
 def _timm(network: str, pretrained: bool) -> Backbone:
@@ -149,10 +182,10 @@ def _timm(network: str, pretrained: bool) -> Backbone:
         raise ValueError(f"backbone 'timm/{network}' is unknown{_nearest(network, known)}")
     model: Any = timm.create_model(network, pretrained=pretrained)
     if network.startswith("dpn"):
-        return Backbone(list(model.features), nn.AdaptiveAvgPool2d(1), model.num_features)
+        return Backbone(list(model.features), _average(), model.num_features)
     stem = nn.Sequential(model.conv_stem, model.bn1)
     top = nn.Sequential(model.conv_head, model.bn2)
-    return Backbone([stem, *model.blocks, top], nn.AdaptiveAvgPool2d(1), model.num_features)
+    return Backbone([stem, *model.blocks, top], _average(), model.num_features)
 
 
 def _narrow(network: str, pretrained: bool) -> Backbone:
@@ -172,7 +205,8 @@ def _narrow(network: str, pretrained: bool) -> Backbone:
     model = ResNet(cast(Any, BasicBlock), blocks, channels=tuple(channels), stem_type="deep", stem_width=stem_width)
     stem = nn.Sequential(model.conv1, model.bn1, model.act1, model.maxpool)
     stages = [stem, *(getattr(model, f"layer{i + 1}") for i in range(len(channels)))]
-    return Backbone(stages, SelectAdaptivePool2d(pool_type="avgmax"), channels[-1])
+    pool = SelectAdaptivePool2d(pool_type="avgmax", flatten=True)
+    return Backbone(stages, pool, channels[-1], stride=4 * 2 ** (len(channels) - 1))
 
 
 def _slowfast(network: str, pretrained: bool) -> Backbone:
@@ -183,6 +217,27 @@ def _slowfast(network: str, pretrained: bool) -> Backbone:
         slowfast.load_kinetics(stages)
     num_features = slowfast.WIDTHS[-1] + slowfast.FAST_WIDTHS[-1]
     return Backbone(stages, slowfast.PoolBoth(), num_features, reads_clips=True)
+
+
+def _temporal_shift(network: str, pretrained: bool) -> Backbone:
+    num_segments, name = _segments(network)
+    still = build_backbone(name, pretrained)
+    temporal_shift.insert(still.stages, num_segments, name)
+    to_frames, to_videos = nn.Flatten(0, 1), nn.Unflatten(0, (-1, num_segments))
+    stages = [to_frames, *still.stages, to_videos]
+    return Backbone(stages, nn.Sequential(to_frames, still.pool, to_videos), still.num_features, stride=still.stride)
+
+
+def _segments(network: str) -> tuple[int, str]:
+    """T and the network of tsm's names."""
+    num, _, name = network.partition("/")
+    if not num.isdigit() or int(num) < 1 or not name:
+        raise ValueError(f"backbone 'tsm/{network}': expected tsm/frames/library/network, such as tsm/8/{EXAMPLE}")
+    return int(num), name
+
+
+def _average() -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
 
 
 def _nearest(word: str, known: object) -> str:

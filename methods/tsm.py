@@ -1,0 +1,71 @@
+"""TSM: a video's frames through a network that shifts channels between them, predictions averaged. TSM+ has two.
+
+Lin, Gan, Han: "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019. Official code:
+https://github.com/mit-han-lab/temporal-shift-module (MIT; read, not used). The shift is `adavid.temporal_shift`; the
+shared backbones of methods with temporal shift are fine-tuned in this form.
+
+TSM+ is the baseline of AdaFocus (Wang et al., ICCV 2021, appendix B.2) for its policy: the same two networks on whole
+frames, "exactly the same training procedure". Their averaged logits add up, as in AdaFocus's code.
+
+Departures: a video is one clip, as its networks see it, in training and in evaluation (TSM's tables also have ten clips
+a video); TSM+'s networks start with the linear layers of their fine-tuning, where AdaFocus's code makes f_L's anew.
+
+B videos, T frames, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from adavid.actions import ActionSpace
+from adavid.backbones import BackboneSpec, FrameClassifier, clip_view
+from adavid.cost import Ledger
+from adavid.data import VideoBatch, resize_frames
+from adavid.method import AdaptiveMethod, MethodOutput
+
+
+class TSM(AdaptiveMethod):
+    """Sum of networks' averaged predictions.
+
+    Args:
+        num_classes: K.
+        networks: by name, each with temporal shift over its own number of frames.
+        frame_size: pixels at which frames are read, before the device resizes them; 0 means each network's.
+        dropout: before the linear heads.
+        pretrained: start from ImageNet.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        networks: Mapping[str, BackboneSpec],
+        frame_size: int = 0,
+        dropout: float = 0.5,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        self.specs = dict(networks)
+        self.views = {name: clip_view("tsm", spec, frame_size) for name, spec in self.specs.items()}
+        sizes = [spec.size for spec in self.specs.values()]
+        self.actions = ActionSpace(("+".join(map(str, sizes)),), (max(sizes),))
+        self.networks = nn.ModuleDict(
+            {name: FrameClassifier(spec, num_classes, dropout, pretrained) for name, spec in self.specs.items()}
+        )
+
+    def shared_backbones(self) -> dict[str, BackboneSpec]:
+        return {f"networks.{name}": spec for name, spec in self.specs.items()}
+
+    def forward(
+        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
+    ) -> MethodOutput:
+        mask_BT = next(iter(batch.mask.values()))
+        owner_B = torch.arange(len(mask_BT), device=mask_BT.device)
+        logits_BK = torch.zeros_like(batch.label_BK)
+        for name, spec in self.specs.items():
+            clip_BTCHW = resize_frames(batch.frames[name][:, : spec.num_segments], spec.size)  # beyond it is padding
+            logits_BTK = ledger.run(name, self.networks[name], clip_BTCHW, owner_N=owner_B)
+            logits_BK = logits_BK + logits_BTK.mean(1)
+        return MethodOutput(logits_BK, mask_BT.long() - 1, {})

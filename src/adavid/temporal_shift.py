@@ -1,0 +1,65 @@
+"""Temporal shift: a network of frames that exchanges some of its channels between neighbouring frames, at no cost.
+
+Lin, Gan, Han: "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019, section 3. Official code:
+https://github.com/mit-han-lab/temporal-shift-module (MIT; read, not used).
+
+An eighth of the channels comes from the next frame, an eighth from the one before, zeros beyond the ends, in front of
+the first convolution of every residual block ("residual shift"): of all blocks of a ResNet, of every second one of each
+stage in networks as deep as ResNet-101, and of MobileNetV2's blocks that have a shortcut.
+
+N videos, T frames, CHW.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from timm.models.resnet import BasicBlock as NarrowBlock
+from torch import Tensor, nn
+from torchvision.models.mobilenetv2 import InvertedResidual
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+DIVISOR = 8
+DEEP = 23  # blocks of the longest stage; from these on every second block shifts
+
+
+class TemporalShift(nn.Module):
+    """Shifts the channels of videos whose frames come one after another, before a convolution.
+
+    Shapes: (N * T, C, H, W) in, the convolution's out.
+    """
+
+    def __init__(self, convolution: nn.Module, num_segments: int) -> None:
+        super().__init__()
+        self.convolution, self.num_segments = convolution, num_segments
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolution(shift(x, self.num_segments))
+
+
+def shift(x: Tensor, num_segments: int) -> Tensor:
+    """Frames (N * T, C, H, W) with an eighth of the channels from the next one and an eighth from the one before."""
+    x_NTCHW = x.unflatten(0, (-1, num_segments))
+    fold = x.shape[1] // DIVISOR
+    from_next = F.pad(x_NTCHW[:, 1:, :fold], (0, 0, 0, 0, 0, 0, 0, 1))
+    from_last = F.pad(x_NTCHW[:, :-1, fold : 2 * fold], (0, 0, 0, 0, 0, 0, 1, 0))
+    return torch.cat([from_next, from_last, x_NTCHW[:, :, 2 * fold :]], 2).flatten(0, 1)
+
+
+def insert(stages: nn.Sequential, num_segments: int, name: str) -> None:
+    """Let the residual blocks of a network's stages shift.
+
+    Raises:
+        ValueError: the network has no blocks for which the paper says where.
+    """
+    residual = (BasicBlock, Bottleneck, NarrowBlock)
+    blocks = [[module for module in stage.modules() if isinstance(module, residual)] for stage in stages]
+    inverted = [module for module in stages.modules() if isinstance(module, InvertedResidual)]
+    if not any(blocks) and not inverted:
+        raise ValueError(f"backbone 'tsm/{num_segments}/{name}': temporal shift is for ResNets and MobileNetV2")
+    step = 2 if max(map(len, blocks)) >= DEEP else 1
+    for block in (block for of_stage in blocks for block in of_stage[::step]):
+        block.conv1 = TemporalShift(block.conv1, num_segments)
+    for block in inverted:
+        if block.use_res_connect:
+            block.conv[0] = TemporalShift(block.conv[0], num_segments)
