@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from adavid.data import View
+from datamodules.something import SomethingDataModule
+
+OPTIONS = {"views": {"v": View(2, 16)}, "batch_size": 2, "num_workers": 0}
+CLASSES = ("Pushing something from left to right", "Approaching something with your camera")
+
+
+def write_v2(root, template="Approaching [something] with your camera"):
+    stem = f"{root}/something-something-v2"
+    for name, content in (
+        ("labels", {name: str(i) for i, name in enumerate(CLASSES)}),
+        ("train", [{"id": "7", "label": "approaching a cup with your camera", "template": template}]),
+        ("validation", [{"id": "8", "template": "Pushing [something] from left to right"}]),
+    ):
+        with open(f"{stem}-{name}.json", "w") as file:
+            json.dump(content, file)
+    (root / "20bn-something-something-v2").mkdir(exist_ok=True)
+    (root / "20bn-something-something-v2" / "7.webm").touch()
+    return str(root)
+
+
+def records(module):
+    return [(r.video_id, r.path.name, r.labels, split) for split in ("train", "val") for r in module.records(split)]
+
+
+def test_version_2(tmp_path):
+    module = SomethingDataModule(write_v2(tmp_path), **OPTIONS)
+    assert module.class_names == sorted(CLASSES) and module.report_split == "val" and not module.flip
+    assert records(module) == [("7", "7.webm", (0,), "train"), ("8", "8", (1,), "val")]
+
+
+def test_version_1(tmp_path):
+    stem = f"{tmp_path}/something-something-v1"
+    for name, text in (
+        ("labels", "\n".join(CLASSES)),
+        ("train", f"100218;{CLASSES[0]}\n"),
+        ("validation", f"5;{CLASSES[1]}"),
+    ):
+        with open(f"{stem}-{name}.csv", "w") as file:
+            file.write(text)
+    (tmp_path / "20bn-something-something-v1" / "100218").mkdir(parents=True)
+    (tmp_path / "20bn-something-something-v1" / "100218" / "00001.jpg").touch()
+    module = SomethingDataModule(str(tmp_path), version="v1", **OPTIONS)
+    assert module.class_names == sorted(CLASSES)
+    assert records(module) == [("100218", "100218", (1,), "train"), ("5", "5", (0,), "val")]
+
+
+def test_clips_are_never_mirrored(tmp_path):
+    with pytest.raises(ValueError, match="^flip: Something-Something tells left from right, expected false$"):
+        SomethingDataModule(write_v2(tmp_path), flip=True, **OPTIONS)
+
+
+def test_mistakes(tmp_path):
+    with pytest.raises(ValueError, match="/something-something-v1-labels.csv: no such file$"):
+        SomethingDataModule(write_v2(tmp_path), version="v1", **OPTIONS)
+    write_v2(tmp_path, template="Aproaching [something] with your camera")
+    message = "video 1: class 'Aproaching something with your camera' is unknown; did you mean 'Approaching something"
+    with pytest.raises(ValueError, match=message):
+        SomethingDataModule(str(tmp_path), **OPTIONS)
+    (tmp_path / "something-something-v2-train.json").write_text("[")
+    with pytest.raises(ValueError, match="/something-something-v2-train.json: expected JSON"):
+        SomethingDataModule(str(tmp_path), **OPTIONS)
+    (tmp_path / "something-something-v2-train.json").write_text("{}")
+    with pytest.raises(ValueError, match="/something-something-v2-train.json: expected a JSON array$"):
+        SomethingDataModule(str(tmp_path), **OPTIONS)
