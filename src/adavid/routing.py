@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from adavid.cost import Ledger
-from adavid.data import resize_frames
+from adavid.data import cut_patches, resize_frames
 
 
 def run_on_frames(
@@ -24,8 +24,11 @@ def run_on_frames(
     chosen_BT: Tensor,
     size: int,
     out_BTX: Tensor,
+    corner_BT2: Tensor | None = None,
 ) -> Tensor:
     """Run `module` on the chosen frames of all videos in one call, at `size` pixels, each billed to its video.
+
+    The whole frame is resized; or, with corners, it sees the patch of that size whose top left pixel is there.
 
     Where the view is of clips (B, T, S, C, H, W), a module gets whole clips if it `reads_clips`, else the frame in the
     middle of each.
@@ -42,8 +45,49 @@ def run_on_frames(
         raise ValueError(f"{name}: reads clips, but the method's view is of frames, as its first network reads them")
     if rows.ndim == 5 and not reads_clips:
         rows = rows[:, rows.shape[1] // 2]
-    rows_NX = ledger.run(name, module, resize_frames(rows, size), owner_N=video_N)
+    rows = resize_frames(rows, size) if corner_BT2 is None else cut_patches(rows, corner_BT2[video_N, frame_N], size)
+    rows_NX = ledger.run(name, module, rows, owner_N=video_N)
     return out_BTX.index_put((video_N, frame_N), rows_NX.to(out_BTX.dtype))
+
+
+def run_on_rows(ledger: Ledger, name: str, module: nn.Module, *inputs_BTX: Tensor, chosen_BT: Tensor) -> Tensor:
+    """Run `module` on what the inputs hold for the chosen frames, in one call, each billed to its video.
+
+    Returns:
+        the module's outputs at the chosen frames (B, T, ...), zeros elsewhere.
+    """
+    video_N, frame_N = chosen_BT.nonzero(as_tuple=True)
+    rows = (input_BTX[video_N, frame_N] for input_BTX in inputs_BTX)
+    out_NX = ledger.run(name, module, *rows, owner_N=video_N)
+    return out_NX.new_zeros(*chosen_BT.shape, *out_NX.shape[1:]).index_put((video_N, frame_N), out_NX)
+
+
+def run_over_time(
+    ledger: Ledger,
+    name: str,
+    cell: nn.Module,
+    x_BTD: Tensor,
+    h_BH: Tensor,
+    used_BT: Tensor,
+    seen_BT: Tensor | None = None,
+) -> Tensor:
+    """Run a recurrent cell over the used frames, one after another, each billed to its video.
+
+    Frames that are seen, but not used, run and change nothing: how a method that skips frames routes densely.
+
+    Returns:
+        the state (B, T, H) after each frame; a frame that is not used leaves it as it was, at first `h_BH`.
+    """
+    seen_BT = used_BT if seen_BT is None else seen_BT
+    states = []
+    for t in range(used_BT.shape[1]):
+        (video_N,) = seen_BT[:, t].nonzero(as_tuple=True)
+        if len(video_N):
+            before_NH = h_BH[video_N]
+            after_NH = ledger.run(name, cell, x_BTD[video_N, t], before_NH, owner_N=video_N)
+            h_BH = h_BH.index_put((video_N,), torch.where(used_BT[video_N, t, None], after_NH, before_NH))
+        states.append(h_BH)
+    return torch.stack(states, 1)
 
 
 class UsedMean(NamedTuple):

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from adavid.cost import Ledger
-from adavid.routing import hold_skips, mean_of_used, run_on_frames, video_generator
+from adavid.routing import (
+    hold_skips,
+    mean_of_used,
+    run_on_frames,
+    run_on_rows,
+    run_over_time,
+    video_generator,
+)
 
 
 def test_mean_of_used() -> None:
@@ -95,3 +102,52 @@ def test_clips_go_whole_to_networks_that_read_them_and_by_their_middle_to_others
     assert any(torch.equal(x, rows[:, 2]) for x in seen) and any(torch.equal(x, rows) for x in seen)
     with pytest.raises(ValueError, match="^m: reads clips, but the method's view is of frames"):
         run_on_frames(Ledger(2), "m", module, clips_BTSCHW[:, :, 2], chosen_BT, 8, torch.zeros(2, 3, 1))
+
+
+def test_rows_go_through_in_one_call_and_come_back_to_their_places() -> None:
+    x_BTX, y_BTX = torch.randn(2, 3, 4), torch.randn(2, 3, 5)
+    chosen_BT = torch.tensor([[True, False, True], [False, True, False]])
+    module = nn.Bilinear(4, 5, 2, bias=False)
+    ledger = CountingLedger(2)
+    out_BTY = run_on_rows(ledger, "both", module, x_BTX, y_BTX, chosen_BT=chosen_BT)
+    expected_BTY = module(x_BTX, y_BTX) * chosen_BT[..., None]
+    torch.testing.assert_close(out_BTY, expected_BTY)
+    assert ledger.owners == [[0, 0, 1]]
+
+
+class CountingLedger(Ledger):
+    """Runs without a price; remembers whose rows ran."""
+
+    def __init__(self, num_videos: int) -> None:
+        super().__init__(num_videos)
+        self.owners: list[list[int]] = []
+
+    def run(self, name, module, *inputs, owner_N):  # type: ignore[no-untyped-def]
+        self.owners.append(owner_N.tolist())
+        return module(*inputs)
+
+
+def test_a_recurrent_cell_takes_in_the_used_frames_alone() -> None:
+    cell = nn.GRUCell(3, 2)
+    x_BTD, h_BH = torch.randn(2, 3, 3), torch.randn(2, 2)
+    used_BT = torch.tensor([[True, False, True], [False, True, False]])
+    for seen_BT in (None, torch.ones_like(used_BT)):
+        ledger = Ledger(2)
+        h_BTH = run_over_time(ledger, "cell", cell, x_BTD, h_BH, used_BT, seen_BT)
+        first_H = cell(x_BTD[0, 0], h_BH[0])
+        torch.testing.assert_close(h_BTH[0], torch.stack([first_H, first_H, cell(x_BTD[0, 2], first_H)]))
+        second_H = cell(x_BTD[1, 1], h_BH[1])
+        torch.testing.assert_close(h_BTH[1], torch.stack([h_BH[1], second_H, second_H]))
+        num_B = used_BT.sum(1) if seen_BT is None else seen_BT.sum(1)
+        assert torch.equal(ledger.total_B, num_B * (3 * 2 * (3 + 2)))
+
+
+def test_a_patch_is_cut_where_its_corner_is() -> None:
+    frames_BTCHW = torch.randn(2, 3, 3, 8, 8)
+    chosen_BT = torch.tensor([[True, False, True], [False, True, False]])
+    corner_BT2 = torch.tensor([[[0, 0], [9, 9], [4, 4]], [[9, 9], [1, 3], [9, 9]]])  # 9: no patch there
+    zeros_BTX = torch.zeros(2, 3, 3)
+    out_BTX = run_on_frames(Ledger(2), "patch", Mean(), frames_BTCHW, chosen_BT, 4, zeros_BTX, corner_BT2)
+    torch.testing.assert_close(out_BTX[0, 2], frames_BTCHW[0, 2, :, 4:, 4:].mean((1, 2)))
+    torch.testing.assert_close(out_BTX[1, 1], frames_BTCHW[1, 1, :, 1:5, 3:7].mean((1, 2)))
+    assert out_BTX[0, 1].eq(0).all()

@@ -2,7 +2,7 @@
 
 from adavid.data.datamodule import VideoBatch, VideoDataModule, VideoRecord, View
 from adavid.data.sources import FrameSource, open_source
-from adavid.data.transforms import normalize, resize_frames
+from adavid.data.transforms import cut_patches, normalize, resize_frames
 
 __all__ = [
     "FrameSource",
@@ -10,6 +10,7 @@ __all__ = [
     "VideoDataModule",
     "VideoRecord",
     "View",
+    "cut_patches",
     "normalize",
     "open_source",
     "resize_frames",

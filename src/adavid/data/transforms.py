@@ -95,6 +95,22 @@ def resize_frames(frames_NCHW: Tensor, size: int) -> Tensor:
     return _interpolate(frames_NCHW.flatten(0, -4), size, size).unflatten(0, frames_NCHW.shape[:-3])
 
 
+def cut_patches(frames_NCHW: Tensor, corner_N2: Tensor, size: int) -> Tensor:
+    """Returns the patch of size x size pixels of each frame, or clip (N, S, C, H, W), without waiting for the device.
+
+    Args:
+        frames_NCHW: uint8 or floating-point frames.
+        corner_N2: int64, row and column of the patch's top left pixel; all of it lies in the frame.
+        size: the side in pixels.
+    """
+    offset_P = torch.arange(size, device=corner_N2.device)
+    row_NP1, column_N1P = corner_N2[:, 0, None, None] + offset_P[:, None], corner_N2[:, 1, None, None] + offset_P
+    frame_N11 = torch.arange(len(corner_N2), device=corner_N2.device)[:, None, None]
+    # The axes of an advanced index come first where a slice stands among them.
+    patch_NPP = frames_NCHW[frame_N11, ..., row_NP1, column_N1P]
+    return patch_NPP.movedim((1, 2), (-2, -1))
+
+
 def normalize(frames: Tensor) -> Tensor:
     """Returns uint8 frames (..., C, H, W) as float32, by ImageNet's mean and deviation, on their device."""
     assert frames.dtype == torch.uint8, frames.dtype

@@ -8,6 +8,7 @@ from adavid.data.transforms import (
     Crop,
     center_crop,
     crop_frames,
+    cut_patches,
     multi_scale_crop,
     normalize,
     resize_frames,
@@ -98,3 +99,14 @@ def test_normalize():
     for channel, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)):
         torch.testing.assert_close(normal[0, 0, channel, 0, 0].item(), -mean / std)
         torch.testing.assert_close(normal[1, 3, channel, 4, 4].item(), (1 - mean) / std)
+
+
+def test_patches_are_what_slicing_gives():
+    frames_NCHW = frames(3)
+    corner_N2 = torch.tensor([[0, 0], [45, 65], [7, 31]])
+    patches_NCHW = cut_patches(frames_NCHW, corner_N2, 15)
+    for patch, frame, (row, column) in zip(patches_NCHW, frames_NCHW, corner_N2.tolist(), strict=True):
+        assert torch.equal(patch, frame[:, row : row + 15, column : column + 15])
+    clips_NSCHW = torch.stack([frames_NCHW, frames_NCHW.flip(0)], 1)
+    assert torch.equal(cut_patches(clips_NSCHW, corner_N2, 15)[:, 0], patches_NCHW)
+    assert cut_patches(clips_NSCHW, corner_N2, 15).shape == (3, 2, 3, 15, 15)

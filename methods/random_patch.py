@@ -1,0 +1,104 @@
+"""Random patch: AdaFocus's networks, each frame's patch at a random place.
+
+The baseline of AdaFocus (Wang et al., ICCV 2021) for its policy. f_L and f_C train as AdaFocus's do, in its first and
+its last stage, here both on random patches. No policy runs, so none is paid.
+
+In evaluation the places follow from the seed and the video's id, so that a run can be repeated.
+
+B videos, T frames, K classes, D features.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adavid.actions import ActionSpace, PatchGrid
+from adavid.backbones import BackboneSpec, build_backbone
+from adavid.cost import Ledger
+from adavid.data import VideoBatch
+from adavid.method import AdaptiveMethod, MethodOutput
+from adavid.recurrent import RecurrentClassifier, loss_of_every_step
+from adavid.routing import run_on_frames, run_on_rows, run_over_time, video_generator
+
+
+class RandomPatch(AdaptiveMethod):
+    """Random patches.
+
+    Args:
+        num_classes: K.
+        glance: network that sees every frame as a whole.
+        focus: network that sees a patch; fine-tuned on whole frames of this size, the size of the frames.
+        num_frames: T.
+        patch_size: pixels.
+        places: rows and columns of places for the patch.
+        hidden: width of the classifier's GRU.
+        normalize: LayerNorm before the GRU, for networks without ImageNet weights.
+        seed: of the places in evaluation.
+        dropout: before the head.
+        pretrained: start the backbones from ImageNet.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        glance: BackboneSpec,
+        focus: BackboneSpec,
+        num_frames: int = 16,
+        patch_size: int = 128,
+        places: int = 7,
+        hidden: int = 1024,
+        normalize: bool = False,
+        seed: int = 0,
+        dropout: float = 0.8,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        self.specs, self.seed = {"glance": glance, "focus": focus}, seed
+        self.grid = PatchGrid(focus.size, patch_size, places)
+        self.views = {"frames": focus.view(num_frames)}
+        self.actions = ActionSpace((f"patch-{patch_size}",), (patch_size,), grid=self.grid)
+        self.glance = build_backbone(glance.name, pretrained)
+        self.focus = build_backbone(focus.name, pretrained)
+        widths = (self.glance.num_features, self.focus.num_features)
+        self.classifier = RecurrentClassifier(widths, hidden, num_classes, dropout, normalize)
+
+    def shared_backbones(self) -> dict[str, BackboneSpec]:
+        return self.specs
+
+    def draw(self, batch: VideoBatch) -> Tensor:
+        """Random places (B, T), -1 on padding."""
+        mask_BT = batch.mask["frames"]
+        if self.classifier.training:
+            place_BT = torch.randint(len(self.grid), mask_BT.shape, device=mask_BT.device)
+        else:
+            generators = [video_generator(self.seed, video_id) for video_id in batch.video_id]
+            draws = np.stack([generator.integers(len(self.grid), size=mask_BT.shape[1]) for generator in generators])
+            place_BT = torch.as_tensor(draws, device=mask_BT.device)
+        return place_BT.masked_fill(~mask_BT, -1)
+
+    def forward(
+        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
+    ) -> MethodOutput:
+        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
+        action_BT = self.draw(batch) if forced is None else forced.masked_fill(~mask_BT, -1)
+        features = []
+        for name, backbone, size, corner_BT2 in (
+            ("glance", self.glance, self.specs["glance"].size, None),
+            ("focus", self.focus, self.grid.patch_size, self.grid.corner(action_BT.clip(0))),
+        ):
+            zeros_BTD = frames_BTCHW.new_zeros(*mask_BT.shape, backbone.num_features)
+            features.append(run_on_frames(ledger, name, backbone, frames_BTCHW, mask_BT, size, zeros_BTD, corner_BT2))
+        h_BH = self.classifier.init_state(len(mask_BT))
+        memory_BTH = run_over_time(ledger, "classifier", self.classifier, torch.cat(features, -1), h_BH, mask_BT)
+        owner_B = torch.arange(len(h_BH), device=h_BH.device)
+        logits_BK = ledger.run("head", self.classifier.head, memory_BTH[:, -1], owner_N=owner_B)
+        return MethodOutput(logits_BK, action_BT, {"memory_BTH": memory_BTH})
+
+    def step_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
+        """Cross-entropy of the prediction after every frame."""
+        mask_BT = batch.mask["frames"]
+        memory_BTH = self(batch, ledger, dense=True).aux["memory_BTH"]
+        logits_BTK = run_on_rows(ledger, "head", self.classifier.head, memory_BTH, chosen_BT=mask_BT)
+        return {"loss": loss_of_every_step(logits_BTK, batch, mask_BT)}

@@ -1,0 +1,53 @@
+"""A recurrent classifier of videos: a GRU over the frames' features and a linear head.
+
+N rows, T frames, D features, H hidden units, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from adavid.data import VideoBatch
+from adavid.method import cross_entropy
+
+
+class RecurrentClassifier(nn.Module):
+    """The features of several networks side by side through a GRU, in full precision; `head` predicts from its state.
+
+    Shapes: features (N, D) and state (N, H) in, the next state out; `head`: state in, logits (N, K) out.
+
+    Args:
+        num_features: of each network; D is their sum.
+        hidden: H.
+        num_classes: K.
+        dropout: before the head.
+        normalize: LayerNorm of each network's features, for networks without ImageNet weights.
+    """
+
+    def __init__(
+        self, num_features: Sequence[int], hidden: int, num_classes: int, dropout: float, normalize: bool = False
+    ) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(num) if normalize else nn.Identity() for num in num_features)
+        self.num_features, self.hidden = tuple(num_features), hidden
+        self.gru = nn.GRUCell(sum(num_features), hidden)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, num_classes))
+
+    def forward(self, feature_ND: Tensor, h_NH: Tensor) -> Tensor:
+        with torch.autocast(feature_ND.device.type, enabled=False):
+            parts = feature_ND.to(h_NH.dtype).split(self.num_features, -1)
+            x_ND = torch.cat([norm(part) for norm, part in zip(self.norms, parts, strict=True)], -1)
+            return self.gru(x_ND, h_NH)
+
+    def init_state(self, num_videos: int) -> Tensor:
+        """The state (B, H) before the first frame."""
+        return self.gru.weight_hh.new_zeros(num_videos, self.hidden)
+
+
+def loss_of_every_step(logits_BTK: Tensor, batch: VideoBatch, mask_BT: Tensor) -> Tensor:
+    """Cross-entropy of the predictions after each frame, the mean over all frames of the batch."""
+    label_BTK = batch.label_BK[:, None].expand_as(logits_BTK)
+    return cross_entropy(logits_BTK[mask_BT], label_BTK[mask_BT]).mean()
