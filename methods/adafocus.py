@@ -7,7 +7,7 @@ Departures from the official code:
 - f_G and f_L start from the suite's fine-tuned networks (there 15 epochs at 0.01, which is the recipe's to say).
 - In evaluation all glances run in one call and all patches in one: no decision depends on what f_L saw. The code looks
   at one patch after another.
-- The optimiser has Nesterov's momentum, as the appendix says (the code's has not).
+- The optimiser has Nesterov's momentum, as the appendix says (the code's has not); the batch size is the recipe's (64).
 - Evaluation does not run the critic, and the head once, after the last frame.
 - Returns are normalised by their population deviation; several labels share the target evenly (the code takes the
   first), and their probabilities add up in the reward.

@@ -6,7 +6,7 @@ shift is that of Lin, Gan, Han (ICCV 2019), `adavid.temporal_shift`.
 
 Departures from the official code:
 - f_G and f_L start from the suite's fine-tuned networks, f_C with the linear layer of f_L's fine-tuning (there: anew).
-- The optimiser has Nesterov's momentum, as the appendix says (the code's has not).
+- The optimiser has Nesterov's momentum, as the appendix says (the code's has not); the batch size is the recipe's (64).
 - The Gaussian's deviation is .25 in training; clipping to the frame keeps the density of the unclipped Gaussian at the
   clipped point, as in the code. In evaluation the mean is taken; the place is a whole pixel in both.
 - Returns are normalised by their population deviation; several labels share the target evenly, and their probabilities

@@ -113,7 +113,7 @@ def comparisons(own: Entry, other: Entry, entries: Sequence[Entry]) -> list[Comp
     out = [against_method(own, other)]
     if len(points) > 1 and own.method != other.method:
         out.append(against_curve(own, points, other.label))
-    if SHUFFLED in own.points:
+    if own.is_shuffled:
         out.append(against_shuffled(own))
     return out
 

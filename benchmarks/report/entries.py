@@ -63,21 +63,30 @@ class Entry:
         return Place(self.data, self.profile, self.main[0]["data_info"].get("fingerprint", "unknown"))
 
     @property
-    def conditions(self) -> str:
-        """What a baseline has to share: recipe, data, trainer, and the number of epochs beyond the warm-up."""
+    def recipe(self) -> str:
+        """What a baseline has to share: recipe, data and trainer."""
         config = self.main[0]["config"]
         shared = essential({key: config.get(key, {}) for key in ("recipe", "trainer")})
-        epochs = sum(stage["epochs"] for stage in self.main[0]["training"]["stages"])
-        return json.dumps([*self.place, shared, epochs], sort_keys=True)
+        return json.dumps([*self.place, shared], sort_keys=True)
+
+    @property
+    def num_epochs(self) -> int:
+        """Of training, beyond the warm-up."""
+        return sum(stage["epochs"] for stage in self.main[0]["training"]["stages"])
 
     @property
     def main(self) -> Sequence[Record]:
         return self.points[MAIN]
 
     @property
+    def is_shuffled(self) -> bool:
+        """Whether it was evaluated with its decisions shuffled too."""
+        return SHUFFLED in self.points
+
+    @property
     def is_adaptive(self) -> bool:
         """Whether it decides: more than one action is in use, or its decisions could be shuffled."""
-        return SHUFFLED in self.points or any(np.count_nonzero(r["usage"]["overall"]) > 1 for r in self.main)
+        return self.is_shuffled or any(np.count_nonzero(r["usage"]["overall"]) > 1 for r in self.main)
 
     def predictions(self, point: str = MAIN) -> list[Predictions]:
         """The per-video predictions of a point, one for each seed."""
@@ -173,8 +182,15 @@ def find(entries: Sequence[Entry], name: str) -> list[Entry]:
 
 
 def baselines(entries: Sequence[Entry], own: Entry, name: str) -> list[Entry]:
-    """The entries called `name` under the conditions of `own`, of its source where there are some."""
-    fair = [entry for entry in entries if entry.label == name and entry.conditions == own.conditions]
+    """The entries called `name` with the recipe and the epochs of `own`, of its source where there are some.
+
+    Epochs of a small part of a method are cheap: a baseline without the same number is as good where its training has
+    taken as many multiply-accumulates, or more.
+    """
+    named = [entry for entry in entries if entry.label == name and entry.recipe == own.recipe]
+    budget = own.mean("training", "gmacs")
+    equal = [entry for entry in named if entry.num_epochs == own.num_epochs]
+    fair = equal or [entry for entry in named if entry.mean("training", "gmacs") >= budget]
     return [entry for entry in fair if entry.source == own.source] or fair
 
 
@@ -186,7 +202,8 @@ def operating_points(entries: Sequence[Entry], of: Entry) -> list[tuple[Entry, s
     own = [
         entry
         for entry in entries
-        if (entry.method, entry.source, entry.conditions) == (of.method, of.source, of.conditions)
+        if (entry.method, entry.source, entry.recipe) == (of.method, of.source, of.recipe)
+        and entry.num_epochs == of.num_epochs
         and of.variant in ("", entry.variant)
     ]
     return [(entry, point) for entry in own for point in entry.points if point != SHUFFLED]

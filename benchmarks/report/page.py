@@ -16,7 +16,7 @@ from tqdm import tqdm
 from adavid.actions import kind
 from adavid.results import Predictions, read_records
 from benchmarks.report import charts, tables
-from benchmarks.report.compare import BASELINE, MEANING, Comparison, comparisons
+from benchmarks.report.compare import BASELINE, MEANING, Comparison, against_shuffled, comparisons
 from benchmarks.report.entries import (
     LOCAL,
     REFERENCE,
@@ -194,12 +194,12 @@ def _rows(table: pd.DataFrame, place: Place) -> pd.DataFrame:
 
 
 def _comparisons(entry: Entry, entries: Sequence[Entry], baseline: str) -> list[Comparison]:
-    """Against the one baseline that had the same recipe and budget, or why there is none."""
+    """Against the one baseline that had the same recipe and budget, or why there is none and what is left to say."""
     references = baselines(entries, entry, baseline)
     if len(references) == 1:
         return comparisons(entry, references[0], entries)
-    why_not = "several configurations under its conditions" if references else "none with its recipe and epochs"
-    return [Comparison(baseline, np.nan, None, why_not)]
+    why_not = "several configurations under its conditions" if references else "none with its recipe and budget"
+    return [Comparison(baseline, np.nan, None, why_not), *([against_shuffled(entry)] if entry.is_shuffled else [])]
 
 
 def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from adavid.cost import Ledger, price
 from adavid.method import AdaptiveMethod
 from benchmarks.compose import ROOT, catalogue, compose
 from benchmarks.flops import DryLedger, bill, method_rows, network_price
-from benchmarks.latency import forced_usage, parse_usage
+from benchmarks.latency import NUM_CLASSES, forced_usage, parse_usage
 
 PAPER_USAGE = parse_usage("224=.39,168=.165,112=.14,84=.005,skip-1=.06,skip-2=.10,skip-4=.14", {})
 
@@ -77,3 +77,24 @@ def test_the_committed_table_knows_every_method_and_network() -> None:
     assert set(methods.method) == set(catalogue()) and set(methods.profile) == {"tiny", "paper"}
     pyramids = compose("uniform", profile="paper").recipe.pyramids.values()
     assert set(networks.network) == {str(spec) for pyramid in pyramids for spec in pyramid}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "patch_size", "gflops"),
+    [
+        # 26.6, 32.7, 35.1 and AdaFocus-TSM's are published; the others of AdaFocus follow from its networks.
+        *(("adafocus", size, gflops) for size, gflops in ((96, 17.2), (128, 26.6), (160, 38.5), (192, 53.2))),
+        *(("adafocus_tsm", size, gflops) for size, gflops in ((144, 23.5), (160, 27.5), (176, 33.7))),
+        ("tsm", 0, 32.7),
+        ("tsm_plus", 0, 35.1),
+        ("adafocus_plus", 0, 19.6),  # at the share of patches that this point implies
+    ],
+)
+def test_adafocus_costs_what_its_papers_print(name: str, patch_size: int, gflops: float) -> None:
+    run = compose(name, profile="paper", overrides=[f"model.patch_size={patch_size}"] if patch_size else [])
+    method = run.build_method(NUM_CLASSES).eval()
+    num_frames = next(iter(method.views.values())).num_frames
+    shares = {method.actions.names[0]: 1.0} if len(method.actions.names) == 1 else run.config["usage"]["paper"]
+    ledger = bill(method, forced_usage(method.actions, shares, 25, num_frames), NUM_CLASSES)
+    assert ledger.total_B.double().mean().item() / 1e9 == pytest.approx(gflops, rel=0.02)

@@ -14,7 +14,7 @@ from PIL import Image
 from adavid.actions import ActionSpace, PatchGrid
 from adavid.results import Predictions, read_records, summarize, write_record
 from benchmarks.report import compare, console_table, curve, write_leaderboard
-from benchmarks.report.entries import read_entries, read_latencies
+from benchmarks.report.entries import baselines, read_entries, read_latencies
 from benchmarks.report.tables import leaderboard, online_points, pareto_front, read_reported
 
 NUM_VIDEOS, NUM_FRAMES = 120, 4
@@ -73,6 +73,8 @@ def add(
     config_hash: str = "abcdef0123",
     action_NT: np.ndarray | None = None,
     grid: PatchGrid | None = None,
+    epochs: int = 0,
+    train_gmacs: float = 10.0,
 ) -> Path:
     """Writes one record and gives its folder; a method with several actions spends more on later videos.
 
@@ -97,7 +99,7 @@ def add(
         **{"schema": 1, "method": method, "variant": variant, "data": data, "profile": "tiny", "seed": seed},
         **{"split": "test", "origin": "measured", "point": point, "operating_point": operating_point or {}},
         **blocks,
-        "training": {"gmacs": 10.0 + seed, "stages": []},
+        "training": {"gmacs": train_gmacs + seed, "stages": [{"name": "all", "epochs": epochs}]},
         "data_info": {
             **{"num_videos": NUM_VIDEOS, "num_skipped_bad": 0, "class_names": list(CLASSES)},
             "fingerprint": fingerprint,
@@ -429,7 +431,7 @@ def test_the_page_compares_only_under_equal_conditions(tmp_path: Path, monkeypat
     add(tmp_path, "sharp", actions=ACTIONS, config={"recipe": {"batch_size": 16}})
     add(tmp_path, "uniform", config={"recipe": {"batch_size": 99}})
     write_leaderboard(tmp_path)
-    assert "none with its recipe and epochs" in (tmp_path / "leaderboard.html").read_text()
+    assert "none with its recipe and budget" in (tmp_path / "leaderboard.html").read_text()
     quiet = {"recipe": {"batch_size": 16}, "trainer": {"enable_progress_bar": False}}  # makes no other conditions
     add(tmp_path, "uniform", config=quiet, config_hash="0123456789")
     write_leaderboard(tmp_path)
@@ -437,6 +439,18 @@ def test_the_page_compares_only_under_equal_conditions(tmp_path: Path, monkeypat
     add(tmp_path, "uniform", config={"recipe": {"batch_size": 16}, "model": {"dropout": 1}}, config_hash="0011223344")
     write_leaderboard(tmp_path)
     assert "several configurations under its conditions" in (tmp_path / "leaderboard.html").read_text()
+
+
+def test_a_baseline_has_the_methods_epochs_or_its_compute(tmp_path: Path) -> None:
+    add(tmp_path, "sharp", epochs=15, train_gmacs=8.0)
+    for epochs, gmacs in ((4, 7.0), (4, 9.0), (15, 20.0)):
+        add(tmp_path, "uniform", epochs=epochs, train_gmacs=gmacs, config_hash=f"{epochs}-{gmacs}")
+    *uniform, sharp = sorted(read_entries(tmp_path), key=lambda entry: (entry.label == "sharp", entry.config_hash))
+    by_hash = {entry.config_hash: entry for entry in uniform}
+    fair = lambda *named: [entry.config_hash for entry in baselines(named, sharp, "uniform")]  # noqa: E731
+    assert fair(*uniform) == ["15-20.0"]
+    assert fair(by_hash["4-7.0"], by_hash["4-9.0"]) == ["4-9.0"]
+    assert fair(by_hash["4-7.0"]) == []
 
 
 def test_curve(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
