@@ -63,7 +63,7 @@ def fit(method: Toy, *callbacks: Callback, **settings: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"optimizer": "adam"}, "stage 's': optimizer is one of sgd, adamw, got 'adam'"),
+        ({"optimizer": "adam"}, "stage 's': optimizer is one of sgd, nesterov, adamw, got 'adam'"),
         ({"schedule": "linear"}, "stage 's': schedule is one of constant, step, cosine, onecycle, got 'linear'"),
         ({"epochs": 0}, "stage 's': epochs must be positive, got 0"),
         ({"lr": -0.1}, "stage 's': lr must be positive, got -0.1"),

@@ -130,7 +130,7 @@ def finish(dashboard: Dashboard, run: Run, folder: Path) -> dict[str, Any]:
             np.array([1, 2]),
         ),
         CLASSES,
-        ACTIONS,
+        ActionSpace(ACTIONS, (8, 0)),
         num_frames=2,
         components={"head": 2.0},
         audited_gflops_per_video=2.0,

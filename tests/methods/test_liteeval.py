@@ -5,7 +5,7 @@ B videos, T frames, K classes, D features, H hidden units (Hc coarse, Hf fine).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from adavid.config import load_yaml
 from adavid.cost import Ledger, price
 from adavid.data import VideoBatch, resize_frames
 from adavid.method import MethodOutput, cross_entropy
-from benchmarks.compose import ROOT, catalogue, compose
+from benchmarks.compose import ROOT, Run, catalogue, compose
 from methods.liteeval import COARSE, FINE, RNN, LiteEval, SRUCell
 from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
 
@@ -438,16 +438,29 @@ OF_DATA = [
 def test_a_data_sets_own_sizes_reach_its_methods(kind: str, name: str, profile: str, tmp_path: Path) -> None:
     assert name in catalogue()
     source = written(kind, tmp_path)
-    (section, values), *more = methods_of(kind)[name][profile].items()
-    assert section == "model" and not more
+    values = flat(methods_of(kind)[name][profile])
     (other,) = {"tiny", "paper"} - {profile}
-    assert compose(name, source, other).config["model"] == compose(name, profile=other).config["model"]
-    model = compose(name, source, profile).config["model"]
-    assert values.items() <= model.items()
-    assert not values.items() <= compose(name, profile=profile).config["model"].items(), "says nothing new"
-    assert values.items().isdisjoint(compose("uniform", source, profile).config["model"].items())
+    without, within = (flat(plain(compose(name, *data))) for data in (("sprites", profile), (source, profile)))
+    assert values.items() <= within.items()
+    changed = {key for key in without if without[key] != within[key]}
+    assert changed, "says nothing new"
+    assert changed <= values.keys()
+    assert plain(compose(name, source, other)) == plain(compose(name, profile=other))
+    assert values.items().isdisjoint(flat(plain(compose("uniform", source, profile))).items())
     key, value = next(iter(values.items()))
-    assert compose(name, source, profile, overrides=[f"model.{key}={value + 1}"]).config["model"][key] == value + 1
+    assert flat(plain(compose(name, source, profile, overrides=[f"{key}={2 * value}"])))[key] == 2 * value
+
+
+def plain(run: Run) -> dict[str, Any]:
+    """Model and stages, these by name."""
+    return {"model": run.config["model"], "stages": {stage["name"]: stage for stage in run.config["stages"]}}
+
+
+def flat(tree: Any, path: str = "") -> dict[str, Any]:
+    """Values by their dotted paths."""
+    if not isinstance(tree, Mapping):
+        return {path: tree}
+    return {key: leaf for name, of in tree.items() for key, leaf in flat(of, f"{path}.{name}".lstrip(".")).items()}
 
 
 @pytest.mark.parametrize(
