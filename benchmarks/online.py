@@ -62,7 +62,7 @@ def predict(run: Run, source: str, fps: float = 1.0, max_close: int = 0) -> Iter
         score_K = scores_from_logits(logits_1K)[0]
         best = int(score_K.argmax())
         yield (
-            f"{i + 1:5d}  {seconds:8.2f} s  {method.actions.names[int(action_1)]:8}  "
+            f"{i + 1:5d}  {seconds:8.2f} s  {method.actions.label(int(action_1)):8}  "
             f"{data.class_names[best]} {score_K[best]:.3f}  {int(macs_1) / 1e9:.4g} GFLOPs"
         )
         if predictor.has_ended or (max_close and int(predictor.num_close_B) >= max_close):

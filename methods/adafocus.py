@@ -107,6 +107,8 @@ class AdaFocus(CausalMethod):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
+        if price < 0:
+            raise ValueError(f"adafocus: price must not be negative, got {price}")
         self.specs, self.price = {"glance": glance, "focus": focus}, price
         self.grid = PatchGrid(focus.size, patch_size, places)
         self.views = {"frames": focus.view(num_frames)}

@@ -167,12 +167,12 @@ def _section(
     section.legend = list(colours.items())
     for entry in shown:
         anchor = f"{section.anchor}-{_anchor(entry.name)}"
-        by_class, num_left_out = _by_class(entry)
-        specs[anchor] = charts.usage(by_class, {name: colours[name] for name in entry.main[0]["usage"]["actions"]})
-        note = f"{num_left_out} classes between the two ends are left out" if num_left_out else ""
-        section.by_class.append((names[entry.name], anchor, note))
         highest, *others = entry.main[0]["usage"]["actions"]
         if others:
+            by_class, num_left_out = _by_class(entry)
+            specs[anchor] = charts.usage(by_class, {name: colours[name] for name in (highest, *others)})
+            note = f"{num_left_out} classes between the two ends are left out" if num_left_out else ""
+            section.by_class.append((names[entry.name], anchor, note))
             rows, note = _close(entry)
             specs[f"{anchor}-close"] = charts.boxes(
                 rows, f"frames of a video that took {highest}", entry.main[0]["frames"]["num_frames"]

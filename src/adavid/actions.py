@@ -90,6 +90,14 @@ class ActionSpace:
     def __len__(self) -> int:
         return len(self.names) + self.num_places - 1
 
+    def label(self, action: int) -> str:
+        """What a reader sees of one decision: its name, and of a patch its top left pixel."""
+        name = self.names[int(self.kind(torch.tensor(action)))]
+        if self.grid is None or action >= len(self.grid):
+            return name
+        row, column = self.grid.corner(torch.tensor(action)).tolist()
+        return f"{name} at {row},{column}"
+
     def kind(self, action: Array) -> Array:
         """The index into `names`, -1 on padding, of each action."""
         return kind(action, self.num_places)

@@ -41,3 +41,9 @@ def test_kinds() -> None:
     for of in (torch.tensor, np.array):
         assert plain.kind(of([-1, 0, 1, 2])).tolist() == [-1, 0, 1, 2]
         assert patches.kind(of([-1, 0, 1, 3, 4])).tolist() == [-1, 0, 0, 0, 1]
+
+
+def test_labels() -> None:
+    patches = ActionSpace(("patch-8", "skip"), (8, 0), grid=PatchGrid(16, 8, 3))
+    assert [patches.label(action) for action in (0, 5, 9)] == ["patch-8 at 0,0", "patch-8 at 4,8", "skip"]
+    assert ActionSpace(("64", "skip"), (64, 0)).label(1) == "skip"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -410,6 +411,14 @@ def test_predict_says_of_a_whole_video_what_its_record_does(
     assert name == ("cat", "dog")[predictions.score_NK[row].argmax()]
     assert score == pytest.approx(predictions.score_NK[row].max(), abs=6e-4)
     assert gflops == pytest.approx((predictions.macs_N[row] + 3 * 512) / 1e9, rel=1e-3)
+
+
+def test_predict_says_where_a_patch_is(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = compose("adafocus_plus", f"folder:{videos}", overrides=WORDS)
+    method = opinionated(run.build_method(2))
+    monkeypatch.setattr(online, "_trained", lambda of: method)
+    lines = list(predict(run, str(videos / "test" / "dog" / "2.mp4"), 25, 0))
+    assert lines and all(re.search(r" s  (patch-20 at \d+,\d+|skip) +(cat|dog) ", line) for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,8 @@ def test_the_stages_of_the_paper() -> None:
     assert (skip.epochs, skip.lr, skip.optimizer) == (10, 3e-4, "adamw")
 
 
-def test_places_must_fit() -> None:
+def test_settings_must_make_sense() -> None:
+    with pytest.raises(ValueError, match="adafocus: price must not be negative, got -0.1"):
+        make(skips=True, price=-0.1)
     with pytest.raises(ValueError, match="patch: expected 1 to 24 pixels, the frame's, got 25"):
         AdaFocus(NUM_CLASSES, **{**SETTINGS, "patch_size": 25})
