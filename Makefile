@@ -60,7 +60,7 @@ leaderboard: env ## regenerate results/leaderboard.{csv,md,html,png} from the re
 	@$(PY) -m benchmarks leaderboard
 
 BENCH = ADAVID_RECORDS=reference $(PY) -m benchmarks bench
-reference: env ## regenerate the committed records (about three hours on two cores)
+reference: env ## regenerate the committed records (about four hours on two cores)
 	@$(BENCH) --method all --seeds 0,1,2
 	@for method in uniform tsn arnet liteeval sofnet adafocus; do \
 		ADAVID_RECORDS=reference $(PY) -m benchmarks curve --method $$method --seeds 0,1,2 || exit; done

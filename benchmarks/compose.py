@@ -229,11 +229,22 @@ def compose(
         untrained = run.build_method(num_classes=2)
         for stage in run.stages:
             untrained.enter(stage)
+        _check_all_learn(untrained, run.stages)
         if run.recipe.warmup is not None:
             for spec in untrained.shared_backbones().values():
                 warmup_of(run, spec)
     _ = run.datamodule  # likewise
     return run
+
+
+def _check_all_learn(method: AdaptiveMethod, stages: Sequence[Stage]) -> None:
+    """ValueError where a network starts from nothing and no stage trains it."""
+    known = [*method.shared_backbones(), *(name for stage in stages for name in stage.train)]
+    for name, _ in method.named_parameters():
+        if not any(name.startswith(f"{part}.") for part in known):
+            raise ValueError(
+                f"stages: none trains {name.rpartition('.')[0]}; they train {', '.join(dict.fromkeys(known))}"
+            )
 
 
 def like(run: Run, method: str) -> Run:

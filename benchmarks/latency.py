@@ -332,7 +332,8 @@ def forced_usage(
 
     Args:
         actions: the method's.
-        shares: fractions of the frames by action's name, 1 in sum; absent means 0.
+        shares: fractions of the frames by action's name, 1 in sum; absent means 0. A name may leave out what follows a
+            dash where this names one action.
         num_videos: B.
         num_frames: T.
         seed: of the shuffling.
@@ -340,9 +341,8 @@ def forced_usage(
     Raises:
         ValueError: an unknown action, shares that are negative or do not sum to 1, or runs that fit no video.
     """
+    shares = {_action_named(name, actions): share for name, share in shares.items()}
     for name, share in shares.items():
-        if name not in actions.names:
-            raise ValueError(f"usage: action '{name}' is unknown; {nearest(name, actions.names)}")
         if share < 0:
             raise ValueError(f"usage: the share of '{name}' must not be negative, got {share}")
     if abs(sum(shares.values()) - 1) > 1e-6:
@@ -374,6 +374,14 @@ def forced_usage(
     kind_BT = np.array([[a for a in video for _ in range(actions.covers[a])] for video in videos])
     place_BT = rng.integers(actions.num_places, size=kind_BT.shape)
     return torch.tensor(np.where(kind_BT == 0, place_BT, kind_BT + actions.num_places - 1))
+
+
+def _action_named(name: str, actions: ActionSpace) -> str:
+    """The action of that name, or the only one that begins so: "patch" is patch-96 and patch-128 alike."""
+    begin_so = [known for known in actions.names if known.startswith(f"{name}-")]
+    if name not in actions.names and len(begin_so) != 1:
+        raise ValueError(f"usage: action '{name}' is unknown; {nearest(name, actions.names)}")
+    return name if name in actions.names else begin_so[0]
 
 
 def _largest_remainder(wanted: Sequence[float], total: int) -> list[int]:

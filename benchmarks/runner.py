@@ -76,9 +76,15 @@ def bench(run: Run, dashboard: Dashboard) -> Path:
 
 
 def curve(run: Run, dashboard: Dashboard) -> Path:
-    """Evaluate a run's model at the operating points of its curve; train further models where the curve says so."""
-    folder = bench(run, dashboard)
+    """Evaluate a run's model at the operating points of its curve; train further models where the curve says so.
+
+    Raises:
+        ValueError: its YAML names no such points.
+    """
     points = run.config["curve"]
+    if not points:
+        raise ValueError(f"{run.label} has no curve: expected operating points in its YAML, profile {run.profile}")
+    folder = bench(run, dashboard)
     for train_point in _grid(points.get("train", {})):
         point_run, label = _changed(run, train_point)
         if point_run is not run:

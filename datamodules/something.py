@@ -57,16 +57,21 @@ class SomethingDataModule(VideoDataModule):
 
     def _read(self, split: str) -> list[VideoRecord]:
         path = self._list(SPLITS[split])
+        rows: list[tuple[Any, Any]]
         label_of = {name: k for k, name in enumerate(self.class_names)}
         if self._suffix == "csv":
             rows = [line.partition(";")[::2] for line in path.read_text(encoding="utf-8").splitlines() if line]
         else:
-            rows = [(row.get("id"), str(row.get("template"))) for row in _json(path, list)]
+            content = (row if isinstance(row, dict) else {} for row in _json(path, list))
+            rows = [(row.get("id"), row.get("template")) for row in content]
         records = []
         for number, (video_id, template) in enumerate(rows, start=1):
+            where = f"{path}, video {number}"
+            if not isinstance(video_id, str) or not isinstance(template, str) or not video_id:
+                raise ValueError(f"{where}: expected its id and its class, got {video_id!r} and {template!r}")
             label = template.replace("[", "").replace("]", "")  # which the classes' names leave out
-            if not video_id or label not in label_of:
-                raise ValueError(f"{path}, video {number}: class {label!r} is unknown; {nearest(label, label_of)}")
+            if label not in label_of:
+                raise ValueError(f"{where}: class {label!r} is unknown; {nearest(label, label_of)}")
             video = self._media.get(video_id, self._folder / video_id)
             records.append(VideoRecord(video_id, video, (label_of[label],), split))
         return records

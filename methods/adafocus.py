@@ -7,7 +7,8 @@ Departures from the official code:
 - f_G and f_L start from the suite's fine-tuned networks (there 15 epochs at 0.01, which is the recipe's to say).
 - In evaluation all glances run in one call and all patches in one: no decision depends on what f_L saw. The code looks
   at one patch after another.
-- The optimiser has Nesterov's momentum, as the appendix says (the code's has not); the batch size is the recipe's (64).
+- The optimiser has Nesterov's momentum, as the appendix says (the code's has not); the batch size is the recipe's (the
+  paper's is 64).
 - Evaluation does not run the critic, and the head once, after the last frame.
 - Returns are normalised by their population deviation; several labels share the target evenly (the code takes the
   first), and their probabilities add up in the reward.
@@ -107,8 +108,12 @@ class AdaFocus(CausalMethod):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
+        if min(places, squeezed, policy_hidden, hidden) < 1:
+            raise ValueError("adafocus: places, squeezed, policy_hidden and hidden must be 1 or more")
         if price < 0:
             raise ValueError(f"adafocus: price must not be negative, got {price}")
+        if glance.view(num_frames).clip > 1:
+            raise ValueError(f"adafocus: glance: expected a network of frames, got {glance.name}")
         self.specs, self.price = {"glance": glance, "focus": focus}, price
         self.grid = PatchGrid(focus.size, patch_size, places)
         self.views = {"frames": focus.view(num_frames)}
@@ -158,8 +163,8 @@ class AdaFocus(CausalMethod):
         return state, action_BT, {"memory_BTH": memory_BTH}
 
     def answer(self, state: State, ledger: Ledger) -> Tensor:
-        h_BH = state.memory_BH
-        return ledger.run("head", self.classifier.head, h_BH, owner_N=torch.arange(len(h_BH), device=h_BH.device))
+        one_BT = torch.ones_like(state.memory_BH[:, :1], dtype=torch.bool)
+        return self.predict(state.memory_BH[:, None], one_BT, ledger)[:, 0]
 
     def glance_at(self, frames_BTCHW: Tensor, mask_BT: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """f_G: the map (B, T, D, h, w) and the feature (B, T, D) of every frame."""
@@ -200,8 +205,9 @@ class AdaFocus(CausalMethod):
         return run_over_time(ledger, "classifier", self.classifier, both_BTD, h_BH, used_BT, seen_BT)
 
     def predict(self, memory_BTH: Tensor, mask_BT: Tensor, ledger: Ledger) -> Tensor:
-        """The prediction (B, T, K) from f_C's state after each frame."""
-        return run_on_rows(ledger, "head", self.classifier.head, memory_BTH, chosen_BT=mask_BT)
+        """The prediction (B, T, K) from f_C's state after each frame, in full precision."""
+        with torch.autocast(memory_BTH.device.type, enabled=False):
+            return run_on_rows(ledger, "head", self.classifier.head, memory_BTH, chosen_BT=mask_BT)
 
     # The three stages of training, appendix B.1
 
@@ -267,7 +273,7 @@ class AdaFocus(CausalMethod):
 
     def confidence(self, memory_BTH: Tensor, batch: VideoBatch, ledger: Ledger) -> Tensor:
         """p_ty, f_C's probability (B, T) of the video's labels."""
-        prob_BTK = self.predict(memory_BTH, batch.mask["frames"], ledger).float().softmax(-1)
+        prob_BTK = self.predict(memory_BTH, batch.mask["frames"], ledger).softmax(-1)
         return (prob_BTK * batch.label_BK[:, None]).sum(-1)
 
     @staticmethod
@@ -281,7 +287,8 @@ class AdaFocus(CausalMethod):
         ledger: Ledger,
     ) -> dict[str, Tensor]:
         """One update of a policy for the actions that it took."""
-        value_BT = run_on_rows(ledger, "critic", policy.critic, h_BTH, chosen_BT=mask_BT)[..., 0]
+        with torch.autocast(h_BTH.device.type, enabled=False):
+            value_BT = run_on_rows(ledger, "critic", policy.critic, h_BTH, chosen_BT=mask_BT)[..., 0]
         taken = Categorical(logits=logits_BTA[mask_BT])
         log_prob_N = taken.log_prob(action_BT[mask_BT])
         return_BT = discounted_returns(reward_BT, mask_BT)

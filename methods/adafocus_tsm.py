@@ -6,7 +6,8 @@ shift is that of Lin, Gan, Han (ICCV 2019), `adavid.temporal_shift`.
 
 Departures from the official code:
 - f_G and f_L start from the suite's fine-tuned networks, f_C with the linear layer of f_L's fine-tuning (there: anew).
-- The optimiser has Nesterov's momentum, as the appendix says (the code's has not); the batch size is the recipe's (64).
+- The optimiser has Nesterov's momentum, as the appendix says (the code's has not); the batch size is the recipe's (the
+  paper's is 64, 32 in stage III), and so is the dropout before f_C (none in the code's stage III).
 - The Gaussian's deviation is .25 in training; clipping to the frame keeps the density of the unclipped Gaussian at the
   clipped point, as in the code. In evaluation the mean is taken; the place is a whole pixel in both.
 - Returns are normalised by their population deviation; several labels share the target evenly, and their probabilities
@@ -84,6 +85,8 @@ class AdaFocusTSM(AdaptiveMethod):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
+        if min(squeezed, policy_hidden) < 1:
+            raise ValueError("adafocus_tsm: squeezed and policy_hidden must be 1 or more")
         self.specs = {"glance": glance, "focus": focus}
         self.grid = PatchGrid.every_pixel(focus.size, patch_size)
         # Decisions are about the frames of the first view.
@@ -159,7 +162,8 @@ class AdaFocusTSM(AdaptiveMethod):
         random_BK = global_BK + self.focus_on(batch, self.random_places(batch), ledger)
         reward_B1 = (confidence_B - self.confidence(random_BK, batch))[:, None]
         owner_B = torch.arange(len(h_BH), device=h_BH.device)
-        value_B = ledger.run("critic", self.policy.critic, h_BH, owner_N=owner_B)[:, 0]
+        with torch.autocast(h_BH.device.type, enabled=False):
+            value_B = ledger.run("critic", self.policy.critic, h_BH, owner_N=owner_B)[:, 0]
         log_prob_B = gaussian.log_prob(taken_B2).sum(-1)
         return_B = discounted_returns(reward_B1, torch.ones_like(reward_B1, dtype=torch.bool))[:, 0]
         terms = ppo_loss(log_prob_B, log_prob_B, return_B, value_B, gaussian.entropy().sum(-1))

@@ -55,6 +55,10 @@ class RandomPatch(AdaptiveMethod):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
+        if min(places, hidden) < 1:
+            raise ValueError("random_patch: places and hidden must be 1 or more")
+        if glance.view(num_frames).clip > 1:
+            raise ValueError(f"random_patch: glance: expected a network of frames, got {glance.name}")
         self.specs, self.seed = {"glance": glance, "focus": focus}, seed
         self.grid = PatchGrid(focus.size, patch_size, places)
         self.views = {"frames": focus.view(num_frames)}
@@ -70,7 +74,7 @@ class RandomPatch(AdaptiveMethod):
     def draw(self, batch: VideoBatch) -> Tensor:
         """Random places (B, T), -1 on padding."""
         mask_BT = batch.mask["frames"]
-        if self.classifier.training:
+        if self.training:
             place_BT = torch.randint(len(self.grid), mask_BT.shape, device=mask_BT.device)
         else:
             generators = [video_generator(self.seed, video_id) for video_id in batch.video_id]

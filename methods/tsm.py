@@ -4,11 +4,14 @@ Lin, Gan, Han: "TSM: Temporal Shift Module for Efficient Video Understanding", I
 https://github.com/mit-han-lab/temporal-shift-module (MIT; read, not used). The shift is `adavid.temporal_shift`; the
 shared backbones of methods with temporal shift are fine-tuned in this form.
 
-TSM+ is the baseline of AdaFocus (Wang et al., ICCV 2021, appendix B.2) for its policy: the same two networks on whole
-frames, "exactly the same training procedure". Their averaged logits add up, as in AdaFocus's code.
+TSM+ is the baseline of AdaFocus-TSM (Wang et al., ICCV 2021, appendix B.2) for its policy: both kinds of network on
+whole frames, 8 of each (the same 8, as views of one length are), and "exactly the same training procedure". Their
+averaged logits add up, as in AdaFocus's code.
 
 Departures: a video is one clip, as its networks see it, in training and in evaluation (TSM's tables also have ten clips
-a video); TSM+'s networks start with the linear layers of their fine-tuning, where AdaFocus's code makes f_L's anew.
+a video); the batch size is the recipe's (the paper's is 64); after TSM's own epochs, which are the warm-up here, TSM
+trains on for as many as TSM+; TSM+'s networks start with the linear layers of their fine-tuning, where AdaFocus's code
+makes f_L's anew.
 
 B videos, T frames, K classes.
 """
@@ -47,6 +50,8 @@ class TSM(AdaptiveMethod):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
+        if not networks or any("." in name for name in networks):
+            raise ValueError(f"tsm: networks: expected one or more, names without dots, got {list(networks)}")
         self.specs = dict(networks)
         self.views = {name: clip_view("tsm", spec, frame_size) for name, spec in self.specs.items()}
         sizes = [spec.size for spec in self.specs.values()]

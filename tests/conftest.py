@@ -55,7 +55,7 @@ def opinionated(method: AdaptiveMethod, seed: int = 0) -> AdaptiveMethod:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.LSTMCell | nn.GRUCell):
             nn.init.normal_(module.weight_ih, std=3.0 / module.input_size**0.5)
-        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
             module.running_mean.normal_(std=0.1)
             module.running_var.uniform_(0.5, 1.5)
             module.weight.data.clamp_(min=0.5)  # some networks start with residual branches that say nothing

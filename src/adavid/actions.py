@@ -52,11 +52,16 @@ class PatchGrid:
         return [pixels / self.frame_size for pixels in (top, left, self.patch_size, self.patch_size)]
 
     def heat(self, place_N: np.ndarray) -> list[list[float]]:
-        """Shares of the places by the cell, of a few rows and columns, that they fall into; zeros without places."""
+        """The places' shares, by rows and columns of at most `HEAT_CELLS` cells; zeros without places.
+
+        A finer grid's place that lies across cells counts in each by its overlap: places taken evenly look even.
+        """
         num_cells = min(HEAT_CELLS, self.side)
-        cell_2N = np.stack([place_N // self.side, place_N % self.side]) * num_cells // self.side
-        count = np.bincount(cell_2N[0] * num_cells + cell_2N[1], minlength=num_cells**2)
-        shares: list[list[float]] = (count / max(count.sum(), 1)).reshape(num_cells, num_cells).tolist()
+        edge, cell_edge = np.arange(self.side + 1) / self.side, np.arange(num_cells + 1) / num_cells
+        overlap_SC = np.minimum(edge[1:, None], cell_edge[1:]) - np.maximum(edge[:-1, None], cell_edge[:-1])
+        overlap_SC = overlap_SC.clip(0) * self.side
+        count_SS = np.bincount(place_N, minlength=len(self)).reshape(self.side, self.side)
+        shares: list[list[float]] = (overlap_SC.T @ count_SS @ overlap_SC / max(len(place_N), 1)).tolist()
         return shares
 
 

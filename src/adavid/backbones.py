@@ -59,7 +59,13 @@ class BackboneSpec:
         return _segments(network)[0] if library == "tsm" else 0
 
     def view(self, num_frames: int, size: int = 0) -> View:
-        """What it reads of a video: `num_frames` frames or clips, at its own size unless another is given."""
+        """What it reads of a video: `num_frames` frames or clips, at its own size unless another is given.
+
+        Raises:
+            ValueError: it has temporal shift, and reads whole videos (see `clip_view`).
+        """
+        if self.num_segments:
+            raise ValueError(f"{self}: expected a network of frames; METHOD=tsm is for those with temporal shift")
         is_slowfast = self.name.startswith("slowfast/")
         return View(num_frames, size or self.size, *((slowfast.CLIP, slowfast.STRIDE) if is_slowfast else ()))
 

@@ -50,7 +50,7 @@ class Predictions:
         video_id: str (N,).
         label_NK: uint8 multi-hot.
         score_NK: float32, the softmax of the averaged logits.
-        action_NT: int16 action indices, -1 = padding.
+        action_NT: int32 action indices, -1 = padding.
         macs_N: int64, multiply-accumulates of the video.
         frames_used_N: int16.
 
@@ -66,7 +66,7 @@ class Predictions:
     frames_used_N: np.ndarray
 
     def __post_init__(self) -> None:
-        dtypes = (np.str_, np.uint8, np.float32, np.int16, np.int64, np.int16)
+        dtypes = (np.str_, np.uint8, np.float32, np.int32, np.int64, np.int16)
         for field, dtype in zip(fields(self), dtypes, strict=True):
             given = np.asarray(getattr(self, field.name))
             stored = given.astype(dtype)

@@ -23,8 +23,11 @@ def test_every_pixel_is_a_place() -> None:
 def test_the_map_of_places() -> None:
     heat = PatchGrid(16, 8, 2).heat(np.array([0, 0, 3, 1]))
     assert heat == [[0.5, 0.25], [0, 0.25]]
-    fine = np.array(PatchGrid.every_pixel(32, 5).heat(np.arange(28**2)))  # 4 x 4 places a cell
-    assert fine == pytest.approx(np.full((7, 7), 1 / 49))
+    for side in (7, 10, 25):
+        fine = np.array(PatchGrid(64, 40, side).heat(np.arange(side**2)))
+        assert fine == pytest.approx(np.full((7, 7), 1 / 49))
+    corner = np.array(PatchGrid(64, 40, 10).heat(np.array([1])))  # the second of 10 columns: .1 to .2; cells of 1/7
+    assert corner[0, :2] == pytest.approx([10 / 7 - 1, 2 - 10 / 7]) and corner.sum() == pytest.approx(1)
     assert PatchGrid(16, 8, 2).heat(np.array([], int)) == [[0, 0], [0, 0]]
 
 

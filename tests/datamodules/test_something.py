@@ -61,6 +61,9 @@ def test_mistakes(tmp_path):
     message = "video 1: class 'Aproaching something with your camera' is unknown; did you mean 'Approaching something"
     with pytest.raises(ValueError, match=message):
         SomethingDataModule(str(tmp_path), **OPTIONS)
+    (tmp_path / "something-something-v2-train.json").write_text('[{"id": 7}]')
+    with pytest.raises(ValueError, match="video 1: expected its id and its class, got 7 and None$"):
+        SomethingDataModule(str(tmp_path), **OPTIONS)
     (tmp_path / "something-something-v2-train.json").write_text("[")
     with pytest.raises(ValueError, match="/something-something-v2-train.json: expected JSON"):
         SomethingDataModule(str(tmp_path), **OPTIONS)

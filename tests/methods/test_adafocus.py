@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from adavid.ppo import discounted_returns
 from benchmarks.compose import compose
 from methods.adafocus import AdaFocus, Policy
 from methods.random_patch import RandomPatch
+from tests.adavid.test_routing import CountingLedger
 from tests.conftest import NUM_CLASSES, opinionated, random_batch
 
 GLANCE, FOCUS = BackboneSpec("narrow/4-8-12", 16), BackboneSpec("narrow/4-8-12", 24)
@@ -23,7 +26,7 @@ SKIPPED = 9  # the action after the 9 places
 
 
 def make(**settings) -> AdaFocus:  # type: ignore[no-untyped-def]
-    return opinionated(AdaFocus(NUM_CLASSES, **SETTINGS, policy_hidden=8, squeezed=4, **settings))
+    return opinionated(AdaFocus(NUM_CLASSES, **{**SETTINGS, "policy_hidden": 8, "squeezed": 4, **settings}))
 
 
 def padded_batch(method: AdaFocus | RandomPatch, num_videos: int = 3) -> VideoBatch:
@@ -271,7 +274,50 @@ def test_the_stages_of_the_paper() -> None:
     assert (skip.epochs, skip.lr, skip.optimizer) == (10, 3e-4, "adamw")
 
 
+def test_the_baseline_trains_alike() -> None:
+    """f_L and f_C get the same epochs and rates, in both profiles."""
+    for profile in ("tiny", "paper"):
+        ours = {stage.name: stage for stage in compose("adafocus", profile=profile).stages}
+        plus = {stage.name: stage for stage in compose("adafocus_plus", profile=profile).stages}
+        for stage in compose("random_patch", profile=profile).stages:
+            assert replace(ours[stage.name], loss="step_loss") == stage
+        assert {name: plus[name] for name in ours} == ours
+
+
+@torch.no_grad()
+def test_clips_are_cut_whole() -> None:
+    """Where f_L reads clips, its patches are of all their frames, and f_G sees the frame in the middle."""
+    method = make()
+    method.focus.reads_clips = True
+    seen = []
+    method.focus.forward = lambda clip_NSCHW: seen.append(clip_NSCHW) or torch.zeros(len(clip_NSCHW), 12)
+    clips_BTSCHW = torch.randn(1, 2, 5, 3, 24, 24)
+    mask_BT, action_BT = torch.ones(1, 2, dtype=torch.bool), torch.tensor([[0, 5]])
+    method.focus_on(clips_BTSCHW, action_BT, mask_BT, CountingLedger(1))
+    assert torch.equal(seen[0][1], clips_BTSCHW[0, 1, ..., 4:20, 8:24])
+    map_BTDHW, _ = method.glance_at(clips_BTSCHW, mask_BT, Ledger(1))
+    torch.testing.assert_close(map_BTDHW, method.glance_at(clips_BTSCHW[:, :, 2], mask_BT, Ledger(1))[0])
+
+
+def test_rewards_are_in_full_precision() -> None:
+    """Under bfloat16 only f_G and f_L are computed in it."""
+    method = make()
+    batch = random_batch(method, 2)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        output = method(batch, Ledger(2))
+        assert method.confidence(output.aux["memory_BTH"], batch, Ledger(2)).dtype == torch.float32
+        assert output.logits_BK.dtype == torch.float32
+
+
 def test_settings_must_make_sense() -> None:
+    with pytest.raises(ValueError, match="adafocus: places, squeezed, policy_hidden and hidden must be 1 or more"):
+        make(places=0)
+    with pytest.raises(ValueError, match="adafocus: glance: expected a network of frames, got slowfast/r50-8x8"):
+        make(glance=BackboneSpec("slowfast/r50-8x8", 64))
+    with pytest.raises(ValueError, match="expected a network of frames; METHOD=tsm is for those with temporal shift"):
+        make(focus=BackboneSpec("tsm/4/narrow/4-8-12", 24))
+    with pytest.raises(ValueError, match=r"stages: none trains skip_policy\.encoder"):
+        compose("adafocus", overrides=["model.skips=true"])
     with pytest.raises(ValueError, match="adafocus: price must not be negative, got -0.1"):
         make(skips=True, price=-0.1)
     with pytest.raises(ValueError, match="patch: expected 1 to 24 pixels, the frame's, got 25"):
