@@ -29,10 +29,10 @@ NEUTRAL = "#8a919e"
 ACCENT = "#3b7ddd"
 MEAN = "#f2b134"
 SIZES = ("#1b4f8f", "#3579c4", "#64a3df", "#a3cbef", "#cfe3f7")  # frames seen, from the largest picture down
-SKIPS = ("#e9a13b", "#d97a34", "#b9532f", "#8f3526")  # frames not seen, from the shortest skip up
+SKIPS = ("#f2c14e", "#e9a13b", "#d97a34", "#b9532f", "#8f3526")  # frames not seen, from the shortest skip up
 OTHERS = (
     *("#5b9279", "#8fcb9b", "#7c6a9c", "#b9a5d6", "#c98ca7"),
-    *("#6f7d8c", "#a8b3bd", "#4f8a8b", "#9fc9c4", "#8d5b6c"),
+    *("#6f7d8c", "#a8b3bd", "#4f8a8b", "#9fc9c4", "#8d5b6c", "#c9b26b"),
 )
 PNG_WIDTH = 860
 PLACES: tuple[tuple[Literal["left", "right"], int, int], ...] = (

@@ -63,8 +63,7 @@ class Section:
     close: list[tuple[str, str, str]] = field(default_factory=list)
     where: list[tuple[str, str, str]] = field(default_factory=list)
     online: list[tuple[str, str, str, bool]] = field(default_factory=list)
-    strips: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=list)
-    legend: list[tuple[str, str]] = field(default_factory=list)
+    strips: list[tuple[str, list[dict[str, Any]], list[tuple[str, str]]]] = field(default_factory=list)
 
 
 MEASURED_COLUMNS = (
@@ -164,7 +163,6 @@ def _section(
     colours = charts.action_colours(list(dict.fromkeys(actions)))
     section.usage = f"{section.anchor}-usage"
     specs[section.usage] = charts.usage(_overall(entries, names), colours)
-    section.legend = list(colours.items())
     for entry in shown:
         anchor = f"{section.anchor}-{_anchor(entry.name)}"
         highest, *others = entry.main[0]["usage"]["actions"]
@@ -182,7 +180,8 @@ def _section(
             specs[f"{anchor}-where"] = charts.heat(_where(entry))
             section.where.append((names[entry.name], f"{anchor}-where", highest))
         if strips := _strips(entry, colours):
-            section.strips.append((names[entry.name], strips))
+            legend = [(action, colours[action]) for action in (highest, *others)]
+            section.strips.append((names[entry.name], strips, legend))
     for entry in entries:
         _add_online(section, entry, names[entry.name], specs)
     return section
