@@ -140,13 +140,13 @@ def test_the_policy_learns_a_planted_best_patch() -> None:
         method.train()
         return float((method.grid.corner(action_B) - corner_B2).abs().float().mean())
 
-    assert distance() > 2
+    assert distance() > 1.9
     optimizer = torch.optim.Adam(method.policy.parameters(), lr=0.01)
     for _ in range(300):
         optimizer.zero_grad()
         method.policy_loss(planted(32)[0], Ledger(32))["loss"].backward()
         optimizer.step()
-    assert distance() < 1
+    assert distance() < 1.5  # 0.8 to 1.2 over ten seeds, where a policy that stays in the middle has 2.2 to 2.4
 
 
 @torch.no_grad()
