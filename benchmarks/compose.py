@@ -288,8 +288,13 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
     A network with temporal shift reads whole videos, which is `tsm`'s to do.
     """
     assert run.recipe.warmup is not None
-    shifts = spec.num_segments > 0
-    method, trains = ("tsm:TSM", "networks") if shifts else ("uniform:Uniform", "classifier")
+    network = dataclasses.asdict(spec)
+    own: dict[str, Any]
+    if spec.num_segments:
+        method, trains, own = "tsm:TSM", "networks", {"networks": {"shared": network}}
+    else:
+        method, trains = "uniform:Uniform", "classifier"
+        own = {"backbone": network, "num_frames": run.recipe.warmup_frames}
     by_size = [run.recipe.warmup_by_size.get(str(spec.size), {})]  # of the first stage alone
     stages = [
         make_stage(name, run.recipe.stage, stage, *by_size[i:], {"train": [trains]})
@@ -297,13 +302,7 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
         if stage is not None
     ]
     method_class = locate(f"methods.{method}")
-    network = dataclasses.asdict(spec)
-    model = {
-        "frame_size": run.recipe.frame_size,
-        "dropout": run.recipe.dropout,
-        **({"networks": {"shared": network}} if shifts else {"backbone": network}),
-        **({} if shifts else {"num_frames": run.recipe.warmup_frames}),
-    }
+    model = {"frame_size": run.recipe.frame_size, "dropout": run.recipe.dropout, **own}
     model = dataclasses.asdict(build(schema(method_class, ("num_classes", "pretrained")), model, "model"))
     recipe = {key: run.config["recipe"][key] for key in ("batch_size", "pretrained")}
     config = {

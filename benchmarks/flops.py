@@ -124,11 +124,9 @@ def method_rows(run: Run) -> list[dict[str, Any]]:
     num_classes = NUM_CLASSES if run.profile == "paper" else run.datamodule.num_classes
     method = run.build_method(num_classes).eval()
     actions, num_frames = method.actions, next(iter(method.views.values())).num_frames
-    action_A = torch.arange(len(actions))
-    decisions = {}
-    for kind, name in enumerate(actions.names):  # of a patch's places any, as they cost the same
-        first = int((actions.kind(action_A) == kind).nonzero()[0])
-        decisions[f"all {name}"] = torch.full((1, num_frames), first)
+    decisions = {  # of a patch's places the first, as they cost the same
+        f"all {name}": torch.full((1, num_frames), actions.first(kind)) for kind, name in enumerate(actions.names)
+    }
     for name, shares in run.config.get("usage", {}).items():
         shares = {str(action): share for action, share in shares.items()}
         decisions[f"usage {name}"] = forced_usage(actions, shares, NUM_VIDEOS, num_frames)

@@ -121,7 +121,7 @@ class AdaFocus(CausalMethod):
         self.actions = ActionSpace(names[: 1 + skips], sizes[: 1 + skips], grid=self.grid)
         self.glance = build_backbone(glance.name, pretrained)
         self.focus = build_backbone(focus.name, pretrained)
-        num_features, side = self.glance.num_features, -(-glance.size // self.glance.stride)
+        num_features, side = self.glance.num_features, self.glance.map_side(glance.size)
         self.policy = Policy(num_features, side, squeezed, policy_hidden, len(self.grid), normalize)
         if skips:
             self.skip_policy = Policy(num_features, side, squeezed, policy_hidden, 2, normalize)
@@ -169,7 +169,7 @@ class AdaFocus(CausalMethod):
     def glance_at(self, frames_BTCHW: Tensor, mask_BT: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """f_G: the map (B, T, D, h, w) and the feature (B, T, D) of every frame."""
         size, stages = self.specs["glance"].size, self.glance.stages
-        side = -(-size // self.glance.stride)
+        side = self.glance.map_side(size)
         zeros_BTDHW = frames_BTCHW.new_zeros(*mask_BT.shape, self.glance.num_features, side, side)
         map_BTDHW = run_on_frames(ledger, "glance", stages, frames_BTCHW, mask_BT, size, zeros_BTDHW)
         return map_BTDHW, run_on_rows(ledger, "glance", self.glance.pool, map_BTDHW, chosen_BT=mask_BT)
@@ -205,9 +205,8 @@ class AdaFocus(CausalMethod):
         return run_over_time(ledger, "classifier", self.classifier, both_BTD, h_BH, used_BT, seen_BT)
 
     def predict(self, memory_BTH: Tensor, mask_BT: Tensor, ledger: Ledger) -> Tensor:
-        """The prediction (B, T, K) from f_C's state after each frame, in full precision."""
-        with torch.autocast(memory_BTH.device.type, enabled=False):
-            return run_on_rows(ledger, "head", self.classifier.head, memory_BTH, chosen_BT=mask_BT)
+        """The prediction (B, T, K) from f_C's state after each frame."""
+        return run_on_rows(ledger, "head", self.classifier.head, memory_BTH, chosen_BT=mask_BT)
 
     # The three stages of training, appendix B.1
 

@@ -95,7 +95,7 @@ class AdaFocusTSM(AdaptiveMethod):
         self.glance = FrameClassifier(glance, num_classes, dropout, pretrained)
         self.focus = FrameClassifier(focus, num_classes, dropout, pretrained)
         backbone = self.glance.backbone
-        side = -(-glance.size // backbone.stride)
+        side = backbone.map_side(glance.size)
         self.policy = Policy(glance.num_segments * backbone.num_features, side, squeezed, policy_hidden)
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:

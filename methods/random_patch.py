@@ -10,7 +10,6 @@ B videos, T frames, K classes, D features.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from adavid.cost import Ledger
 from adavid.data import VideoBatch
 from adavid.method import AdaptiveMethod, MethodOutput
 from adavid.recurrent import RecurrentClassifier, loss_of_every_step
-from adavid.routing import run_on_frames, run_on_rows, run_over_time, video_generator
+from adavid.routing import draw_actions, run_on_frames, run_on_rows, run_over_time
 
 
 class RandomPatch(AdaptiveMethod):
@@ -74,13 +73,8 @@ class RandomPatch(AdaptiveMethod):
     def draw(self, batch: VideoBatch) -> Tensor:
         """Random places (B, T), -1 on padding."""
         mask_BT = batch.mask["frames"]
-        if self.training:
-            place_BT = torch.randint(len(self.grid), mask_BT.shape, device=mask_BT.device)
-        else:
-            generators = [video_generator(self.seed, video_id) for video_id in batch.video_id]
-            draws = np.stack([generator.integers(len(self.grid), size=mask_BT.shape[1]) for generator in generators])
-            place_BT = torch.as_tensor(draws, device=mask_BT.device)
-        return place_BT.masked_fill(~mask_BT, -1)
+        seed = None if self.training else self.seed
+        return draw_actions(len(self.grid), mask_BT, batch.video_id, seed).masked_fill(~mask_BT, -1)
 
     def forward(
         self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False

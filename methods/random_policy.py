@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +23,7 @@ from adavid.backbones import BackboneSpec, FrameClassifier, by_size
 from adavid.cost import Ledger
 from adavid.data import VideoBatch
 from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput
-from adavid.routing import hold_skips, mean_of_used, run_on_frames, video_generator
+from adavid.routing import draw_actions, hold_skips, mean_of_used, run_on_frames
 
 
 class RandomPolicy(AdaptiveMethod):
@@ -71,13 +70,8 @@ class RandomPolicy(AdaptiveMethod):
     def draw(self, batch: VideoBatch) -> Tensor:
         """Actions (B, T) for every frame, -1 on padding."""
         mask_BT = batch.mask["frames"]
-        num_actions, shape = len(self.actions), mask_BT.shape
-        if self.training:
-            draw_BT = torch.randint(num_actions, shape, device=mask_BT.device)
-        else:
-            generators = [video_generator(self.seed, video_id) for video_id in batch.video_id]
-            draws = np.stack([generator.integers(num_actions, size=shape[1]) for generator in generators])
-            draw_BT = torch.as_tensor(draws, device=mask_BT.device)
+        seed = None if self.training else self.seed
+        draw_BT = draw_actions(len(self.actions), mask_BT, batch.video_id, seed)
         return hold_skips(draw_BT, self.covers_A).masked_fill(~mask_BT, -1)
 
     def forward(

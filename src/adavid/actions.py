@@ -103,6 +103,10 @@ class ActionSpace:
         row, column = self.grid.corner(torch.tensor(action)).tolist()
         return f"{name} at {row},{column}"
 
+    def first(self, kind: int) -> int:
+        """The first action index of a kind: the reverse of `kind`."""
+        return kind and kind + self.num_places - 1
+
     def kind(self, action: Array) -> Array:
         """The index into `names`, -1 on padding, of each action."""
         return kind(action, self.num_places)

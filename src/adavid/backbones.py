@@ -96,6 +96,10 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(self.stages(x))
 
+    def map_side(self, size: int) -> int:
+        """Cells on a side of the stages' map of a frame of `size` pixels."""
+        return -(-size // self.stride)
+
 
 class FrameClassifier(nn.Module):
     """A backbone with a linear head: one prediction a frame, or a clip.

@@ -14,6 +14,14 @@ from adavid.data import VideoBatch
 from adavid.method import cross_entropy
 
 
+class Head(nn.Sequential):
+    """Dropout and a linear layer, in full precision."""
+
+    def forward(self, h_NH: Tensor) -> Tensor:
+        with torch.autocast(h_NH.device.type, enabled=False):
+            return super().forward(h_NH)
+
+
 class RecurrentClassifier(nn.Module):
     """The features of several networks side by side through a GRU, in full precision; `head` predicts from its state.
 
@@ -34,7 +42,7 @@ class RecurrentClassifier(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(num) if normalize else nn.Identity() for num in num_features)
         self.num_features, self.hidden = tuple(num_features), hidden
         self.gru = nn.GRUCell(sum(num_features), hidden)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, num_classes))
+        self.head = Head(nn.Dropout(dropout), nn.Linear(hidden, num_classes))
 
     def forward(self, feature_ND: Tensor, h_NH: Tensor) -> Tensor:
         with torch.autocast(feature_ND.device.type, enabled=False):

@@ -6,6 +6,7 @@ B videos, T frames, N routed rows, L branches, K classes, A actions.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -123,6 +124,15 @@ def video_generator(seed: int, video_id: str) -> np.random.Generator:
     """Randomness of one video in evaluation: the same alone, in any batch and in any order."""
     digest = hashlib.sha256(f"{seed}/{video_id}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+def draw_actions(num_actions: int, mask_BT: Tensor, video_ids: Sequence[str], seed: int | None) -> Tensor:
+    """Uniformly random actions (B, T), from `video_generator`; without a seed from torch's, as in training."""
+    if seed is None:
+        return torch.randint(num_actions, mask_BT.shape, device=mask_BT.device)
+    generators = [video_generator(seed, video_id) for video_id in video_ids]
+    draws = np.stack([generator.integers(num_actions, size=mask_BT.shape[1]) for generator in generators])
+    return torch.as_tensor(draws, device=mask_BT.device)
 
 
 def hold_skips(draw_BT: Tensor, covers_A: Tensor) -> Tensor:

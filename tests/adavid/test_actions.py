@@ -41,6 +41,8 @@ def test_kinds() -> None:
     plain = ActionSpace(("64", "32", "skip"), (64, 32, 0))
     patches = ActionSpace(("patch", "skip"), (8, 0), grid=PatchGrid(16, 8, 2))
     assert (len(plain), len(patches)) == (3, 5)
+    assert [plain.first(kind) for kind in range(3)] == [0, 1, 2]
+    assert [patches.first(kind) for kind in range(2)] == [0, 4]
     for of in (torch.tensor, np.array):
         assert plain.kind(of([-1, 0, 1, 2])).tolist() == [-1, 0, 1, 2]
         assert patches.kind(of([-1, 0, 1, 3, 4])).tolist() == [-1, 0, 0, 0, 1]
