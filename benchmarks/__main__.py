@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from benchmarks.compose import PROFILES, ROOT, Run, catalogue, compose, data_name
+from benchmarks.compose import PROFILES, ROOT, catalogue, compose, data_name
+from benchmarks.run import Run
 from benchmarks.runner import RESULTS
 
 
@@ -120,14 +121,14 @@ def _curve(arguments: argparse.Namespace) -> None:
 
 
 def _latency(arguments: argparse.Namespace) -> None:
-    from benchmarks.latency import main_latency
+    from benchmarks.measure.latency import main_latency
 
     for run in _runs(arguments):
         print(main_latency(run, arguments.usage))
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from benchmarks.online import predict
+    from benchmarks.measure.online import predict
 
     (run, *more) = _runs(arguments)
     if more:
@@ -137,14 +138,14 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _online(arguments: argparse.Namespace) -> None:
-    from benchmarks.online import main_online
+    from benchmarks.measure.online import main_online
 
     for run in _runs(arguments):
         print(main_online(run))
 
 
 def _flops(arguments: argparse.Namespace) -> None:
-    from benchmarks.flops import main_flops
+    from benchmarks.measure.flops import main_flops
 
     print(main_flops())
 

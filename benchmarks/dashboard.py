@@ -17,9 +17,11 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from adavid.config import one_line
-from adavid.method import AdaptiveMethod, Stage
-from adavid.results import Record, git_revision, versions
-from benchmarks.compose import Run
+from adavid.environment import git_revision, versions
+from adavid.evaluation.records import Record
+from adavid.method import AdaptiveMethod
+from adavid.stage import Stage
+from benchmarks.run import Run
 
 if TYPE_CHECKING:
     import wandb

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,23 +18,19 @@ import torch
 import yaml
 from filelock import FileLock
 
-from adavid.backbones import BackboneSpec, FrameClassifier
-from adavid.callbacks import Evaluation
-from adavid.data import VideoDataModule
+from adavid.data.datamodule import VideoDataModule
+from adavid.environment import device_name, git_revision, versions
+from adavid.evaluation.collector import Evaluation
+from adavid.evaluation.predictions import Predictions
+from adavid.evaluation.records import SCHEMA, withdraw, write_record
+from adavid.evaluation.summary import summarize
+from adavid.files import write_atomically
 from adavid.method import AdaptiveMethod
-from adavid.results import (
-    SCHEMA,
-    Predictions,
-    device_name,
-    git_revision,
-    summarize,
-    versions,
-    withdraw,
-    write_record,
-)
-from adavid.training import channels_last, evaluate, fit, save
-from benchmarks.compose import ROOT, Run, warmup_of
+from adavid.networks.backbones import BackboneSpec, FrameClassifier
+from adavid.training import channels_last, evaluate, fit
+from benchmarks.compose import ROOT, warmup_of
 from benchmarks.dashboard import Dashboard
+from benchmarks.run import Run
 from benchmarks.strips import write_strips
 
 RESULTS = Path(os.environ.get("ADAVID_RESULTS", ROOT / "results"))
@@ -185,12 +182,10 @@ def shared_backbone(run: Run, spec: BackboneSpec, dashboard: Dashboard) -> dict[
             fit(method, warmup.stages, _data(warmup, method), folder, run.seed, _trainer(run))
             (name,) = method.shared_backbones()
             classifier = method.get_submodule(name)
-            save(
-                folder / "classifier.pt",
-                {"state_dict": classifier.state_dict(), "train_macs": method.train_macs},
-            )
-        state: dict[str, Any] = torch.load(folder / "classifier.pt", weights_only=True)
-    return state
+            state = {"state_dict": classifier.state_dict(), "train_macs": method.train_macs}
+            write_atomically(folder / "classifier.pt", partial(torch.save, state))
+        trained_state: dict[str, Any] = torch.load(folder / "classifier.pt", weights_only=True)
+    return trained_state
 
 
 def shuffled(predictions: Predictions, seed: int) -> Mapping[str, torch.Tensor]:

@@ -14,10 +14,10 @@ import torch
 from torchvision.io import write_jpeg
 
 from adavid.actions import ActionSpace
-from adavid.data import VideoDataModule
+from adavid.data.datamodule import VideoDataModule
+from adavid.evaluation.predictions import Predictions
+from adavid.files import write_atomically
 from adavid.method import AdaptiveMethod
-from adavid.results import Predictions
-from benchmarks.report.files import write
 
 
 def write_strips(
@@ -71,7 +71,7 @@ def write_strips(
                 "image": image,
             }
         )
-    write(folder / "strips.json", json.dumps(strips, indent=1) + "\n")
+    write_atomically(folder / "strips.json", json.dumps(strips, indent=1) + "\n")
     return strips
 
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from adavid.data import VideoDataModule, VideoRecord
-from adavid.data.sources import media_by_name
+from adavid import VideoDataModule, VideoRecord, media_by_name
 
 
 class ActivityNetDataModule(VideoDataModule):

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from adavid.config import nearest
-from adavid.data import VideoDataModule, VideoRecord
-from adavid.data.datamodule import SPLITS
+from adavid import SPLITS, VideoDataModule, VideoRecord, nearest
 
 COLUMNS = ("path", "label", "labels", "split", "start", "end")
 

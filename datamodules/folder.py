@@ -5,10 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from adavid.config import nearest
-from adavid.data import VideoDataModule, VideoRecord
-from adavid.data.datamodule import SPLITS
-from adavid.data.sources import list_media
+from adavid import SPLITS, VideoDataModule, VideoRecord, list_media, nearest
 
 
 class FolderDataModule(VideoDataModule):

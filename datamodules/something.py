@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from adavid.config import nearest
-from adavid.data import VideoDataModule, VideoRecord
-from adavid.data.sources import media_by_name
+from adavid import VideoDataModule, VideoRecord, media_by_name, nearest
 
 SPLITS = {"train": "train", "val": "validation"}
 

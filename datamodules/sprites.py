@@ -18,7 +18,7 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from adavid.data import VideoDataModule, VideoRecord, View
+from adavid import VideoDataModule, VideoRecord, View
 from datamodules import sprites_drawing as drawing
 
 LABELS_FILE = "labels.csv"

@@ -30,14 +30,22 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from adavid.actions import ActionSpace, PatchGrid
-from adavid.backbones import BackboneSpec, build_backbone
-from adavid.cost import Ledger
-from adavid.data import VideoBatch
-from adavid.method import CausalMethod
-from adavid.ppo import discounted_returns, ppo_loss
-from adavid.recurrent import RecurrentClassifier, loss_of_every_step
-from adavid.routing import run_on_frames, run_on_rows, run_over_time
+from adavid import (
+    ActionSpace,
+    BackboneSpec,
+    CausalMethod,
+    Ledger,
+    PatchGrid,
+    RecurrentClassifier,
+    VideoBatch,
+    build_backbone,
+    discounted_returns,
+    loss_of_every_step,
+    ppo_loss,
+    run_on_frames,
+    run_on_rows,
+    run_over_time,
+)
 
 LOOK, SKIP = 0, 1
 
@@ -186,7 +194,7 @@ class AdaFocus(CausalMethod):
 
     def focus_on(self, frames_BTCHW: Tensor, action_BT: Tensor, seen_BT: Tensor, ledger: Ledger) -> Tensor:
         """f_L: the feature (B, T, D) of the patches that were chosen, zero where none is seen."""
-        corner_BT2 = self.grid.corner(action_BT.clip(0, len(self.grid) - 1))
+        corner_BT2 = torch.stack(self.grid.corner(action_BT.clip(0, len(self.grid) - 1)), -1)
         zeros_BTD = frames_BTCHW.new_zeros(*seen_BT.shape, self.focus.num_features)
         size = self.grid.patch_size
         return run_on_frames(ledger, "focus", self.focus, frames_BTCHW, seen_BT, size, zeros_BTD, corner_BT2)

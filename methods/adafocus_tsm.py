@@ -22,12 +22,22 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from adavid.actions import ActionSpace, PatchGrid
-from adavid.backbones import BackboneSpec, FrameClassifier, clip_view
-from adavid.cost import Ledger
-from adavid.data import VideoBatch, cut_patches, resize_frames
-from adavid.method import AdaptiveMethod, MethodOutput, cross_entropy
-from adavid.ppo import discounted_returns, ppo_loss
+from adavid import (
+    ActionSpace,
+    AdaptiveMethod,
+    BackboneSpec,
+    FrameClassifier,
+    Ledger,
+    MethodOutput,
+    PatchGrid,
+    VideoBatch,
+    clip_view,
+    cross_entropy,
+    cut_patches,
+    discounted_returns,
+    ppo_loss,
+    resize_frames,
+)
 
 DEVIATION = 0.25
 
@@ -137,7 +147,8 @@ class AdaFocusTSM(AdaptiveMethod):
     def focus_on(self, batch: VideoBatch, action_BT: Tensor, ledger: Ledger) -> Tensor:
         """f_L and f_C: the averaged prediction (B, K) from the patches."""
         num_frames, size = self.specs["focus"].num_segments, self.grid.patch_size
-        frames_BTCHW, corner_BT2 = batch.frames["focus"][:, :num_frames], self.grid.corner(action_BT[:, :num_frames])
+        frames_BTCHW = batch.frames["focus"][:, :num_frames]
+        corner_BT2 = torch.stack(self.grid.corner(action_BT[:, :num_frames]), -1)
         patch_NCHW = cut_patches(frames_BTCHW.flatten(0, 1), corner_BT2.flatten(0, 1), size)
         patch_BTCHW = patch_NCHW.unflatten(0, (-1, num_frames))
         owner_B = torch.arange(len(patch_BTCHW), device=patch_BTCHW.device)

@@ -35,11 +35,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adavid.backbones import BackboneSpec, FrameClassifier, by_size
-from adavid.cost import Ledger
-from adavid.data import VideoBatch
-from adavid.method import ActionSpace, CausalMethod, MethodOutput, cross_entropy
-from adavid.routing import UsedMean, no_frames, run_on_frames
+from adavid import (
+    ActionSpace,
+    BackboneSpec,
+    CausalMethod,
+    FrameClassifier,
+    Ledger,
+    MethodOutput,
+    UsedMean,
+    VideoBatch,
+    by_size,
+    cross_entropy,
+    no_frames,
+    run_on_frames,
+)
 
 
 class Policy(nn.Module):

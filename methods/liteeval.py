@@ -29,11 +29,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adavid.backbones import BackboneSpec, FrameClassifier
-from adavid.cost import Ledger
-from adavid.data import VideoBatch
-from adavid.method import ActionSpace, CausalMethod, cross_entropy
-from adavid.routing import mean_of_used, run_on_frames
+from adavid import (
+    ActionSpace,
+    BackboneSpec,
+    CausalMethod,
+    FrameClassifier,
+    Ledger,
+    VideoBatch,
+    cross_entropy,
+    mean_of_used,
+    run_on_frames,
+)
 
 Memory = tuple[Tensor, ...]  # an RNN's state, h first: (h, c), or (h,) for a GRU
 FINE, COARSE = 0, 1

@@ -19,10 +19,17 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from adavid.backbones import BackboneSpec, build_backbone, by_size
-from adavid.cost import Ledger
-from adavid.method import ActionSpace, CausalMethod
-from adavid.routing import UsedMean, no_frames, run_on_frames
+from adavid import (
+    ActionSpace,
+    BackboneSpec,
+    CausalMethod,
+    Ledger,
+    UsedMean,
+    build_backbone,
+    by_size,
+    no_frames,
+    run_on_frames,
+)
 
 
 class State(NamedTuple):

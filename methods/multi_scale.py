@@ -16,10 +16,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from adavid.backbones import BackboneSpec, FrameClassifier, by_size
-from adavid.cost import Ledger
-from adavid.method import ActionSpace, CausalMethod
-from adavid.routing import UsedMean, no_frames, run_on_frames
+from adavid import (
+    ActionSpace,
+    BackboneSpec,
+    CausalMethod,
+    FrameClassifier,
+    Ledger,
+    UsedMean,
+    by_size,
+    no_frames,
+    run_on_frames,
+)
 
 
 class MultiScale(CausalMethod):

@@ -13,13 +13,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from adavid.actions import ActionSpace, PatchGrid
-from adavid.backbones import BackboneSpec, build_backbone
-from adavid.cost import Ledger
-from adavid.data import VideoBatch
-from adavid.method import AdaptiveMethod, MethodOutput
-from adavid.recurrent import RecurrentClassifier, loss_of_every_step
-from adavid.routing import draw_actions, run_on_frames, run_on_rows, run_over_time
+from adavid import (
+    ActionSpace,
+    AdaptiveMethod,
+    BackboneSpec,
+    Ledger,
+    MethodOutput,
+    PatchGrid,
+    RecurrentClassifier,
+    VideoBatch,
+    build_backbone,
+    draw_actions,
+    loss_of_every_step,
+    run_on_frames,
+    run_on_rows,
+    run_over_time,
+)
 
 
 class RandomPatch(AdaptiveMethod):
@@ -84,7 +93,7 @@ class RandomPatch(AdaptiveMethod):
         features = []
         for name, backbone, size, corner_BT2 in (
             ("glance", self.glance, self.specs["glance"].size, None),
-            ("focus", self.focus, self.grid.patch_size, self.grid.corner(action_BT.clip(0))),
+            ("focus", self.focus, self.grid.patch_size, torch.stack(self.grid.corner(action_BT.clip(0)), -1)),
         ):
             zeros_BTD = frames_BTCHW.new_zeros(*mask_BT.shape, backbone.num_features)
             features.append(run_on_frames(ledger, name, backbone, frames_BTCHW, mask_BT, size, zeros_BTD, corner_BT2))

@@ -19,11 +19,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from adavid.backbones import BackboneSpec, FrameClassifier, by_size
-from adavid.cost import Ledger
-from adavid.data import VideoBatch
-from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput
-from adavid.routing import draw_actions, hold_skips, mean_of_used, run_on_frames
+from adavid import (
+    ActionSpace,
+    AdaptiveMethod,
+    BackboneSpec,
+    FrameClassifier,
+    Ledger,
+    MethodOutput,
+    VideoBatch,
+    by_size,
+    draw_actions,
+    hold_skips,
+    mean_of_used,
+    run_on_frames,
+)
 
 
 class RandomPolicy(AdaptiveMethod):

@@ -27,11 +27,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adavid.backbones import BackboneSpec, FrameClassifier
-from adavid.cost import Ledger, price
-from adavid.data import VideoBatch, resize_frames
-from adavid.method import ActionSpace, CausalMethod, cross_entropy
-from adavid.routing import UsedMean, no_frames
+from adavid import (
+    ActionSpace,
+    BackboneSpec,
+    CausalMethod,
+    FrameClassifier,
+    Ledger,
+    UsedMean,
+    VideoBatch,
+    cross_entropy,
+    no_frames,
+    price,
+    resize_frames,
+)
 
 Memory = tuple[Tensor, ...]  # an LSTM's h and c, each (B, H); empty without temporal modelling
 USED = 0

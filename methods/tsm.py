@@ -23,11 +23,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from adavid.actions import ActionSpace
-from adavid.backbones import BackboneSpec, FrameClassifier, clip_view
-from adavid.cost import Ledger
-from adavid.data import VideoBatch, resize_frames
-from adavid.method import AdaptiveMethod, MethodOutput
+from adavid import (
+    ActionSpace,
+    AdaptiveMethod,
+    BackboneSpec,
+    FrameClassifier,
+    Ledger,
+    MethodOutput,
+    VideoBatch,
+    clip_view,
+    resize_frames,
+)
 
 
 class TSM(AdaptiveMethod):

@@ -12,11 +12,18 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from adavid.backbones import BackboneSpec, FrameClassifier
-from adavid.cost import Ledger
-from adavid.data import VideoBatch
-from adavid.method import ActionSpace, CausalMethod, cross_entropy
-from adavid.routing import UsedMean, no_frames, run_on_frames
+from adavid import (
+    ActionSpace,
+    BackboneSpec,
+    CausalMethod,
+    FrameClassifier,
+    Ledger,
+    UsedMean,
+    VideoBatch,
+    cross_entropy,
+    no_frames,
+    run_on_frames,
+)
 
 
 class Uniform(CausalMethod):

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningDataModule
 from torch import nn
 from torch.utils.data import DataLoader
 
-from adavid.data import VideoBatch
+from adavid.data.batch import VideoBatch
 from adavid.method import AdaptiveMethod
 from adavid.routing import hold_skips
 

@@ -10,7 +10,7 @@ import torch
 
 import methods
 from adavid.cost import Ledger, audit
-from adavid.results import read_records
+from adavid.evaluation.records import read_records
 from benchmarks.compose import catalogue, compose
 from benchmarks.report.tables import each, label, leaderboard, pm, significant
 from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions

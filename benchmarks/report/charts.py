@@ -10,7 +10,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from adavid import stats
+from adavid.evaluation import stats
 from benchmarks.report.tables import each, pareto_front, pm
 
 PALETTE = (

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from adavid import stats
-from adavid.results import Predictions
+from adavid.evaluation import stats
+from adavid.evaluation.predictions import Predictions
+from adavid.files import write_atomically
 from benchmarks.report import charts
 from benchmarks.report.entries import (
     LOCAL,
@@ -23,7 +24,6 @@ from benchmarks.report.entries import (
     read_entries,
     series_names,
 )
-from benchmarks.report.files import write
 from benchmarks.report.tables import curve_points, each, pm, significant
 
 BASELINE = "uniform"  # the method whose curve is the reference, where no other is named
@@ -182,7 +182,7 @@ def curve(
         shown = [e for e in here if e.name in names]
         points = curve_points(shown, series_names(shown))
         path = Path(out_dir or results_dir) / f"curve-{entry.data}-{entry.profile}-{entry.label}.png"
-        write(path, charts.to_png(charts.tradeoff(points, baseline)))
+        write_atomically(path, charts.to_png(charts.tradeoff(points, baseline)))
         blocks.append("\n".join([_title(entry), _curve_table(entry, points, baseline), f"chart: {path}"]))
     return "\n\n".join(blocks)
 

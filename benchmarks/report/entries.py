@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adavid.results import LATENCY_JSON, ONLINE_JSON, Predictions, Record, read_predictions, read_records
-from benchmarks.compose import essential
+from adavid.config import essential
+from adavid.evaluation.predictions import Predictions, read_predictions
+from adavid.evaluation.records import LATENCY_JSON, ONLINE_JSON, Record, read_records
 
 MAIN, SHUFFLED = "test", "shuffled"  # points of a run; all others are operating points of its curve
 REFERENCE, LOCAL, PAPER = "reference", "local", "paper"  # where a row comes from

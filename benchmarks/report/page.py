@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from adavid.actions import kind
-from adavid.results import Predictions, read_records
+from adavid.actions import kind_of
+from adavid.evaluation.predictions import Predictions
+from adavid.evaluation.records import read_records
+from adavid.files import write_atomically
 from benchmarks.report import charts, tables
 from benchmarks.report.compare import BASELINE, MEANING, Comparison, against_shuffled, comparisons
 from benchmarks.report.entries import (
@@ -28,7 +30,6 @@ from benchmarks.report.entries import (
     read_latencies,
     series_names,
 )
-from benchmarks.report.files import write
 
 MAX_CLASSES = 24  # shown by class: the dearest and the cheapest half of these
 MAX_BOXES = 20  # classes, spread evenly
@@ -130,10 +131,10 @@ def write_leaderboard(results_dir: Path, out_dir: Path | None = None, baseline: 
     sections = [_section(by_place[place], table, specs, baseline) for place in tqdm(places, desc="leaderboard")]
     papers = _reported_sections(table, specs)
 
-    write(out_dir / "leaderboard.csv", tables.rounded(table).to_csv(index=False, lineterminator="\n"))
-    write(out_dir / "leaderboard.md", _markdown(table, places))
-    write(out_dir / "leaderboard.png", charts.to_png(next(iter(specs.values()))))
-    write(out_dir / "leaderboard.html", _html(sections, papers, specs, baseline))
+    write_atomically(out_dir / "leaderboard.csv", tables.rounded(table).to_csv(index=False, lineterminator="\n"))
+    write_atomically(out_dir / "leaderboard.md", _markdown(table, places))
+    write_atomically(out_dir / "leaderboard.png", charts.to_png(next(iter(specs.values()))))
+    write_atomically(out_dir / "leaderboard.html", _html(sections, papers, specs, baseline))
     return table
 
 
@@ -334,7 +335,7 @@ def _close(entry: Entry) -> tuple[pd.DataFrame, str]:
     first, runs = entry.main[0], entry.predictions()
     # Methods list their actions from the dearest down.
     num_places = first["usage"].get("num_places", 1)
-    num_SN = [(kind(run.action_NT, num_places) == 0).sum(axis=1) for run in runs]
+    num_SN = [(kind_of(run.action_NT, num_places) == 0).sum(axis=1) for run in runs]
     num_N, label_NK = np.concatenate(num_SN), np.concatenate([run.label_NK for run in runs])
     by_class = {name: num_N[label_NK[:, k] > 0] for k, name in enumerate(first["data_info"]["class_names"])}
     present = [name for name, num_n in by_class.items() if len(num_n)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from adavid.results import Record
+from adavid.evaluation.records import Record
 from benchmarks.report.entries import LOCAL, MAIN, PAPER, ROOTS, Entry, group, operating_point
 
 LATENCY_BATCH_SIZES = (16, 1)  # the first fills the main columns

@@ -6,13 +6,15 @@ B videos, T frames, N rows, P places.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
-Array = TypeVar("Array", Tensor, np.ndarray)
+if TYPE_CHECKING:  # what reads records alone does without torch
+    from torch import Tensor
+
+Array = TypeVar("Array", "Tensor", np.ndarray)
+Place = TypeVar("Place", int, "Tensor")
 HEAT_CELLS = 7  # a side of the map of where a policy looks
 
 
@@ -41,14 +43,14 @@ class PatchGrid:
     def __len__(self) -> int:
         return self.side**2
 
-    def corner(self, place: Tensor) -> Tensor:
-        """Row and column (..., 2) of the patch's top left pixel: the place's fraction of the free room, cut down."""
-        row_and_column = torch.stack([place // self.side, place % self.side], -1)
-        return row_and_column * (self.frame_size - self.patch_size) // max(1, self.side - 1)
+    def corner(self, place: Place) -> tuple[Place, Place]:
+        """Row and column of the patch's top left pixel: the place's fraction of the free room, cut down."""
+        free, steps = self.frame_size - self.patch_size, max(1, self.side - 1)
+        return place // self.side * free // steps, place % self.side * free // steps
 
     def box(self, place: int) -> list[float]:
         """Top, left, height and width as fractions of the frame."""
-        top, left = self.corner(torch.tensor(place)).tolist()
+        top, left = self.corner(place)
         return [pixels / self.frame_size for pixels in (top, left, self.patch_size, self.patch_size)]
 
     def heat(self, place_N: np.ndarray) -> list[list[float]]:
@@ -63,6 +65,23 @@ class PatchGrid:
         count_SS = np.bincount(place_N, minlength=len(self)).reshape(self.side, self.side)
         shares: list[list[float]] = (overlap_SC.T @ count_SS @ overlap_SC / max(len(place_N), 1)).tolist()
         return shares
+
+
+@dataclass(frozen=True)
+class Action:
+    """One kind of decision, as a record keeps it.
+
+    Attributes:
+        name: what a reader of the report sees.
+        size: side of the picture that the classifier sees, in pixels; 0 for a frame that it does not see.
+        covers: frames that the action stays in force for, its own included.
+        places: action indices that it takes up, one for each place of its patch.
+    """
+
+    name: str
+    size: int
+    covers: int = 1
+    places: int = 1
 
 
 @dataclass(frozen=True)
@@ -92,26 +111,43 @@ class ActionSpace:
     def num_places(self) -> int:
         return len(self.grid) if self.grid else 1
 
+    @property
+    def kinds(self) -> tuple[Action, ...]:
+        """The decisions by kind, as data."""
+        places = (self.num_places, *(1 for _ in self.names[1:]))
+        return tuple(map(Action, self.names, self.sizes, self.covers, places))
+
+    @property
+    def is_seen(self) -> tuple[bool, ...]:
+        """By kind: whether the classifier sees the frame."""
+        return tuple(size > 0 for size in self.sizes)
+
+    @property
+    def is_close(self) -> tuple[bool, ...]:
+        """By kind: whether it sees the frame as closely as the method can."""
+        return tuple(size == max(self.sizes) for size in self.sizes)
+
     def __len__(self) -> int:
         return len(self.names) + self.num_places - 1
 
-    def label(self, action: int) -> str:
+    def describe(self, action: int) -> str:
         """What a reader sees of one decision: its name, and of a patch its top left pixel."""
-        name = self.names[int(self.kind(torch.tensor(action)))]
-        if self.grid is None or action >= len(self.grid):
-            return name
-        row, column = self.grid.corner(torch.tensor(action)).tolist()
-        return f"{name} at {row},{column}"
+        if self.grid is None or action >= self.num_places:
+            return self.names[max(0, action - self.num_places + 1)]
+        row, column = self.grid.corner(action)
+        return f"{self.names[0]} at {row},{column}"
 
-    def first(self, kind: int) -> int:
-        """The first action index of a kind: the reverse of `kind`."""
-        return kind and kind + self.num_places - 1
+    def first_index(self, kind: int) -> int:
+        """The first action index of a kind."""
+        return 0 if kind == 0 else self.num_places + kind - 1
 
     def kind(self, action: Array) -> Array:
         """The index into `names`, -1 on padding, of each action."""
-        return kind(action, self.num_places)
+        return kind_of(action, self.num_places)
 
 
-def kind(action: Array, num_places: int) -> Array:
-    """See `ActionSpace.kind`."""
-    return (action - num_places + 1).clip(min=action.clip(max=0))
+def kind_of(action: Array, num_places: int) -> Array:
+    """The kind, -1 on padding, of action indices of which the first `num_places` are of one kind."""
+    beyond_places = (action - (num_places - 1)).clip(min=0)
+    is_padding = action < 0
+    return beyond_places - 1 * is_padding

@@ -21,6 +21,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+# What a run's identity does not depend on.
+INCIDENTAL = {
+    "recipe": {"pyramids", "family"},  # `pyramid` is what was taken of them
+    "model": {"seed"},  # the run's own, for methods that draw in evaluation
+    "data": {"num_workers", "cache", "root", "num_processes"},
+    "trainer": {"enable_progress_bar"},
+}
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of an error message: the nearest known word, or all of them."""
@@ -117,6 +125,16 @@ def config_hash(config: Any) -> str:
     """Eight hexadecimal digits of everything in a plain, JSON-like config."""
     text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def essential(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration, or some sections of one, without what makes no difference to the result."""
+    return {
+        name: {key: value for key, value in section.items() if key not in INCIDENTAL[name]}
+        if name in INCIDENTAL
+        else section
+        for name, section in config.items()
+    }
 
 
 def one_line(error: Exception) -> str:

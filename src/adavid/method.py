@@ -8,19 +8,19 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from adavid.actions import ActionSpace
-from adavid.backbones import BackboneSpec
 from adavid.cost import Ledger
-from adavid.data import VideoBatch, View
+from adavid.data.batch import VideoBatch, View
+from adavid.losses import cross_entropy
+from adavid.networks.backbones import BackboneSpec
+from adavid.stage import Stage
 
 
 class MethodOutput(NamedTuple):
@@ -29,59 +29,6 @@ class MethodOutput(NamedTuple):
     logits_BK: Tensor  # the video's prediction, before softmax
     action_BT: Tensor  # int64, index into the method's actions; -1 on padding
     aux: dict[str, Tensor]  # whatever the method's own losses need
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of training. Everything not named in `train` is frozen, BatchNorm statistics and dropout included.
-
-    Attributes:
-        name: shown in logs and records.
-        epochs: passes over the training split.
-        train: dotted names of the sub-modules that learn.
-        loss: the method's function that gives this stage's loss.
-        lr: learning rate; `lr_scale` multiplies it for single sub-modules (the longest matching name wins).
-        optimizer: "sgd", "nesterov" (SGD with Nesterov's momentum) or "adamw", with `momentum` (not adamw) and
-            `weight_decay`; without weight decay AdamW is Adam.
-        schedule: "constant", "step" (a tenth at each of `milestones`, in epochs), "cosine" or "onecycle".
-        clip_norm: largest gradient norm; 0 leaves gradients alone.
-        freeze_norm: BatchNorm layers keep their statistics although their weights learn.
-        tau: Gumbel-Softmax temperature at the start, multiplied by exp(`tau_decay`) every epoch.
-    """
-
-    name: str
-    train: list[str]
-    epochs: int
-    loss: str = "classification_loss"
-    lr: float = 0.001
-    lr_scale: dict[str, float] = field(default_factory=dict)
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: str = "constant"
-    milestones: list[int] = field(default_factory=list)
-    clip_norm: float = 20.0
-    freeze_norm: bool = False
-    tau: float = 5.0
-    tau_decay: float = -0.045
-
-    def __post_init__(self) -> None:
-        for key, allowed in (
-            ("optimizer", ("sgd", "nesterov", "adamw")),
-            ("schedule", ("constant", "step", "cosine", "onecycle")),
-        ):
-            if getattr(self, key) not in allowed:
-                raise ValueError(
-                    f"stage '{self.name}': {key} is one of {', '.join(allowed)}, got '{getattr(self, key)}'"
-                )
-        for key in ("epochs", "lr", "tau"):
-            if getattr(self, key) <= 0:
-                raise ValueError(f"stage '{self.name}': {key} must be positive, got {getattr(self, key)}")
-        for key in ("weight_decay", "momentum", "clip_norm"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"stage '{self.name}': {key} must not be negative, got {getattr(self, key)}")
-        if not self.train:
-            raise ValueError(f"stage '{self.name}': train names no sub-module")
 
 
 class AdaptiveMethod(LightningModule, ABC):
@@ -279,11 +226,6 @@ class CausalMethod(AdaptiveMethod):
         state = self.init_state(len(mask_BT))
         state, action_BT, aux = self.step(frames_BTCHW, mask_BT, state, ledger, forced, dense)
         return MethodOutput(self.answer(state, ledger), action_BT, aux)
-
-
-def cross_entropy(logits_BK: Tensor, label_BK: Tensor) -> Tensor:
-    """Cross-entropy (B,) of each video; several labels share the target evenly."""
-    return F.cross_entropy(logits_BK.float(), label_BK / label_BK.sum(-1, keepdim=True), reduction="none")
 
 
 def _covers(parts: list[str], name: str) -> bool:

@@ -64,7 +64,6 @@ class OnlinePredictor:
         self._state = state
         action_B = action_B1[:, 0]
         actions = self.method.actions
-        sizes = actions.sizes
-        is_close_A = torch.tensor([size == max(sizes) for size in (*sizes, 0)], device=action_B.device)  # -1: padding
+        is_close_A = torch.tensor([*actions.is_close, False], device=action_B.device)  # -1: padding
         self.num_close_B += is_close_A[actions.kind(action_B)]
         return Observation(self.method.answer(state, self.ledger), action_B, self.ledger.total_B)

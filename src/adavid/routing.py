@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adavid.cost import Ledger
-from adavid.data import cut_patches, resize_frames
+from adavid.data.transforms import cut_patches, resize_frames
 
 
 def run_on_frames(

@@ -6,19 +6,22 @@ under way. Both are written atomically; a stage without its `.pt` is not finishe
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
-from adavid.callbacks import EpochSeed, Evaluation, GFLOPsCallback
-from adavid.data import VideoDataModule
-from adavid.method import AdaptiveMethod, Stage
+from adavid.data.datamodule import VideoDataModule
+from adavid.evaluation.collector import Evaluation, GFLOPsCallback
+from adavid.files import write_atomically
+from adavid.method import AdaptiveMethod
+from adavid.stage import Stage
 
 
 def channels_last(method: AdaptiveMethod) -> AdaptiveMethod:
@@ -76,7 +79,8 @@ def fit(
         )
         fitter.fit(method, data, ckpt_path=str(last) if last.exists() else None, weights_only=False)
         if not fitter.fast_dev_run:  # type: ignore[attr-defined]
-            save(done, {"state_dict": method.state_dict(), "train_macs": method.train_macs})
+            state = {"state_dict": method.state_dict(), "train_macs": method.train_macs}
+            write_atomically(done, partial(torch.save, state))
             last.unlink(missing_ok=True)
     method.stage = None
 
@@ -99,8 +103,15 @@ def evaluate(
     return cost.evaluation
 
 
-def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(dict(state), temporary)
-    os.replace(temporary, path)
+class EpochSeed(Callback):
+    """Seeds every epoch from (seed, stage, epoch): Lightning's checkpoints hold no state of the random generators."""
+
+    def __init__(self, seed: int, stage: int) -> None:
+        self.seed, self.stage = seed, stage
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx > 0:
+            return
+        # Not at the epoch's start: the loader's iterator, made before it on resuming and after it else, draws too.
+        entropy = np.random.SeedSequence([self.seed, self.stage, trainer.current_epoch, trainer.global_rank])
+        torch.manual_seed(int(entropy.generate_state(1)[0]))

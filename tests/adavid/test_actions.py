@@ -8,7 +8,7 @@ from adavid.actions import ActionSpace, PatchGrid
 def test_adafocus_places_are_its_codes() -> None:
     grid = PatchGrid(224, 96, 7)  # (floor(i / 6 * 128), floor(j / 6 * 128))
     assert len(grid) == 49
-    corner_P2 = grid.corner(torch.arange(49)).tolist()
+    corner_P2 = torch.stack(grid.corner(torch.arange(49)), -1).tolist()
     assert corner_P2[:7] == [[0, 0], [0, 21], [0, 42], [0, 64], [0, 85], [0, 106], [0, 128]]
     assert corner_P2[7] == [21, 0] and corner_P2[-1] == [128, 128]
     assert grid.box(8) == [21 / 224, 21 / 224, 96 / 224, 96 / 224]
@@ -16,8 +16,10 @@ def test_adafocus_places_are_its_codes() -> None:
 
 def test_every_pixel_is_a_place() -> None:
     grid = PatchGrid.every_pixel(10, 7)
-    assert grid.corner(torch.arange(16)).tolist() == [[row, column] for row in range(4) for column in range(4)]
-    assert PatchGrid.every_pixel(10, 10).corner(torch.tensor([0])).tolist() == [[0, 0]]
+    assert torch.stack(grid.corner(torch.arange(16)), -1).tolist() == [
+        [row, column] for row in range(4) for column in range(4)
+    ]
+    assert PatchGrid.every_pixel(10, 10).corner(0) == (0, 0)
 
 
 def test_the_map_of_places() -> None:
@@ -41,8 +43,8 @@ def test_kinds() -> None:
     plain = ActionSpace(("64", "32", "skip"), (64, 32, 0))
     patches = ActionSpace(("patch", "skip"), (8, 0), grid=PatchGrid(16, 8, 2))
     assert (len(plain), len(patches)) == (3, 5)
-    assert [plain.first(kind) for kind in range(3)] == [0, 1, 2]
-    assert [patches.first(kind) for kind in range(2)] == [0, 4]
+    assert [plain.first_index(kind) for kind in range(3)] == [0, 1, 2]
+    assert [patches.first_index(kind) for kind in range(2)] == [0, 4]
     for of in (torch.tensor, np.array):
         assert plain.kind(of([-1, 0, 1, 2])).tolist() == [-1, 0, 1, 2]
         assert patches.kind(of([-1, 0, 1, 3, 4])).tolist() == [-1, 0, 0, 0, 1]
@@ -50,5 +52,5 @@ def test_kinds() -> None:
 
 def test_labels() -> None:
     patches = ActionSpace(("patch-8", "skip"), (8, 0), grid=PatchGrid(16, 8, 3))
-    assert [patches.label(action) for action in (0, 5, 9)] == ["patch-8 at 0,0", "patch-8 at 4,8", "skip"]
-    assert ActionSpace(("64", "skip"), (64, 0)).label(1) == "skip"
+    assert [patches.describe(action) for action in (0, 5, 9)] == ["patch-8 at 0,0", "patch-8 at 4,8", "skip"]
+    assert ActionSpace(("64", "skip"), (64, 0)).describe(1) == "skip"

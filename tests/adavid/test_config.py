@@ -11,8 +11,8 @@ from typing import Any, Literal
 import pytest
 from omegaconf import OmegaConf
 
-from adavid.backbones import BackboneSpec
 from adavid.config import build, config_hash, load_yaml, locate, nearest, parse_overrides, schema
+from adavid.networks.backbones import BackboneSpec
 
 
 class Base:

@@ -10,10 +10,13 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
 
+from adavid.actions import ActionSpace
 from adavid.cost import Ledger
-from adavid.data import VideoBatch, View
-from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput, Stage, cross_entropy
+from adavid.data.batch import VideoBatch, View
+from adavid.losses import cross_entropy
+from adavid.method import AdaptiveMethod, MethodOutput
 from adavid.routing import mean_of_used, run_on_frames
+from adavid.stage import Stage
 from tests.conftest import NUM_CLASSES, RandomVideos, random_batch
 
 

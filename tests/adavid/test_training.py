@@ -9,9 +9,9 @@ import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from adavid.backbones import BackboneSpec
-from adavid.method import Stage
-from adavid.training import evaluate, fit, save
+from adavid.networks.backbones import BackboneSpec
+from adavid.stage import Stage
+from adavid.training import evaluate, fit
 from methods.uniform import Uniform
 from tests.conftest import NUM_CLASSES, RandomVideos
 
@@ -109,15 +109,3 @@ def test_evaluate_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     evaluation = evaluate(method, data, TRAINER)
     assert len(evaluation.predictions.video_id) == 8 and not list(tmp_path.iterdir())
     assert evaluation.components == {"16": pytest.approx(evaluation.predictions.macs_N.mean() / 1e9)}
-
-
-def test_save_is_atomic(tmp_path: Path) -> None:
-    save(tmp_path / "x.pt", {"a": 1})
-
-    class Unpicklable:
-        def __reduce__(self) -> str:
-            raise Killed
-
-    with pytest.raises(Killed):
-        save(tmp_path / "x.pt", {"a": Unpicklable()})
-    assert torch.load(tmp_path / "x.pt") == {"a": 1}

@@ -18,13 +18,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.io import write_jpeg
 
+from adavid.actions import ActionSpace
 from adavid.cost import Ledger
-from adavid.data import VideoBatch, VideoDataModule, VideoRecord, View
-from adavid.method import ActionSpace, AdaptiveMethod, MethodOutput, Stage
-from adavid.results import KEYS, SCHEMA, Predictions, summarize
+from adavid.data.batch import VideoBatch, View
+from adavid.data.datamodule import VideoDataModule
+from adavid.data.dataset import VideoRecord
+from adavid.evaluation.predictions import Predictions
+from adavid.evaluation.records import KEYS, SCHEMA
+from adavid.evaluation.summary import summarize
+from adavid.method import AdaptiveMethod, MethodOutput
+from adavid.stage import Stage
 from adavid.training import fit
-from benchmarks.compose import ROOT, Run, compose
+from benchmarks.compose import ROOT, compose
 from benchmarks.dashboard import Dashboard
+from benchmarks.run import Run
 
 NUM_STEPS, NUM_EPOCHS = 10, 2  # steps an epoch: Lightning logs every tenth
 CLASSES, ACTIONS = ["cat", "dog"], ("8", "skip-1")

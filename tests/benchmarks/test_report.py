@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from adavid.actions import ActionSpace, PatchGrid
-from adavid.results import Predictions, read_records, summarize, write_record
+from adavid.evaluation.predictions import Predictions
+from adavid.evaluation.records import read_records, write_record
+from adavid.evaluation.summary import summarize
 from benchmarks.report import compare, console_table, curve, write_leaderboard
 from benchmarks.report.entries import baselines, read_entries, read_latencies
 from benchmarks.report.tables import leaderboard, online_points, pareto_front, read_reported

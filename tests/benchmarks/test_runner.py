@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adavid.results import read_predictions, read_records
+from adavid.evaluation.predictions import read_predictions
+from adavid.evaluation.records import read_records
 from benchmarks.compose import ROOT, catalogue, compose
 
 SMALL = [

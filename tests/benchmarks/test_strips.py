@@ -10,9 +10,11 @@ import pytest
 import torch
 from torchvision.io import ImageReadMode, decode_jpeg, read_file, write_jpeg
 
-from adavid.data import VideoDataModule, VideoRecord, View
-from adavid.method import ActionSpace
-from adavid.results import Predictions
+from adavid.actions import ActionSpace
+from adavid.data.batch import View
+from adavid.data.datamodule import VideoDataModule
+from adavid.data.dataset import VideoRecord
+from adavid.evaluation.predictions import Predictions
 from benchmarks.strips import write_strips
 
 NUM_VIDEOS, NUM_FRAMES, SIZE = 9, 4, 16

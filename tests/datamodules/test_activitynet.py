@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.io import write_jpeg
 
-from adavid.data import View
+from adavid.data.batch import View
 from datamodules.activitynet import ActivityNetDataModule
 
 ANNOTATIONS = (Path(__file__).parents[2] / "../shared/annotations").resolve()

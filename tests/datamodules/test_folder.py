@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.io import write_jpeg
 
-from adavid.data import View
+from adavid.data.batch import View
 from datamodules.folder import FolderDataModule
 
 OPTIONS = {"views": {"v": View(2, 16)}, "batch_size": 2, "num_workers": 0}

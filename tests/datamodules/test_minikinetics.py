@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from adavid.data import View
+from adavid.data.batch import View
 from datamodules.minikinetics import MiniKineticsDataModule
 
 ANNOTATIONS = (Path(__file__).parents[2] / "../shared/annotations").resolve()

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from adavid.data import View
+from adavid.data.batch import View
 from datamodules.something import SomethingDataModule
 
 OPTIONS = {"views": {"v": View(2, 16)}, "batch_size": 2, "num_workers": 0}

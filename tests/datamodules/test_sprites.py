@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from adavid.data import View
+from adavid.data.batch import View
 from datamodules import sprites_drawing as drawing
 from datamodules.sprites import SpritesDataModule
 

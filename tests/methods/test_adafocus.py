@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from adavid.backbones import Backbone, BackboneSpec
 from adavid.cost import Ledger
-from adavid.data import VideoBatch
-from adavid.method import cross_entropy
-from adavid.ppo import discounted_returns
+from adavid.data.batch import VideoBatch
+from adavid.losses import cross_entropy
+from adavid.networks.backbones import Backbone, BackboneSpec
+from adavid.policy_gradient import discounted_returns
 from benchmarks.compose import compose
 from methods.adafocus import AdaFocus, Policy
 from methods.random_patch import RandomPatch

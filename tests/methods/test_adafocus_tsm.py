@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from adavid.backbones import Backbone, BackboneSpec
 from adavid.cost import Ledger
-from adavid.data import VideoBatch, resize_frames
-from adavid.ppo import discounted_returns
+from adavid.data.batch import VideoBatch
+from adavid.data.transforms import resize_frames
+from adavid.networks.backbones import Backbone, BackboneSpec
+from adavid.policy_gradient import discounted_returns
 from benchmarks.compose import compose
 from methods.adafocus_tsm import AdaFocusTSM, Policy
 from methods.tsm import TSM
@@ -138,7 +139,7 @@ def test_the_policy_learns_a_planted_best_patch() -> None:
         """Pixels between the patch and the square, the mean over rows and columns."""
         action_B = method.eval()(test, Ledger(200)).action_BT[:, 0]
         method.train()
-        return float((method.grid.corner(action_B) - corner_B2).abs().float().mean())
+        return float((torch.stack(method.grid.corner(action_B), -1) - corner_B2).abs().float().mean())
 
     assert distance() > 1.9
     optimizer = torch.optim.Adam(method.policy.parameters(), lr=0.01)

@@ -14,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adavid.backbones import BackboneSpec
 from adavid.cost import Ledger, price
-from adavid.data import VideoBatch, resize_frames
-from adavid.method import MethodOutput, cross_entropy
+from adavid.data.batch import VideoBatch
+from adavid.data.transforms import resize_frames
+from adavid.losses import cross_entropy
+from adavid.method import MethodOutput
+from adavid.networks.backbones import BackboneSpec
 from methods.arnet import ARNet
 from tests.conftest import NUM_CLASSES, opinionated, random_batch
 

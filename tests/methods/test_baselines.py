@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from scipy.stats import chisquare
 from torch import Tensor
 
-from adavid.backbones import BackboneSpec
 from adavid.cost import Ledger, price
-from adavid.data import VideoBatch, resize_frames
+from adavid.data.batch import VideoBatch
+from adavid.data.transforms import resize_frames
+from adavid.networks.backbones import BackboneSpec
 from benchmarks.compose import compose
 from methods.lstm import LSTM
 from methods.multi_scale import MultiScale

@@ -12,12 +12,13 @@ import torch
 from _pytest.mark import ParameterSet
 from pytorch_lightning import Trainer
 
-from adavid.callbacks import GFLOPsCallback
 from adavid.cost import Ledger, audit
-from adavid.data import VideoBatch
+from adavid.data.batch import VideoBatch
+from adavid.evaluation.collector import GFLOPsCallback
 from adavid.method import AdaptiveMethod, CausalMethod
 from adavid.online import OnlinePredictor
-from benchmarks.compose import Run, catalogue, compose
+from benchmarks.compose import catalogue, compose
+from benchmarks.run import Run
 from methods.uniform import Uniform
 from tests.conftest import NUM_CLASSES, RandomVideos, opinionated, random_batch, random_decisions
 

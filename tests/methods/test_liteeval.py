@@ -16,12 +16,15 @@ import torch.nn.functional as F
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
-from adavid.backbones import BackboneSpec
 from adavid.config import load_yaml
 from adavid.cost import Ledger, price
-from adavid.data import VideoBatch, resize_frames
-from adavid.method import MethodOutput, cross_entropy
-from benchmarks.compose import ROOT, Run, catalogue, compose
+from adavid.data.batch import VideoBatch
+from adavid.data.transforms import resize_frames
+from adavid.losses import cross_entropy
+from adavid.method import MethodOutput
+from adavid.networks.backbones import BackboneSpec
+from benchmarks.compose import ROOT, catalogue, compose
+from benchmarks.run import Run
 from methods.liteeval import COARSE, FINE, RNN, LiteEval, SRUCell
 from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
 

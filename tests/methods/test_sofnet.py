@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adavid.backbones import BackboneSpec
 from adavid.cost import Ledger, price
-from adavid.data import VideoBatch
-from adavid.method import cross_entropy
+from adavid.data.batch import VideoBatch
+from adavid.losses import cross_entropy
+from adavid.networks.backbones import BackboneSpec
 from benchmarks.compose import compose
-from benchmarks.flops import bill
-from benchmarks.latency import RecordingLedger
+from benchmarks.measure.flops import bill
+from benchmarks.measure.latency import RecordingLedger
 from methods.sofnet import SoFNet
 from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
 

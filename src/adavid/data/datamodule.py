@@ -7,187 +7,20 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from adavid.data.sampling import clip_indices, segment_indices
-from adavid.data.sources import Clip, FrameSource, PackedCache, open_source
-from adavid.data.transforms import crop_frames, evaluation_crop, multi_scale_crop, normalize
-
-SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class View:
-    """What a method reads of a video: `num_frames` frames of `size` x `size` pixels.
-
-    With `clip` above 1 it reads as many clips: that many frames, `stride` apart in the video, around each.
-    """
-
-    num_frames: int
-    size: int
-    clip: int = 1
-    stride: int = 1
-
-    def __post_init__(self) -> None:
-        if self.num_frames < 1 or self.size < 1:
-            raise ValueError(f"num_frames={self.num_frames}, size={self.size}: expected 1 or more")
-        assert self.clip >= 1 and self.stride >= 1
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(T, 3, H, W) of a whole video, or (T, S, 3, H, W) where it reads clips of S frames."""
-        return (self.num_frames, *((self.clip,) if self.clip > 1 else ()), 3, self.size, self.size)
-
-
-@dataclass(frozen=True)
-class VideoRecord:
-    """One labelled video, or the part of one from `start` to `end`, in seconds after its first frame."""
-
-    video_id: str
-    path: Path
-    labels: tuple[int, ...]
-    split: str
-    start: float | None = None
-    end: float | None = None
-
-    @property
-    def clip(self) -> Clip:
-        return Clip(self.path, self.start, self.end)
-
-
-class VideoBatch(NamedTuple):
-    """B videos. Frames are uint8 as loaded and normalised float32 as a method gets them."""
-
-    frames: dict[str, Tensor]  # by view, (B, T, C, H, W), or (B, T, S, C, H, W) where it reads clips
-    mask: dict[str, Tensor]  # by view, bool (B, T), False = padding
-    label_BK: Tensor  # float32, 1 for each label
-    video_id: list[str]
-    num_decoded_B: Tensor | None = None  # int64, frames decoded to get these; 0 from a cache
-
-
-class VideoSample(NamedTuple):
-    """One video of a batch to be."""
-
-    frames: dict[str, Tensor]  # by view, uint8 (T, C, H, W), or (T, S, C, H, W) where it reads clips
-    labels: tuple[int, ...]
-    video_id: str
-    num_decoded: int
-
-
-class VideoDataset(Dataset[VideoSample]):
-    """The videos of a split. A key is an index in evaluation, and (epoch, index) in training.
-
-    All the views of a sample come from one pass over the video and show the same region. In training
-    everything random about a sample is drawn from (seed, stage, epoch, index): whatever the number of
-    workers, and after a resumption, it is the same.
-    """
-
-    def __init__(
-        self,
-        records: Sequence[VideoRecord],
-        views: Mapping[str, View],
-        open_clip: Callable[[Clip], FrameSource],
-        *,
-        resize: int,
-        crop: int,
-        scales: Sequence[float],
-        flip: bool,
-        seed: int,
-        stage: int,
-    ):
-        self.records = records
-        self.views = views
-        self.open_clip = open_clip
-        self.resize, self.crop = resize, crop
-        self.scales, self.flip = scales, flip
-        self.seed, self.stage = seed, stage
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, key: int | tuple[int, int]) -> VideoSample:
-        if isinstance(key, tuple):
-            epoch, index = key
-            rng = np.random.default_rng([self.seed, self.stage, epoch, index])
-        else:
-            index, rng = key, None
-        record = self.records[index]
-        source = self.open_clip(record.clip)
-        # Views of the same length show the same frames.
-        lengths = sorted({view.num_frames for view in self.views.values()})
-        moments = {length: segment_indices(source.num_frames, length, rng) for length in lengths}
-        indices = {
-            name: clip_indices(moments[view.num_frames], view.clip, view.stride, source.num_frames)
-            for name, view in self.views.items()
-        }
-        needed = sorted(set().union(*indices.values()))
-        frames_TCHW = source.read(needed)
-        height, width = frames_TCHW.shape[-2:]
-        if rng is not None:
-            size = max(view.size for view in self.views.values())
-            box = multi_scale_crop(height, width, size, self.scales, rng)
-            flipped = self.flip and rng.random() < 0.5
-        frames = {}
-        for name, view in self.views.items():
-            view_TCHW = frames_TCHW[np.searchsorted(needed, indices[name])]
-            if rng is None:
-                view_TCHW = evaluation_crop(view_TCHW, self.resize, self.crop, view.size)
-            else:
-                view_TCHW = crop_frames(view_TCHW, box, view.size)
-                view_TCHW = view_TCHW.flip(-1) if flipped else view_TCHW
-            frames[name] = view_TCHW.reshape(view.shape)
-        return VideoSample(frames, record.labels, record.video_id, source.num_decoded)
-
-
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) for every video, in an order drawn from (seed, stage, epoch).
-
-    Lightning calls `set_epoch`, under distributed training too.
-    """
-
-    def __init__(self, num_videos: int, seed: int, stage: int):
-        self.num_videos = num_videos
-        self.seed, self.stage = seed, stage
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_videos
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        # The samples' generators take their index as the last number; no sample has this one.
-        rng = np.random.default_rng([self.seed, self.stage, self.epoch, self.num_videos])
-        for index in rng.permutation(self.num_videos).tolist():
-            yield self.epoch, index
-
-
-def collate(samples: Sequence[VideoSample], num_classes: int) -> VideoBatch:
-    """Makes a batch; clips shorter than the longest of their view are padded with zeros at the end."""
-    frames, mask = {}, {}
-    for name in samples[0].frames:
-        clips = [sample.frames[name] for sample in samples]
-        frames[name] = pad_sequence(clips, batch_first=True)
-        length_B = torch.tensor([len(clip) for clip in clips])
-        mask[name] = torch.arange(frames[name].shape[1]) < length_B[:, None]
-    label_BK = torch.zeros(len(samples), num_classes)
-    for label_K, sample in zip(label_BK, samples, strict=True):
-        label_K[list(sample.labels)] = 1
-    num_decoded_B = torch.tensor([sample.num_decoded for sample in samples])
-    return VideoBatch(frames, mask, label_BK, [sample.video_id for sample in samples], num_decoded_B)
+from adavid.data.batch import VideoBatch, VideoSample, View, collate
+from adavid.data.dataset import SPLITS, EpochSampler, VideoDataset, VideoRecord
+from adavid.data.packs import PackedCache
+from adavid.data.sources import Clip, FrameSource, open_source
+from adavid.data.transforms import normalize
 
 
 class VideoDataModule(LightningDataModule, ABC):

@@ -6,8 +6,10 @@ from lightning_fabric.utilities.distributed import DistributedSamplerWrapper
 from pytorch_lightning import LightningModule, Trainer
 from torchvision.io import write_jpeg
 
-from adavid.data import VideoBatch, VideoDataModule, VideoRecord, View, normalize
-from adavid.data.datamodule import EpochSampler, VideoDataset, VideoSample, collate
+from adavid.data.batch import VideoBatch, VideoSample, View, collate
+from adavid.data.datamodule import VideoDataModule
+from adavid.data.dataset import EpochSampler, VideoDataset, VideoRecord
+from adavid.data.transforms import normalize
 from tests.adavid.data.videos import write_video
 
 VIEWS = {"glance": View(4, 16), "focus": View(3, 32)}

@@ -10,15 +10,8 @@ import pytest
 import torch
 from torchvision.io import write_jpeg
 
-from adavid.data.sources import (
-    Clip,
-    FrameFolder,
-    PackedCache,
-    VideoFile,
-    list_media,
-    media_by_name,
-    open_source,
-)
+from adavid.data.packs import PackedCache
+from adavid.data.sources import Clip, FrameFolder, VideoFile, list_media, media_by_name, open_source
 from tests.adavid.data.videos import decode_all, write_video
 
 CLIPS = Path(__file__).parents[3] / "../shared/clips"
@@ -280,7 +273,7 @@ def test_packed_cache_is_made_once_and_anew_when_a_file_changes(tmp_path, monkey
     folder = tmp_path / "cache"
     PackedCache(folder, clips)
     with monkeypatch.context() as patch:
-        patch.setattr("adavid.data.sources.open_source", None)  # nothing is decoded again
+        patch.setattr("adavid.data.packs.open_source", None)  # nothing is decoded again
         assert PackedCache(folder, clips).open(clips[0]).num_frames == 10
     write_video(clips[0].path, num_frames=7)
     os.utime(clips[0].path, ns=(1, 1))
@@ -297,7 +290,7 @@ def test_packed_cache_survives_an_interrupted_build(tmp_path, monkeypatch):
         return open_source(path, *times)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("adavid.data.sources.open_source", interrupt)
+        patch.setattr("adavid.data.packs.open_source", interrupt)
         PackedCache(folder, clips)
     assert not list(folder.glob("*.json")) and not list(folder.glob("*.bin"))
     assert PackedCache(folder, clips).open(clips[1]).num_frames == 5

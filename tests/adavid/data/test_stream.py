@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from adavid.data import open_source
 from adavid.data.sampling import clip_indices
+from adavid.data.sources import open_source
 from adavid.data.stream import stream_frames
 
 NUM = 100  # FFmpeg looks at up to five seconds of a stream before it gives the first frame

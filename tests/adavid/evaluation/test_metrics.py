@@ -5,13 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from adavid.metrics import (
-    average_precision,
-    classes_without_positives,
-    mean_average_precision,
-    scores_from_logits,
-    top1,
-)
+from adavid.evaluation.metrics import average_precision, classes_without_positives, mean_average_precision, top1
+from adavid.losses import scores_from_logits
 
 
 @pytest.mark.parametrize("decimals", [1, 2, 8])  # 1: nearly every score is tied

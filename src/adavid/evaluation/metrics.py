@@ -6,13 +6,7 @@ Shapes: N videos, B videos of a batch, K classes.
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from sklearn.metrics import average_precision_score
-
-
-def scores_from_logits(logits_BK: torch.Tensor) -> torch.Tensor:
-    """The softmax in float32 (half-precision scores tie, and ties change the ranking), shape (B, K)."""
-    return logits_BK.float().softmax(dim=-1)
 
 
 def average_precision(label_NK: np.ndarray, score_NK: np.ndarray) -> np.ndarray:

@@ -15,16 +15,18 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from adavid.data import VideoBatch, normalize
+from adavid.data.batch import VideoBatch
 from adavid.data.sampling import segment_indices
 from adavid.data.stream import stream_frames
-from adavid.data.transforms import evaluation_crop
+from adavid.data.transforms import evaluation_crop, normalize
+from adavid.evaluation.metrics import mean_average_precision, top1
+from adavid.evaluation.records import ONLINE_JSON, SCHEMA
+from adavid.files import write_atomically
+from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod, CausalMethod
-from adavid.metrics import mean_average_precision, scores_from_logits, top1
 from adavid.online import OnlinePredictor
-from adavid.results import ONLINE_JSON, SCHEMA
-from benchmarks.compose import Run, compose, like
-from benchmarks.report.files import write
+from benchmarks.compose import compose, like
+from benchmarks.run import Run
 from benchmarks.runner import RECORDS, as_evaluated, last_stage, loaded, locked, prepare
 
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # of a video's frames
@@ -62,7 +64,7 @@ def predict(run: Run, source: str, fps: float = 1.0, max_close: int = 0) -> Iter
         score_K = scores_from_logits(logits_1K)[0]
         best = int(score_K.argmax())
         yield (
-            f"{i + 1:5d}  {seconds:8.2f} s  {method.actions.label(int(action_1)):8}  "
+            f"{i + 1:5d}  {seconds:8.2f} s  {method.actions.describe(int(action_1)):8}  "
             f"{data.class_names[best]} {score_K[best]:.3f}  {int(macs_1) / 1e9:.4g} GFLOPs"
         )
         if predictor.has_ended or (max_close and int(predictor.num_close_B) >= max_close):
@@ -126,7 +128,7 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
         "points": online_points(own, other),
     }
     with locked(folder):
-        write(folder / ONLINE_JSON, json.dumps(record, indent=1, allow_nan=False) + "\n")
+        write_atomically(folder / ONLINE_JSON, json.dumps(record, indent=1, allow_nan=False) + "\n")
     return table(record)
 
 

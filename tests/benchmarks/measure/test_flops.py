@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from adavid.backbones import BackboneSpec
 from adavid.cost import Ledger, price
 from adavid.method import AdaptiveMethod
+from adavid.networks.backbones import BackboneSpec
 from benchmarks.compose import ROOT, catalogue, compose
-from benchmarks.flops import DryLedger, bill, method_rows, network_price
-from benchmarks.latency import NUM_CLASSES, forced_usage, parse_usage
+from benchmarks.measure.flops import DryLedger, bill, method_rows, network_price
+from benchmarks.measure.latency import NUM_CLASSES
+from benchmarks.measure.usage import forced_usage, parse_usage
 
 PAPER_USAGE = parse_usage("224=.39,168=.165,112=.14,84=.005,skip-1=.06,skip-2=.10,skip-4=.14", {})
 

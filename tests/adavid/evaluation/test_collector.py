@@ -13,10 +13,10 @@ import torch
 from pytorch_lightning import Trainer
 from torch import multiprocessing as mp
 
-from adavid.backbones import BackboneSpec
-from adavid.callbacks import Evaluation, GFLOPsCallback
 from adavid.cost import Ledger
-from adavid.metrics import mean_average_precision
+from adavid.evaluation.collector import Evaluation, GFLOPsCallback
+from adavid.evaluation.metrics import mean_average_precision
+from adavid.networks.backbones import BackboneSpec
 from adavid.training import evaluate
 from methods.random_policy import RandomPolicy
 from tests.conftest import NUM_CLASSES, RandomVideos, opinionated

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from adavid.actions import ActionSpace
 from adavid.cost import price
-from adavid.method import ActionSpace
 from benchmarks.compose import catalogue, compose
-from benchmarks.latency import RecordingLedger, forced_usage, latency, main_latency, parse_usage, random_batch
+from benchmarks.measure.latency import RecordingLedger, latency, main_latency, random_batch
+from benchmarks.measure.usage import forced_usage, parse_usage
 
 ACTIONS = ActionSpace(
     ("224", "168", "112", "84", "skip-1", "skip-2", "skip-4"),

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
-from adavid.backbones import BackboneSpec, build_backbone
 from adavid.config import load_yaml
 from adavid.cost import Ledger, Price, price
-from adavid.data import VideoBatch
+from adavid.data.batch import VideoBatch
 from adavid.method import AdaptiveMethod
-from benchmarks.compose import PROFILES, ROOT, Run, catalogue, compose
-from benchmarks.latency import NUM_CLASSES, forced_usage
+from adavid.networks.backbones import BackboneSpec, build_backbone
+from benchmarks.compose import PROFILES, ROOT, catalogue, compose
+from benchmarks.measure.latency import NUM_CLASSES
+from benchmarks.measure.usage import forced_usage
+from benchmarks.run import Run
 
 REPORTED = ROOT / "results" / "reported" / "backbone_costs.csv"
 NUM_VIDEOS = 25  # of a stated usage: with 16 frames each, shares in steps of a quarter of a percent
@@ -125,7 +127,7 @@ def method_rows(run: Run) -> list[dict[str, Any]]:
     method = run.build_method(num_classes).eval()
     actions, num_frames = method.actions, next(iter(method.views.values())).num_frames
     decisions = {  # of a patch's places the first, as they cost the same
-        f"all {name}": torch.full((1, num_frames), actions.first(kind)) for kind, name in enumerate(actions.names)
+        f"all {name}": torch.full((1, num_frames), actions.first_index(kind)) for kind, name in enumerate(actions.names)
     }
     for name, shares in run.config.get("usage", {}).items():
         shares = {str(action): share for action, share in shares.items()}

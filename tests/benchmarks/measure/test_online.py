@@ -20,19 +20,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from adavid.backbones import BackboneSpec
 from adavid.cost import Ledger, price
-from adavid.data import VideoBatch, View, normalize, open_source, resize_frames
-from adavid.data.transforms import center_crop
+from adavid.data.batch import VideoBatch, View
+from adavid.data.sources import open_source
+from adavid.data.transforms import center_crop, normalize, resize_frames
+from adavid.evaluation.metrics import mean_average_precision
+from adavid.evaluation.predictions import read_predictions
+from adavid.evaluation.records import read_records
+from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod
-from adavid.metrics import mean_average_precision, scores_from_logits
+from adavid.networks.backbones import BackboneSpec
 from adavid.online import OnlinePredictor
-from adavid.results import read_predictions, read_records
-from benchmarks import online, runner
+from benchmarks import runner
 from benchmarks.__main__ import main
-from benchmarks.compose import Run, compose, like
+from benchmarks.compose import compose, like
 from benchmarks.dashboard import Dashboard
-from benchmarks.online import SHARES, Watched, main_online, online_points, predict, table, watch, watch_batch
+from benchmarks.measure import online
+from benchmarks.measure.online import SHARES, Watched, main_online, online_points, predict, table, watch, watch_batch
+from benchmarks.run import Run
 from methods.liteeval import FINE, LiteEval
 from methods.random_policy import RandomPolicy
 from methods.sofnet import SoFNet

@@ -13,10 +13,12 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from adavid.data import VideoBatch
+from adavid.data.batch import VideoBatch
+from adavid.evaluation.metrics import mean_average_precision, top1
+from adavid.evaluation.predictions import Predictions
+from adavid.evaluation.summary import usage
+from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod
-from adavid.metrics import mean_average_precision, scores_from_logits, top1
-from adavid.results import Predictions, usage
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,14 @@ class GFLOPsCallback(Callback):
         assert isinstance(pl_module, AdaptiveMethod)
         assert batch.num_decoded_B is not None
         output, ledger = outputs["output"], outputs["ledger"]
-        sizes_A = torch.tensor([*pl_module.actions.sizes, 0], device=output.action_BT.device)  # -1, padding: not used
+        is_seen_A = torch.tensor([*pl_module.actions.is_seen, False], device=output.action_BT.device)  # -1: padding
         rows = {
             "video_id": np.array(batch.video_id, dtype=np.str_),
             "label_NK": batch.label_BK.cpu().numpy(),
             "score_NK": scores_from_logits(output.logits_BK).cpu().numpy(),
             "action_NT": output.action_BT.cpu().numpy(),
             "macs_N": ledger.total_B.cpu().numpy(),
-            "frames_used_N": (sizes_A[pl_module.actions.kind(output.action_BT)] > 0).sum(1).cpu().numpy(),
+            "frames_used_N": is_seen_A[pl_module.actions.kind(output.action_BT)].sum(1).cpu().numpy(),
             "decoded_N": batch.num_decoded_B.cpu().numpy(),
             "audited_N": ledger.audited_total_B.cpu().numpy(),
         }
@@ -122,17 +124,3 @@ class GFLOPsCallback(Callback):
             float(audited_N[first].mean()) / 1e9,
             float(decoded_N[first].mean()),
         )
-
-
-class EpochSeed(Callback):
-    """Seeds every epoch from (seed, stage, epoch): Lightning's checkpoints hold no state of the random generators."""
-
-    def __init__(self, seed: int, stage: int) -> None:
-        self.seed, self.stage = seed, stage
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if batch_idx > 0:
-            return
-        # Not at the epoch's start: the loader's iterator, made before it on resuming and after it else, draws too.
-        entropy = np.random.SeedSequence([self.seed, self.stage, trainer.current_epoch, trainer.global_rank])
-        torch.manual_seed(int(entropy.generate_state(1)[0]))

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from adavid.backbones import BackboneSpec, FrameClassifier, build_backbone, clip_view
 from adavid.cost import price
-from adavid.temporal_shift import TemporalShift, shift
+from adavid.networks.backbones import BackboneSpec, FrameClassifier, build_backbone, clip_view
+from adavid.networks.temporal_shift import TemporalShift, shift
 
 
 def test_the_shift_in_closed_form() -> None:

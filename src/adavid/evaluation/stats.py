@@ -18,10 +18,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from tqdm import tqdm
 
-from adavid.metrics import checked, mean_average_precision
+from adavid.evaluation.metrics import checked, mean_average_precision
 
 if TYPE_CHECKING:
-    from adavid.results import Predictions
+    from adavid.evaluation.predictions import Predictions
 
 CHUNK = 64  # replicates at a time: N x 64 counts stay in the processor's cache
 

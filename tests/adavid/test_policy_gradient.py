@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from adavid.ppo import discounted_returns, ppo_loss
+from adavid.policy_gradient import discounted_returns, ppo_loss
 
 
 def test_returns_in_closed_form() -> None:

@@ -8,18 +8,10 @@ import numpy as np
 import pytest
 
 from adavid.actions import ActionSpace, PatchGrid
-from adavid.results import (
-    KEYS,
-    Predictions,
-    device_name,
-    git_revision,
-    read_predictions,
-    read_records,
-    summarize,
-    versions,
-    withdraw,
-    write_record,
-)
+from adavid.environment import device_name, git_revision, versions
+from adavid.evaluation.predictions import Predictions, read_predictions
+from adavid.evaluation.records import KEYS, read_records, withdraw, write_record
+from adavid.evaluation.summary import summarize
 
 NAMES, ACTIONS = ["cat", "dog", "fox"], ActionSpace(("64", "32", "skip"), (64, 32, 0))
 

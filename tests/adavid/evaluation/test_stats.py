@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adavid.metrics import mean_average_precision
-from adavid.results import Predictions
-from adavid.stats import (
+from adavid.evaluation.metrics import mean_average_precision
+from adavid.evaluation.predictions import Predictions
+from adavid.evaluation.stats import (
     bootstrap_map,
     curve_at,
     interval,

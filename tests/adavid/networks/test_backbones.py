@@ -12,9 +12,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from adavid import slowfast
-from adavid.backbones import BackboneSpec, FrameClassifier, build_backbone
-from adavid.data import View
+from adavid.data.batch import View
+from adavid.networks import slowfast
+from adavid.networks.backbones import BackboneSpec, FrameClassifier, build_backbone
 
 
 def resnet18() -> Callable[[Tensor], Tensor]:

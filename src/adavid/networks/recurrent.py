@@ -10,9 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from adavid.data import VideoBatch
-from adavid.method import cross_entropy
-
 
 class Head(nn.Sequential):
     """Dropout and a linear layer, in full precision."""
@@ -53,9 +50,3 @@ class RecurrentClassifier(nn.Module):
     def init_state(self, num_videos: int) -> Tensor:
         """The state (B, H) before the first frame."""
         return self.gru.weight_hh.new_zeros(num_videos, self.hidden)
-
-
-def loss_of_every_step(logits_BTK: Tensor, batch: VideoBatch, mask_BT: Tensor) -> Tensor:
-    """Cross-entropy of the predictions after each frame, the mean over all frames of the batch."""
-    label_BTK = batch.label_BK[:, None].expand_as(logits_BTK)
-    return cross_entropy(logits_BTK[mask_BT], label_BTK[mask_BT]).mean()

@@ -24,8 +24,8 @@ from timm.layers import SelectAdaptivePool2d
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
-from adavid import slowfast, temporal_shift
-from adavid.data import View
+from adavid.data.batch import View
+from adavid.networks import slowfast, temporal_shift
 
 EXAMPLE = "torchvision/resnet50"
 # The first public weights of each network: those that the papers fine-tuned.

@@ -1,0 +1,1 @@
+"""From answers and bills to records and to what they show."""

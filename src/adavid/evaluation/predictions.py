@@ -1,0 +1,79 @@
+"""What a model said and spent on each video of a split: one NPZ beside a run's record.
+
+N videos, T frames, K classes.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model said and spent on each video.
+
+    Attributes:
+        video_id: str (N,).
+        label_NK: uint8 multi-hot.
+        score_NK: float32, the softmax of the averaged logits.
+        action_NT: int32 action indices, -1 = padding.
+        macs_N: int64, multiply-accumulates of the video.
+        frames_used_N: int16.
+
+    Raises:
+        ValueError: the arrays do not agree in their number of videos, or a value does not fit its type.
+    """
+
+    video_id: np.ndarray
+    label_NK: np.ndarray
+    score_NK: np.ndarray
+    action_NT: np.ndarray
+    macs_N: np.ndarray
+    frames_used_N: np.ndarray
+
+    def __post_init__(self) -> None:
+        dtypes = (np.str_, np.uint8, np.float32, np.int32, np.int64, np.int16)
+        for field, dtype in zip(fields(self), dtypes, strict=True):
+            given = np.asarray(getattr(self, field.name))
+            stored = given.astype(dtype)
+            if stored.dtype.kind in "iu" and not np.array_equal(stored, given):
+                raise ValueError(f"{field.name}: expected values that fit {stored.dtype}, got {given.dtype}")
+            if len(stored) != len(self.video_id):
+                raise ValueError(f"{field.name}: expected {len(self.video_id)} videos, got {len(stored)}")
+            object.__setattr__(self, field.name, stored)
+
+    def select(self, rows: np.ndarray) -> Predictions:
+        """The given videos, in the given order."""
+        return Predictions(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def unique(self) -> Predictions:
+        """Each video once, sorted by id: distributed samplers pad the ranks by repeating videos."""
+        return self.select(np.unique(self.video_id, return_index=True)[1])
+
+    def check_unique(self) -> None:
+        """ValueError where a video is held more than once: duplicates would count twice in every mean."""
+        ids, count = np.unique(self.video_id, return_counts=True)
+        if count.max(initial=0) != 1:
+            twice = f"video {str(ids[count.argmax()])!r} {count.max()} times" if ids.size else "none"
+            raise ValueError(f"predictions: expected videos, each of them once, got {twice}")
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """The predictions beside a record.
+
+    Args:
+        path: of the record's JSON, or of the NPZ itself.
+
+    Raises:
+        ValueError: the NPZ is missing, damaged or lacks an array.
+    """
+    path = Path(path).with_suffix(".npz")
+    try:
+        with np.load(path) as arrays:
+            return Predictions(*(arrays[field.name] for field in fields(Predictions)))
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: expected the predictions of a run: {error}") from error

@@ -1,0 +1,58 @@
+"""One stage of training: what learns, for how long, by which loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training. Everything not named in `train` is frozen, BatchNorm statistics and dropout included.
+
+    Attributes:
+        name: shown in logs and records.
+        epochs: passes over the training split.
+        train: dotted names of the sub-modules that learn.
+        loss: the method's function that gives this stage's loss.
+        lr: learning rate; `lr_scale` multiplies it for single sub-modules (the longest matching name wins).
+        optimizer: "sgd", "nesterov" (SGD with Nesterov's momentum) or "adamw", with `momentum` (not adamw) and
+            `weight_decay`; without weight decay AdamW is Adam.
+        schedule: "constant", "step" (a tenth at each of `milestones`, in epochs), "cosine" or "onecycle".
+        clip_norm: largest gradient norm; 0 leaves gradients alone.
+        freeze_norm: BatchNorm layers keep their statistics although their weights learn.
+        tau: Gumbel-Softmax temperature at the start, multiplied by exp(`tau_decay`) every epoch.
+    """
+
+    name: str
+    train: list[str]
+    epochs: int
+    loss: str = "classification_loss"
+    lr: float = 0.001
+    lr_scale: dict[str, float] = field(default_factory=dict)
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "constant"
+    milestones: list[int] = field(default_factory=list)
+    clip_norm: float = 20.0
+    freeze_norm: bool = False
+    tau: float = 5.0
+    tau_decay: float = -0.045
+
+    def __post_init__(self) -> None:
+        for key, allowed in (
+            ("optimizer", ("sgd", "nesterov", "adamw")),
+            ("schedule", ("constant", "step", "cosine", "onecycle")),
+        ):
+            if getattr(self, key) not in allowed:
+                raise ValueError(
+                    f"stage '{self.name}': {key} is one of {', '.join(allowed)}, got '{getattr(self, key)}'"
+                )
+        for key in ("epochs", "lr", "tau"):
+            if getattr(self, key) <= 0:
+                raise ValueError(f"stage '{self.name}': {key} must be positive, got {getattr(self, key)}")
+        for key in ("weight_decay", "momentum", "clip_norm"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"stage '{self.name}': {key} must not be negative, got {getattr(self, key)}")
+        if not self.train:
+            raise ValueError(f"stage '{self.name}': train names no sub-module")
