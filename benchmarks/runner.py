@@ -28,8 +28,9 @@ from adavid.files import write_atomically
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, FrameClassifier
 from adavid.training import channels_last, evaluate, fit
-from benchmarks.compose import ROOT, warmup_of
+from benchmarks.compose import warmup_of
 from benchmarks.dashboard import Dashboard
+from benchmarks.layers import ROOT
 from benchmarks.run import Run
 from benchmarks.strips import write_strips
 

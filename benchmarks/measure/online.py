@@ -237,11 +237,11 @@ def _trained(run: Run) -> AdaptiveMethod:
         raise ValueError(f"{run.method} cannot run online: it is no CausalMethod")
     folder = run.folder(RECORDS)
     if not last_stage(run, folder).exists():
-        usual = compose(run.method, run.source, run.profile)
+        usual = compose(run.method, run.data_request, run.profile)
         words = [
             f"METHOD={run.method}",
             *([f"VARIANT={run.variant}"] if run.variant else []),
-            *([f"DATA={run.source}"] if run.source != "sprites" else []),
+            *([f"DATA={run.data_request}"] if run.data_request != "sprites" else []),
             *([f"PROFILE={run.profile}"] if run.profile != "tiny" else []),
             *([f"SEEDS={run.seed}"] if run.seed else []),
             *([f'ARGS="recipe.family={run.recipe.family}"'] if run.recipe.family != usual.recipe.family else []),

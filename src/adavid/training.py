@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
 from adavid.data.datamodule import VideoDataModule
@@ -30,6 +31,24 @@ def channels_last(method: AdaptiveMethod) -> AdaptiveMethod:
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return method
+
+
+def make_trainer(settings: Mapping[str, Any], **own: Any) -> Trainer:
+    """A Lightning Trainer for one device in this process alone, whatever cluster's variables it was started under.
+
+    Tasks of one SLURM step, or of torchrun, are so many independent runs: each trains, logs and records for itself.
+
+    Args:
+        settings: arguments that the user chose.
+        own: the caller's.
+    """
+    alone = LightningEnvironment()
+    alone.set_global_rank(0)  # Lightning takes it from the cluster's variables when it is imported
+    devices = settings.get("devices", 1)
+    if not torch.cuda.is_available() and devices in ([0], "0,"):
+        devices = 1  # a processor is counted, not numbered
+    settings = {**settings, "devices": devices, "plugins": [alone], "enable_model_summary": False}
+    return Trainer(**settings, **own)
 
 
 def fit(
@@ -68,14 +87,13 @@ def fit(
         checkpoint = ModelCheckpoint(
             folder, filename=last.stem, save_on_train_epoch_end=True, enable_version_counter=False
         )
-        fitter = Trainer(
+        fitter = make_trainer(
+            trainer,
             max_epochs=stage.epochs,
             callbacks=[EpochSeed(seed, i), GFLOPsCallback(), checkpoint, *callbacks],
             logger=loggers,
-            enable_model_summary=False,
             log_every_n_steps=10,
             num_sanity_val_steps=0,
-            **trainer,
         )
         fitter.fit(method, data, ckpt_path=str(last) if last.exists() else None, weights_only=False)
         if not fitter.fast_dev_run:  # type: ignore[attr-defined]
@@ -97,7 +115,7 @@ def evaluate(
         split: "test" for the one that `data` reports, "val" for the one to choose by.
     """
     cost = GFLOPsCallback()
-    tester = Trainer(callbacks=[cost], logger=False, enable_checkpointing=False, enable_model_summary=False, **trainer)
+    tester = make_trainer(trainer, callbacks=[cost], logger=False, enable_checkpointing=False)
     {"test": tester.test, "val": tester.validate}[split](method, data, verbose=False)
     assert cost.evaluation is not None
     return cost.evaluation

@@ -29,8 +29,9 @@ from adavid.evaluation.summary import summarize
 from adavid.method import AdaptiveMethod, MethodOutput
 from adavid.stage import Stage
 from adavid.training import fit
-from benchmarks.compose import ROOT, compose
+from benchmarks.compose import compose
 from benchmarks.dashboard import Dashboard
+from benchmarks.layers import ROOT
 from benchmarks.run import Run
 
 NUM_STEPS, NUM_EPOCHS = 10, 2  # steps an epoch: Lightning logs every tenth

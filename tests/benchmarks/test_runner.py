@@ -16,7 +16,8 @@ import pytest
 
 from adavid.evaluation.predictions import read_predictions
 from adavid.evaluation.records import read_records
-from benchmarks.compose import ROOT, catalogue, compose
+from benchmarks.compose import compose
+from benchmarks.layers import ROOT, catalogue
 
 SMALL = [
     *("data.num_train=24", "data.num_val=12", "data.num_test=16", "data.num_processes=1"),
