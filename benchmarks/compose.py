@@ -100,10 +100,10 @@ def compose(
     stages = [make_stage(name, recipe.stage, stage) for name, stage in config["stages"].items() if stage is not None]
     if not stages:
         raise ValueError(f"{method_name}: no stage is left to train")
-    method_class, data_class = locate(method_yaml.target), locate(data_yaml.target)
+    method_class, catalogue_class = locate(method_yaml.target), locate(data_yaml.target)
     # With every default filled in: a default that changes in the code makes another run.
     model = build(schema(method_class, ("num_classes", "pretrained")), config["model"], "model")
-    data_values = build(schema(data_class, ("views", "batch_size", "seed")), config["data"], "data")
+    data_values = build(schema(catalogue_class), config["data"], "data")
     filled = {
         "method": method_name,
         "target": method_yaml.target,
@@ -119,7 +119,7 @@ def compose(
         seed=seed,
         config={str(name): section for name, section in config.items()} | filled,
         method_class=method_class,
-        data_class=data_class,
+        catalogue_class=catalogue_class,
         recipe=recipe,
         stages=stages,
         variants=tuple(variants),
@@ -133,7 +133,7 @@ def compose(
         if run.recipe.warmup is not None:
             for spec in untrained.shared_backbones().values():
                 warmup_of(run, spec)
-    _ = run.datamodule  # likewise
+    _ = run.catalogue  # likewise
     return run
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adavid.config import build, config_hash, essential, schema
-from adavid.data.datamodule import VideoDataModule
+from adavid.data.catalogue import VideoCatalogue
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
@@ -70,7 +70,7 @@ class Run:
     seed: int
     config: dict[str, Any]
     method_class: Any  # a subclass of AdaptiveMethod
-    data_class: type[VideoDataModule]
+    catalogue_class: type[VideoCatalogue]
     recipe: Recipe
     stages: list[Stage]
     variants: tuple[str, ...]
@@ -84,15 +84,15 @@ class Run:
     def hash(self) -> str:
         """Of everything but the seed and what makes no difference to the result; the videos' list included."""
         config = essential({key: of for key, of in self.config.items() if key not in ("seed", "curve", "usage")})
-        return config_hash(config | {"videos": self.datamodule.fingerprint})
+        return config_hash(config | {"videos": self.catalogue.fingerprint})
 
     def folder(self, results: Path) -> Path:
         return results / self.data / self.profile / self.label / self.hash / f"seed{self.seed}"
 
     @property
-    def datamodule(self) -> VideoDataModule:
+    def catalogue(self) -> VideoCatalogue:
         """The data set, one object for all runs that read the same: its files are checked once."""
-        return _datamodule(self.data_class, json.dumps(self.config["data"]), self.recipe.batch_size, self.seed)
+        return _catalogue(self.catalogue_class, json.dumps(self.config["data"]))
 
     def build_method(self, num_classes: int, **changes: Any) -> AdaptiveMethod:
         """The untrained method; `changes` replace constructor arguments."""
@@ -102,6 +102,5 @@ class Run:
 
 
 @lru_cache
-def _datamodule(data_class: type[VideoDataModule], values: str, batch_size: int, seed: int) -> VideoDataModule:
-    checked = build(schema(data_class, ("views", "batch_size", "seed")), json.loads(values), "data")
-    return data_class(views={}, batch_size=batch_size, seed=seed, **vars(checked))
+def _catalogue(catalogue_class: type[VideoCatalogue], values: str) -> VideoCatalogue:
+    return catalogue_class(**vars(build(schema(catalogue_class), json.loads(values), "data")))
