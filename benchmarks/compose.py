@@ -124,7 +124,7 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
     catalogue_class = locate(data_file(data.partition(":")[0]).content.target)
     # With every default filled in: a default that changes in the code makes another run.
     model = build(schema(method_class, NOT_OF_THE_USER), config["model"], "model")
-    data_values = build(schema(catalogue_class, ("views", "batch_size", "seed")), config["data"], "data")
+    data_values = build(schema(catalogue_class), config["data"], "data")
     filled = {
         "method": files.name,
         "target": files.target,

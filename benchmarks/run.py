@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from adavid.config import build, config_hash, essential, schema
-from adavid.data.datamodule import VideoDataModule
+from adavid.data.catalogue import VideoCatalogue
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
@@ -129,7 +129,7 @@ class Run:
     seed: int
     config: dict[str, Any]
     method_class: Any
-    catalogue_class: type[VideoDataModule]
+    catalogue_class: type[VideoCatalogue]
     recipe: Recipe
     stages: list[Stage]
     variants: tuple[str, ...]
@@ -150,11 +150,9 @@ class Run:
         return records / self.data / self.profile / self.label / self.hash / f"seed{self.seed}"
 
     @property
-    def catalogue(self) -> VideoDataModule:
+    def catalogue(self) -> VideoCatalogue:
         """The data set, one object for all runs that read the same: its files are checked once."""
-        return _catalogue(self.catalogue_class, json.dumps(self.config["data"]), self.recipe.batch_size, self.seed)
-
-    datamodule = catalogue
+        return _catalogue(self.catalogue_class, json.dumps(self.config["data"]))
 
     @property
     def debugging(self) -> list[str]:
@@ -177,6 +175,5 @@ class Run:
 
 
 @lru_cache
-def _catalogue(data_class: type[VideoDataModule], values: str, batch_size: int, seed: int) -> VideoDataModule:
-    checked = build(schema(data_class, ("views", "batch_size", "seed")), json.loads(values), "data")
-    return data_class(views={}, batch_size=batch_size, seed=seed, **vars(checked))
+def _catalogue(catalogue_class: type[VideoCatalogue], values: str) -> VideoCatalogue:
+    return catalogue_class(**vars(build(schema(catalogue_class), json.loads(values), "data")))

@@ -124,7 +124,7 @@ def method_table() -> pd.DataFrame:
 
 def method_rows(run: Run) -> list[dict[str, Any]]:
     """The rows of one method: all frames under each action, then each stated usage."""
-    num_classes = NUM_CLASSES if run.profile == "paper" else run.datamodule.num_classes
+    num_classes = NUM_CLASSES if run.profile == "paper" else run.catalogue.num_classes
     method = run.build_method(num_classes).eval()
     actions, num_frames = method.actions, next(iter(method.views.values())).num_frames
     decisions = {  # of a patch's places the first, as they cost the same

@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from adavid.data.batch import VideoBatch
+from adavid.data.datamodule import VideoDataModule
 from adavid.data.sampling import segment_indices
 from adavid.data.stream import stream_frames
 from adavid.data.transforms import evaluation_crop, normalize
@@ -53,7 +54,7 @@ def predict(run: Run, source: str, fps: float = 1.0, max_close: int = 0) -> Iter
     method = _trained(run)
     predictor = OnlinePredictor(method)
     (view,) = method.views.values()
-    data = run.datamodule
+    data = run.catalogue
     stdin: Any = sys.stdin.buffer
     # Unbuffered: a buffer would hold frames back until it is full.
     stream = stream_frames(stdin.raw if source == "-" else source, fps, view.clip, view.stride)
@@ -134,8 +135,7 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
 
 def watch(run: Run, method: AdaptiveMethod, alone: bool = False) -> Watched:
     """Every video of the reported split, a batch of them side by side; `alone`: each frame as if it were the first."""
-    data = prepare(run)
-    data.views = dict(method.views)
+    data = VideoDataModule(prepare(run), method.views, run.recipe.batch_size)
     parts = []
     for batch in tqdm(data.test_dataloader(), desc=f"watching with {run.label}", unit="batch", leave=False):
         on_device = data.on_after_batch_transfer(data.transfer_batch_to_device(batch, method.device, 0), 0)

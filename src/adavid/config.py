@@ -26,7 +26,7 @@ from yaml import YAMLError
 INCIDENTAL = {
     "recipe": {"pyramids", "family"},  # `pyramid` is what was taken of them
     "model": {"seed"},  # the run's own, for methods that draw in evaluation
-    "data": {"num_workers", "cache", "root", "num_processes"},
+    "data": {"num_workers", "cache", "contents", "root", "num_processes"},
     "trainer": {"enable_progress_bar", "devices"},
 }
 

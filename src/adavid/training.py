@@ -1,24 +1,25 @@
 """Fitting a method stage by stage so that a killed run goes on where it was, and evaluating it.
 
 A run's folder holds `<i>-<stage>.pt` of every finished stage and `<i>-<stage>.ckpt`, after each epoch, of the stage
-under way. Both are written atomically; a stage without its `.pt` is not finished.
+under way. Both are written atomically; a stage without its `.pt` is not finished. B videos, T frames, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.environments import LightningEnvironment
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from adavid.data.datamodule import VideoDataModule
+from adavid.data.batch import VideoBatch
 from adavid.evaluation.collector import Evaluation, GFLOPsCallback
 from adavid.files import write_atomically
 from adavid.method import AdaptiveMethod
@@ -54,7 +55,7 @@ def make_trainer(settings: Mapping[str, Any], **own: Any) -> Trainer:
 def fit(
     method: AdaptiveMethod,
     stages: Sequence[Stage],
-    data: VideoDataModule,
+    data: Callable[[int], LightningDataModule],
     folder: Path,
     seed: int,
     trainer: Mapping[str, Any],
@@ -66,7 +67,7 @@ def fit(
     Args:
         method: starts from the weights that it has.
         stages: in order.
-        data: set up by Lightning for each stage.
+        data: gives the data module of a stage, which Lightning sets up, from the stage's index.
         folder: for the checkpoints; created.
         seed: of all randomness, with the stage and the epoch.
         trainer: arguments of Lightning's Trainer.
@@ -82,7 +83,6 @@ def fit(
             method.train_macs = state["train_macs"]
             continue
         method.enter(stage)
-        data.stage = i
         print(f"{stage.name}: {stage.epochs} epochs, training {', '.join(stage.train)}")
         checkpoint = ModelCheckpoint(
             folder, filename=last.stem, save_on_train_epoch_end=True, enable_version_counter=False
@@ -95,7 +95,7 @@ def fit(
             log_every_n_steps=10,
             num_sanity_val_steps=0,
         )
-        fitter.fit(method, data, ckpt_path=str(last) if last.exists() else None, weights_only=False)
+        fitter.fit(method, data(i), ckpt_path=str(last) if last.exists() else None, weights_only=False)
         if not fitter.fast_dev_run:  # type: ignore[attr-defined]
             state = {"state_dict": method.state_dict(), "train_macs": method.train_macs}
             write_atomically(done, partial(torch.save, state))
@@ -104,7 +104,11 @@ def fit(
 
 
 def evaluate(
-    method: AdaptiveMethod, data: VideoDataModule, trainer: Mapping[str, Any], split: str = "test"
+    method: AdaptiveMethod,
+    data: LightningDataModule,
+    trainer: Mapping[str, Any],
+    split: str = "test",
+    decisions: Mapping[str, Tensor] | None = None,
 ) -> Evaluation:
     """Run `method` over a split, routing sparsely, and return its answers and bills.
 
@@ -113,12 +117,39 @@ def evaluate(
         data: set up by Lightning.
         trainer: arguments of Lightning's Trainer.
         split: "test" for the one that `data` reports, "val" for the one to choose by.
+        decisions: for each video, by id, its decisions (T,) in place of the method's own; None lets the method decide.
     """
+    data = data if decisions is None else _Decided(data, decisions)
     cost = GFLOPsCallback()
     tester = make_trainer(trainer, callbacks=[cost], logger=False, enable_checkpointing=False)
     {"test": tester.test, "val": tester.validate}[split](method, data, verbose=False)
     assert cost.evaluation is not None
     return cost.evaluation
+
+
+class _Decided(LightningDataModule):
+    """Another data module's evaluation batches, each video with decisions taken from outside."""
+
+    def __init__(self, data: LightningDataModule, decisions: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.data, self.decisions = data, decisions
+
+    def prepare_data(self) -> None:
+        self.data.prepare_data()
+
+    def setup(self, stage: str) -> None:
+        self.data.setup(stage)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self.data.val_dataloader()
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self.data.test_dataloader()
+
+    def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
+        forced_BT = torch.stack([self.decisions[video_id] for video_id in batch.video_id])
+        batch = batch._replace(forced_BT=forced_BT.to(batch.label_BK.device))
+        return self.data.on_after_batch_transfer(batch, dataloader_idx)
 
 
 class EpochSeed(Callback):
