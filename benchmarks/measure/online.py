@@ -19,7 +19,7 @@ from adavid.data.batch import VideoBatch
 from adavid.data.datamodule import VideoDataModule
 from adavid.data.sampling import segment_indices
 from adavid.data.stream import stream_frames
-from adavid.data.transforms import evaluation_crop, normalize
+from adavid.data.transforms import normalize
 from adavid.evaluation.metrics import mean_average_precision, top1
 from adavid.evaluation.records import ONLINE_JSON, SCHEMA
 from adavid.files import write_atomically
@@ -59,7 +59,7 @@ def predict(run: Run, source: str, fps: float = 1.0, max_close: int = 0) -> Iter
     # Unbuffered: a buffer would hold frames back until it is full.
     stream = stream_frames(stdin.raw if source == "-" else source, fps, view.clip, view.stride)
     for i, (seconds, frames_SCHW) in enumerate(stream):
-        seen_SCHW = normalize(evaluation_crop(frames_SCHW, data.resize, data.crop, view.size).to(method.device))
+        seen_SCHW = normalize(data.reading.crop_for(frames_SCHW, view).to(method.device))
         with as_evaluated(run):
             logits_1K, action_1, macs_1 = predictor.observe(seen_SCHW.reshape(1, *view.shape[1:]))
         score_K = scores_from_logits(logits_1K)[0]

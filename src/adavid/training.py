@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from adavid.data.batch import VideoBatch
 from adavid.evaluation.collector import Evaluation, GFLOPsCallback
-from adavid.files import write_atomically
+from adavid.files import reason, set_aside, write_atomically
 from adavid.method import AdaptiveMethod
 from adavid.stage import Stage
 
@@ -77,9 +77,8 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     for i, stage in enumerate(stages):
         done, last = folder / f"{i}-{stage.name}.pt", folder / f"{i}-{stage.name}.ckpt"
-        if done.exists():
-            state = torch.load(done, weights_only=True)
-            method.load_state_dict(state["state_dict"])
+        state = read_checkpoint(done, method)
+        if state is not None:
             method.train_macs = state["train_macs"]
             continue
         method.enter(stage)
@@ -95,12 +94,38 @@ def fit(
             log_every_n_steps=10,
             num_sanity_val_steps=0,
         )
-        fitter.fit(method, data(i), ckpt_path=str(last) if last.exists() else None, weights_only=False)
+        goes_on = read_checkpoint(last, is_whole=False) is not None
+        fitter.fit(method, data(i), ckpt_path=str(last) if goes_on else None, weights_only=False)
         if not fitter.fast_dev_run:  # type: ignore[attr-defined]
             state = {"state_dict": method.state_dict(), "train_macs": method.train_macs}
             write_atomically(done, partial(torch.save, state))
             last.unlink(missing_ok=True)
     method.stage = None
+
+
+def read_checkpoint(path: Path, method: AdaptiveMethod | None = None, is_whole: bool = True) -> dict[str, Any] | None:
+    """What a checkpoint holds; None where there is none, or a damaged one, which is named and set aside.
+
+    Args:
+        path: of the file.
+        method: gets its weights.
+        is_whole: it is of a finished stage, weights and numbers alone; else Lightning's, of one under way.
+    """
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=is_whole)
+        if not state.keys() >= {"state_dict", "train_macs"}:
+            raise ValueError("expected weights and what training them took")
+        if method is not None:
+            expected = {key: value.shape for key, value in method.state_dict().items()}
+            if {key: value.shape for key, value in state["state_dict"].items()} != expected:
+                raise ValueError(f"expected the weights of a {type(method).__name__} of this configuration")
+            method.load_state_dict(state["state_dict"])
+    except Exception as error:  # a file that was cut short, or another's, fails in as many ways as there are bytes
+        set_aside(path, reason(error))
+        return None
+    return state
 
 
 def evaluate(

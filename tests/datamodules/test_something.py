@@ -27,7 +27,7 @@ def records(catalogue):
 
 def test_version_2(tmp_path):
     catalogue = SomethingCatalogue(write_v2(tmp_path))
-    assert catalogue.class_names == sorted(CLASSES) and catalogue.report_split == "val" and not catalogue.flip
+    assert catalogue.class_names == sorted(CLASSES) and catalogue.report_split == "val" and not catalogue.reading.flip
     assert records(catalogue) == [("7", "7.webm", (0,), "train"), ("8", "8", (1,), "val")]
 
 

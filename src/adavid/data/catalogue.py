@@ -1,7 +1,4 @@
-"""Data sets: what their videos are and how they are read. A subclass says only what the videos are.
-
-T frames, S frames of a clip, C channels, H height, W width.
-"""
+"""Data sets: what their videos are and how they are read. A subclass says only what the videos are."""
 
 from __future__ import annotations
 
@@ -15,16 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from torch import Tensor
 from tqdm import tqdm
 
-from adavid.data.batch import View
 from adavid.data.contents import content_hashes
 from adavid.data.packs import PackedCache, PackedClip
-from adavid.data.sampling import clip_indices, segment_indices
+from adavid.data.reading import Reading
 from adavid.data.sources import Clip, FrameSource, open_source
-from adavid.data.transforms import crop_frames, evaluation_crop, multi_scale_crop
 
 SPLITS = ("train", "val", "test")
 
@@ -83,6 +76,7 @@ class VideoCatalogue(ABC):
 
     Attributes:
         class_names: the name of each label.
+        reading: how the views of one video are read.
 
     Raises:
         ValueError: an argument is out of range.
@@ -101,15 +95,10 @@ class VideoCatalogue(ABC):
         contents: str | None = None,
         skip_bad: bool = False,
     ):
-        if not 0 < crop <= resize:
-            raise ValueError(f"resize={resize}, crop={crop}: the crop must be positive and at most resize")
-        if not scales or not all(0 < scale <= 1 for scale in scales):
-            raise ValueError(f"scales={list(scales)}: expected fractions of the short side, in (0, 1]")
         if num_workers is None:
             num_workers = 0 if cache is not None else min(2, os.cpu_count() or 1)
         self.num_workers = num_workers
-        self.resize, self.crop = resize, crop
-        self.scales, self.flip = tuple(scales), flip
+        self.reading = Reading(resize, crop, tuple(scales), flip)
         self.cache = None if cache is None else Path(cache)
         self.contents = None if contents is None else Path(contents)
         self.skip_bad = skip_bad
@@ -191,48 +180,6 @@ class VideoCatalogue(ABC):
         """The names of the classes that no readable video of a split shows: nothing can score on them."""
         present = {label for record in self.checked.videos[split] for label in record.labels}
         return [name for label, name in enumerate(self.class_names) if label not in present]
-
-    def read(
-        self, source: FrameSource, views: Mapping[str, View], rng: np.random.Generator | None = None
-    ) -> dict[str, Tensor]:
-        """Reads all the views of a video in one pass over it; they show the same region, at the same moments.
-
-        Args:
-            source: of the video, or of the part of one.
-            views: by name.
-            rng: training draws one random frame a segment, AR-Net's multi-scale crop and whether to mirror it from
-                this; without one it is as evaluation reads, the centre frame of each segment and the centre crop.
-
-        Returns:
-            by view, uint8 (T, C, H, W), or (T, S, C, H, W) where it reads clips.
-
-        Raises:
-            ValueError: a frame cannot be decoded; the message names the file.
-        """
-        # Views of the same length show the same frames.
-        lengths = sorted({view.num_frames for view in views.values()})
-        moments = {length: segment_indices(source.num_frames, length, rng) for length in lengths}
-        indices = {
-            name: clip_indices(moments[view.num_frames], view.clip, view.stride, source.num_frames)
-            for name, view in views.items()
-        }
-        needed = sorted(set().union(*indices.values()))
-        frames_TCHW = source.read(needed)
-        height, width = frames_TCHW.shape[-2:]
-        if rng is not None:
-            size = max(view.size for view in views.values())
-            box = multi_scale_crop(height, width, size, self.scales, rng)
-            flipped = self.flip and rng.random() < 0.5
-        frames = {}
-        for name, view in views.items():
-            view_TCHW = frames_TCHW[np.searchsorted(needed, indices[name])]
-            if rng is None:
-                view_TCHW = evaluation_crop(view_TCHW, self.resize, self.crop, view.size)
-            else:
-                view_TCHW = crop_frames(view_TCHW, box, view.size)
-                view_TCHW = view_TCHW.flip(-1) if flipped else view_TCHW
-            frames[name] = view_TCHW.reshape(view.shape)
-        return frames
 
     @cached_property
     def _hashes(self) -> dict[Path, str | None]:

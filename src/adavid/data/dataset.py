@@ -37,7 +37,7 @@ class VideoDataset(Dataset[VideoSample]):
             index, rng = key, None
         record = self.records[index]
         source = self.catalogue.checked.open(record.clip)
-        frames = self.catalogue.read(source, self.views, rng)
+        frames = self.catalogue.reading.read(source, self.views, rng)
         return VideoSample(frames, record.labels, record.video_id, source.num_decoded)
 
 

@@ -258,7 +258,7 @@ def test_views_share_frames_and_decoding(tmp_path):
 def test_a_video_alone_is_read_as_in_evaluation(root):
     views = {"glance": View(4, 16), "focus": View(3, 32)}
     catalogue = Videos(videos_in(root))
-    frames = catalogue.read(open_source(root / "val1"), views)
+    frames = catalogue.reading.read(open_source(root / "val1"), views)
     expected = VideoDataset(catalogue, "val", views)[1].frames
     assert frames.keys() == expected.keys()
     for name, view in views.items():
