@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import pandas as pd
 from tqdm import tqdm
 
-from adavid import VideoCatalogue, VideoRecord, locked, read_text, reason, set_aside
+from adavid import VideoCatalogue, VideoRecord, locked, read_text, set_aside
 from datamodules import sprites_drawing as drawing
 
 LABELS, PARAMETERS = "labels.csv", "parameters.json"  # the files beside the videos
@@ -159,4 +159,4 @@ def _parsed(path: Path, parse: Callable[[TextIO], Any]) -> Any:
     try:
         return parse(io.StringIO(text))
     except ValueError as error:
-        raise ValueError(f"{path.name}: {reason(error)}") from error
+        raise ValueError(f"{path.name}: {error}") from error

@@ -17,7 +17,6 @@ from .data.transforms import resize_frames as resize_frames
 from .files import list_folder as list_folder
 from .files import locked as locked
 from .files import read_text as read_text
-from .files import reason as reason
 from .files import set_aside as set_aside
 from .loading import TrainedMethod as TrainedMethod
 from .loading import load as load

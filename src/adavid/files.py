@@ -93,7 +93,9 @@ def set_aside(path: Path, problem: str) -> None:
     if broken.is_dir():
         shutil.rmtree(broken)
     os.replace(path, broken)
-    print(f"adavid: {path}: {problem}; set aside as {broken.name} and made anew", file=sys.stderr)
+    print(
+        f"adavid: {path}: {problem.strip().splitlines()[0]}; set aside as {broken.name} and made anew", file=sys.stderr
+    )
 
 
 def reason(error: Exception) -> str:

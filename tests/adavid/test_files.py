@@ -88,7 +88,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 def test_what_is_broken_is_set_aside_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for content in ("first", "second"):  # which takes the first one's place
         (tmp_path / "file").write_text(content)
-        set_aside(tmp_path / "file", "is damaged")
+        set_aside(tmp_path / "file", "is damaged\nand more is said\n")
         (tmp_path / "folder").mkdir()
         (tmp_path / "folder" / content).touch()
         set_aside(tmp_path / "folder", "is damaged")

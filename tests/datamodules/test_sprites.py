@@ -197,6 +197,17 @@ def test_a_batch(data):
     assert batch.label_BK.shape == (4, 10)
 
 
+def test_the_identity_is_of_the_parameters_alone_and_computed_once(data):
+    assert data.fingerprint is data.fingerprint
+    assert SpritesCatalogue().fingerprint == SpritesCatalogue(root="elsewhere", flip=False).fingerprint == "1ae8d810"
+
+
+def test_a_root_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=f"^{tmp_path}/file/root: cannot be written \\(Not a directory\\)$"):
+        _ = make(tmp_path / "file" / "root").drawn
+
+
 def test_bad_sizes_are_named(tmp_path):
     with pytest.raises(ValueError, match="num_val=3: expected at least 10, one video a class"):
         make(tmp_path, num_val=3)

@@ -124,7 +124,7 @@ def _with(memory: Path, work: Callable[[sqlite3.Connection], T]) -> T:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # none: a text that is no UTF-8
             if code & 0xFF not in BROKEN:  # the further bits say more of the same
                 raise ValueError(f"{memory}: cannot be used to keep content hashes ({reason(error)})") from error
-            set_aside(memory, reason(error))
+            set_aside(memory, str(error))
         return _open_and(memory, work)
 
 

@@ -68,7 +68,7 @@ class PackedCache:
             if not self._pack.exists() or self._pack.stat().st_size < size:
                 raise ValueError(f"expected {self._pack.name} of {size} bytes beside it")
         except ValueError as error:
-            set_aside(self._index, reason(error))
+            set_aside(self._index, str(error))
             return None
         # Tried again, as messages name paths, which may be others now; one that can be decoded now makes a new pack.
         bad = [clip for clip, entry in zip(clips, entries, strict=True) if entry is None]

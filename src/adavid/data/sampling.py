@@ -1,4 +1,7 @@
-"""Which frames of a video are read: one a segment (Wang et al., Temporal Segment Networks, ECCV 2016), or a clip."""
+"""Which frames of a video are read: one a segment (Wang et al., Temporal Segment Networks, ECCV 2016), or a clip.
+
+T frames or clips, S frames of a clip.
+"""
 
 from collections.abc import Sequence
 

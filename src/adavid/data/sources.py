@@ -1,4 +1,7 @@
-"""Where frames come from: a video file, a folder of JPEGs, a packed cache. All are RGB uint8 (T, C, H, W)."""
+"""Where frames come from: a video file, a folder of JPEGs, a packed cache. All are RGB uint8 (T, C, H, W).
+
+T frames, C channels, H height, W width.
+"""
 
 import os
 import re

@@ -1,6 +1,6 @@
 """Frames as they arrive: from a file, a device, a URL or a pipe, forward only.
 
-C channels, H height, W width.
+S frames of a clip, C channels, H height, W width.
 """
 
 from collections import deque

@@ -1,7 +1,7 @@
 """What is done to frames: crops and flips in the worker, resizing and normalisation on the device.
 
-T frames, N routed rows, C channels, H height, W width. A crop is drawn once per clip, so that all its frames
-and views agree.
+T frames, N routed rows, S frames of a clip, C channels, H height, W width, P pixels along a patch. A crop is drawn
+once per clip, so that all its frames and views agree.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,10 @@
 """What a data set is taken to be, which of its videos are taken to be the same, and how each is read."""
 
+import hashlib
 import os
 import shutil
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,19 +46,25 @@ def dataset_of(path, views, split="val", **options):
 
 
 def test_everything_is_computed_once(root, tmp_path, monkeypatch):
-    hashed = Counter()
+    hashed, digests = Counter(), Counter()
+
+    def sha256(*args):
+        digests.update(["sha256"])
+        return hashlib.sha256(*args)
 
     def counted(paths, memory):
         hashed.update(paths := list(paths))
         return dict.fromkeys(paths, None) | {path: str(path) for path in paths}
 
     monkeypatch.setattr(catalogue_module, "content_hashes", counted)
+    monkeypatch.setattr(catalogue_module, "hashlib", SimpleNamespace(sha256=sha256))
     videos = Videos(videos_in(root), cache=str(tmp_path / "cache"))
     for _ in range(3):
         assert videos.fingerprint == videos.fingerprint
         assert videos.report_split == "test" and videos.splits is videos.splits
         assert videos.checked is videos.checked and videos.classes_without_videos("val") == ["other"]
     assert videos.asked == {"train": 1, "val": 1, "test": 1}
+    assert digests == {"sha256": 1}
     assert len(hashed) == sum(NUM_VIDEOS.values()) and set(hashed.values()) == {1}
 
 
