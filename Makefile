@@ -11,7 +11,6 @@ PROFILE ?= tiny
 SEEDS ?= 0
 SPLIT ?= test
 WANDB ?= off
-FPS ?= 1
 K ?= 0
 RECORD ?= results/reference
 A ?= arnet
@@ -53,7 +52,7 @@ latency: env ## time METHOD's evaluation end to end against uniform's, on this m
 	$(call takes,$(OF_RUN) USAGE)@$(ADAVID) latency $(RUN) --usage '$(USAGE)'
 
 predict: env ## watch SOURCE (- is a pipe) frame by frame, FPS a second, until K frames are seen closely; or classify it whole
-	$(call takes,$(OF_RUN) SOURCE FPS K)@$(ADAVID) predict $(RUN) --source '$(SOURCE)' --fps '$(FPS)' --max-close '$(K)'
+	$(call takes,$(OF_RUN) SOURCE FPS K)@$(ADAVID) predict $(RUN) --source '$(SOURCE)' $(if $(FPS),--fps '$(FPS)') --max-close '$(K)'
 
 online: env ## METHOD's accuracy and cost along the videos, stopping early, beside uniform's (LiteEval's Figures 2 and 3)
 	$(call takes,$(OF_RUN))@$(ADAVID) online $(RUN)

@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("predict", _predict, "watch a video or a live stream; or classify a video as a whole")
     _add_run(sub)
     sub.add_argument("--source", required=True, help="a file, a URL, a video device, or - for the standard input")
-    sub.add_argument("--fps", default=1.0, type=float, help="frames a second of the video's time")
+    sub.add_argument("--fps", default=None, type=float, help="frames a second of the video's time (1)")
     sub.add_argument(
         "--max-close", default=0, type=int, help="stop after K frames at the highest resolution; 0: at the end"
     )
@@ -190,11 +190,11 @@ def _bench(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
 def _curve(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.report import curve as report_curve
-    from benchmarks.runner import curve
+    from benchmarks.runner import bench_curve
 
     runs = _runs(arguments, workspace)
     for run in runs:
-        curve(run, workspace, _dashboard(arguments))
+        bench_curve(run, workspace, _dashboard(arguments))
     for method in dict.fromkeys(run.label for run in runs):
         print(report_curve(workspace.results, method, data=runs[0].data, profile=runs[0].profile))
 

@@ -5,7 +5,6 @@ The unit is the GMAC, 1e9 multiply-accumulates (the papers' "GFLOPs"). B videos,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from adavid.config import load_yaml
 from adavid.cost import Ledger, Price, price
 from adavid.data.batch import VideoBatch
+from adavid.files import write_atomically
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, build_backbone
 from benchmarks.compose import compose
@@ -42,7 +42,7 @@ class DryLedger(Ledger):
         return tree_map_only(Tensor, lambda y: y.expand(len(owner_N), *y.shape[1:]), outputs)
 
 
-def main_flops(results: Path = ROOT / "results") -> str:
+def main_flops(results: Path) -> str:
     """Compute both tables; write them to `flops.md` and, all digits, `flops.csv` and `flops_methods.csv`.
 
     Args:
@@ -69,10 +69,9 @@ def main_flops(results: Path = ROOT / "results") -> str:
             _markdown(methods, 4),
         ]
     )
-    results.mkdir(parents=True, exist_ok=True)
-    _write(results / "flops.csv", networks.to_csv(index=False))
-    _write(results / "flops_methods.csv", methods.to_csv(index=False))
-    _write(results / "flops.md", text + "\n")
+    write_atomically(results / "flops.csv", networks.to_csv(index=False))
+    write_atomically(results / "flops_methods.csv", methods.to_csv(index=False))
+    write_atomically(results / "flops.md", text + "\n")
     return text
 
 
@@ -170,9 +169,3 @@ def bill(method: AdaptiveMethod, action_BT: Tensor, num_classes: int) -> DryLedg
 def _markdown(table: pd.DataFrame, digits: int) -> str:
     text = table.map(lambda value: f"{value:.{digits}f}" if isinstance(value, float) else value)
     return text.replace("nan", "").fillna("").to_markdown(index=False, disable_numparse=True)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

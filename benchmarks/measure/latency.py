@@ -25,13 +25,14 @@ from adavid.data.datamodule import VideoDataModule
 from adavid.environment import device_name
 from adavid.evaluation.records import LATENCY_JSON, SCHEMA
 from adavid.evaluation.summary import usage as usage_shares
-from adavid.files import write_atomically
+from adavid.files import locked, write_atomically
 from adavid.method import AdaptiveMethod
 from adavid.training import channels_last
 from benchmarks.compose import like
 from benchmarks.measure.usage import forced_usage, parse_usage
 from benchmarks.run import Run
-from benchmarks.runner import RECORDS, as_evaluated, device_of, last_stage, loaded, locked
+from benchmarks.runner import as_evaluated, folder_of, last_stage, loaded
+from benchmarks.workspace import Workspace
 
 NUM_CLASSES = 200  # of a method without a data set: ActivityNet's
 
@@ -67,15 +68,15 @@ class Piece(NamedTuple):
     baseline_batch: VideoBatch
 
 
-def main_latency(run: Run, usage: str = "", results: Path = RECORDS, **options: Any) -> str:
+def main_latency(run: Run, workspace: Workspace, usage: str = "", **options: Any) -> str:
     """Time a run's method against `uniform` and write `latency.json` into the run's folder.
 
     Forced decisions are not the trained method's own: they go to `latency-forced.json`, which fills no row.
 
     Args:
         run: trained or not.
+        workspace: where its folder lies.
         usage: decisions to force, see `parse_usage`; empty for the method's own.
-        results: root of the runs' folders.
         options: further arguments of `latency`.
 
     Returns:
@@ -85,9 +86,9 @@ def main_latency(run: Run, usage: str = "", results: Path = RECORDS, **options: 
         ValueError: a usage that the method cannot follow, or none and no trained method to decide.
     """
     shares = parse_usage(usage, run.config.get("usage", {}))
-    folder = run.folder(results)
+    folder = folder_of(run, workspace)
     record = latency(run, usage=shares, folder=folder, **options)
-    with locked(folder):
+    with locked(folder / ".lock"):
         write_atomically(folder / LATENCY_JSON[bool(shares)], json.dumps(record, indent=1, allow_nan=False) + "\n")
     return table(record)
 
@@ -127,7 +128,7 @@ def latency(
     Raises:
         ValueError: a usage that the method cannot follow, or none and no trained method to decide.
     """
-    device = device_of(run)
+    device = run.device
     checkpoint = last_stage(run, folder or Path())
     is_trained = folder is not None and checkpoint.exists()
     if is_trained:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from adavid.data.batch import VideoBatch
@@ -22,13 +23,15 @@ from adavid.data.stream import stream_frames
 from adavid.data.transforms import normalize
 from adavid.evaluation.metrics import mean_average_precision, top1
 from adavid.evaluation.records import ONLINE_JSON, SCHEMA
-from adavid.files import write_atomically
+from adavid.files import locked, write_atomically
+from adavid.loading import TrainedMethod
 from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod, CausalMethod
 from adavid.online import OnlinePredictor
 from benchmarks.compose import compose, like
 from benchmarks.run import Run
-from benchmarks.runner import RECORDS, as_evaluated, last_stage, loaded, locked, prepare
+from benchmarks.runner import as_evaluated, folder_of, last_stage, loaded, prepare
+from benchmarks.workspace import Workspace
 
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # of a video's frames
 
@@ -36,40 +39,63 @@ SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # of a video's fram
 # A stream
 
 
-def predict(run: Run, source: str, fps: float = 1.0, max_close: int = 0) -> Iterator[str]:
-    """Lines for reading: after every frame the decision, the prediction and the bill so far.
+def predict(run: Run, workspace: Workspace, source: str, fps: float | None = None, max_close: int = 0) -> Iterator[str]:
+    """Lines for reading: what a trained method decides about a video, what it says of it, and the bill.
+
+    A method that does not look ahead watches it frame by frame, with a line after each; any other one classifies it as
+    a whole, read as evaluation reads it.
 
     Args:
         run: trained.
-        source: what `stream_frames` reads; "-" is the standard input.
-        fps: frames a second that the method is given.
-        max_close: stop after as many frames seen at the method's highest resolution (K fine features); 0: at the end,
-            or where the method ends the video itself.
+        workspace: where its model lies.
+        source: what `stream_frames` reads; "-" is the standard input. To be classified as a whole: a file, or a folder
+            of JPEG frames.
+        fps: frames a second that a method that watches is given; None: 1.
+        max_close: stop watching after as many frames seen at the method's highest resolution (K fine features); 0: at
+            the end, or where the method ends the video itself.
 
     Raises:
-        ValueError: the run is not trained, its method cannot run online, or the source cannot be read.
+        ValueError: the run is not trained, the source cannot be read, or the method would make no use of an argument.
     """
     if not source or max_close < 0:
         raise ValueError(f"predict: expected a source and K from 0 on, got '{source}' and {max_close}")
-    method = _trained(run)
+    if issubclass(run.method_class, CausalMethod):
+        return _watch_stream(run, _trained(run, workspace), source, 1.0 if fps is None else fps, max_close)
+    if fps is not None or max_close:
+        raise ValueError(f"predict: {run.label} looks at a video as a whole: it takes no frames a second and no K")
+    return _classify(run, _trained(run, workspace), source)
+
+
+def _watch_stream(run: Run, method: AdaptiveMethod, source: str, fps: float, max_close: int) -> Iterator[str]:
     predictor = OnlinePredictor(method)
     (view,) = method.views.values()
-    data = run.catalogue
+    reading, class_names = run.catalogue.reading, run.catalogue.class_names
     stdin: Any = sys.stdin.buffer
     # Unbuffered: a buffer would hold frames back until it is full.
     stream = stream_frames(stdin.raw if source == "-" else source, fps, view.clip, view.stride)
     for i, (seconds, frames_SCHW) in enumerate(stream):
-        seen_SCHW = normalize(data.reading.crop_for(frames_SCHW, view).to(method.device))
+        seen_SCHW = normalize(reading.crop_for(frames_SCHW, view).to(method.device))
         with as_evaluated(run):
             logits_1K, action_1, macs_1 = predictor.observe(seen_SCHW.reshape(1, *view.shape[1:]))
         score_K = scores_from_logits(logits_1K)[0]
-        best = int(score_K.argmax())
-        yield (
-            f"{i + 1:5d}  {seconds:8.2f} s  {method.actions.describe(int(action_1)):8}  "
-            f"{data.class_names[best]} {score_K[best]:.3f}  {int(macs_1) / 1e9:.4g} GFLOPs"
-        )
+        decision = method.actions.describe(int(action_1))
+        yield f"{i + 1:5d}  {seconds:8.2f} s  {decision:8}  {_said(score_K, class_names, int(macs_1))}"
         if predictor.has_ended or (max_close and int(predictor.num_close_B) >= max_close):
             return
+
+
+def _classify(run: Run, method: AdaptiveMethod, source: str) -> Iterator[str]:
+    class_names = tuple(run.catalogue.class_names)
+    with as_evaluated(run):
+        answer = TrainedMethod(method, class_names, run.catalogue.reading).classify(source)
+    for i, action in enumerate(answer.action_BT[0].tolist()):
+        yield f"{i + 1:5d}  {method.actions.describe(action)}"
+    yield f"the whole video: {_said(answer.score_BK[0], class_names, int(answer.macs_B))}"
+
+
+def _said(score_K: Tensor, class_names: Sequence[str], macs: int) -> str:
+    best = int(score_K.argmax())
+    return f"{class_names[best]} {score_K[best]:.3f}  {macs / 1e9:.4g} GFLOPs"
 
 
 # A split
@@ -85,7 +111,7 @@ class Watched(NamedTuple):
     length_N: np.ndarray
 
 
-def main_online(run: Run, baseline: str = "uniform") -> str:
+def main_online(run: Run, workspace: Workspace, baseline: str = "uniform") -> str:
     """Measure a trained run's answers along the videos of the reported split; write `online.json` into its folder.
 
     The curves of LiteEval's Figures 2 and 3: stop at the K-th frame seen closely, or when a share of the video has
@@ -94,6 +120,7 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
 
     Args:
         run: trained.
+        workspace: where its model and the baseline's lie.
         baseline: a method whose prediction is the mean over frames, trained with the same seed and recipe.
 
     Returns:
@@ -102,9 +129,10 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
     Raises:
         ValueError: a run is not trained, a method cannot run online, or the two read different frames.
     """
-    folder = run.folder(RECORDS)
-    baseline_run = like(run, baseline)
-    method, baseline_method = _trained(run), _trained(baseline_run)
+    for of in (run, baseline_run := like(run, baseline)):
+        if not issubclass(of.method_class, CausalMethod):  # no training would help
+            raise ValueError(f"{of.method} cannot run online: it is no CausalMethod")
+    method, baseline_method = _trained(run, workspace), _trained(baseline_run, workspace)
     view, baseline_view = (next(iter(of.views.values())) for of in (method, baseline_method))
     if view.num_frames != baseline_view.num_frames:
         raise ValueError(
@@ -128,7 +156,8 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
         "baseline_hash": baseline_run.hash,
         "points": online_points(own, other),
     }
-    with locked(folder):
+    folder = folder_of(run, workspace)
+    with locked(folder / ".lock"):
         write_atomically(folder / ONLINE_JSON, json.dumps(record, indent=1, allow_nan=False) + "\n")
     return table(record)
 
@@ -232,10 +261,8 @@ def _point(
     }
 
 
-def _trained(run: Run) -> AdaptiveMethod:
-    if not issubclass(run.method_class, CausalMethod):  # no training would help
-        raise ValueError(f"{run.method} cannot run online: it is no CausalMethod")
-    folder = run.folder(RECORDS)
+def _trained(run: Run, workspace: Workspace) -> AdaptiveMethod:
+    folder = folder_of(run, workspace)
     if not last_stage(run, folder).exists():
         usual = compose(run.method, run.data_request, run.profile)
         words = [

@@ -260,10 +260,9 @@ def streaming(videos: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, LiteE
 
 def frames_of(path: Path, run: Run, size: int) -> Tensor:
     """All frames of a video as a method gets them, (T, 3, H, W)."""
-    source, data = open_source(path), run.catalogue
-    return normalize(
-        center_crop(source.read(range(source.num_frames)), round(data.reading.resize * size / data.reading.crop), size)
-    )
+    source, reading = open_source(path), run.catalogue.reading
+    frames_TCHW = source.read(range(source.num_frames))
+    return normalize(center_crop(frames_TCHW, round(reading.resize * size / reading.crop), size))
 
 
 def parsed(line: str) -> tuple[int, float, str, str, float, float]:
