@@ -1,7 +1,7 @@
 # AdaVid's commands. `make` alone prints them.
 #   METHOD=arnet|all|package.module:Class  VARIANT=  DATA=sprites|folder:/path|csv:/path/file.csv  PROFILE=tiny|paper
 #   SEEDS=0,1,2  SPLIT=test|val  WANDB=off|offline|online  ARGS="section.key=value ..."
-#   SOURCE=file|url|device|-  FPS=1  K=0
+#   SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,14 +13,22 @@ SPLIT ?= test
 WANDB ?= off
 FPS ?= 1
 K ?= 0
+RECORD ?= results/reference
 A ?= arnet
 B ?= uniform
 
 PY = $(VENV)/bin/python
-RUN = --method '$(METHOD)' --variant '$(VARIANT)' --data '$(DATA)' --profile '$(PROFILE)' --seeds '$(SEEDS)' --wandb '$(WANDB)' $(ARGS)
+ADAVID = $(VENV)/bin/adavid
+RUN = --method '$(METHOD)' --variant '$(VARIANT)' --data '$(DATA)' --profile '$(PROFILE)' --seeds '$(SEEDS)' $(ARGS)
 CODE = src methods datamodules benchmarks tests
 
-.PHONY: help env bench curve latency predict online flops compare leaderboard reference contact-sheet list check format test clean
+# A variable that a command does not take is refused, not ignored: $(call takes,NAMES) stands first in its recipe.
+OF_RUN = METHOD VARIANT DATA PROFILE SEEDS ARGS
+GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
+takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
+
+.PHONY: help env bench curve latency predict online config flops compare leaderboard verify reference contact-sheet list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -36,35 +44,42 @@ $(VENV)/.done: setup.cfg constraints.txt
 	@touch $@
 
 bench: env ## train METHOD, measure its mAP and its true GFLOPs, print the leaderboard so far (SPLIT=val: to choose by)
-	@$(PY) -m benchmarks bench $(RUN) --split '$(SPLIT)'
+	$(call takes,$(OF_RUN) SPLIT WANDB)@$(ADAVID) bench $(RUN) --split '$(SPLIT)' --wandb '$(WANDB)'
 
 curve: env ## evaluate METHOD at several operating points (AR-Net's Figure 3)
-	@$(PY) -m benchmarks curve $(RUN)
+	$(call takes,$(OF_RUN) WANDB)@$(ADAVID) curve $(RUN) --wandb '$(WANDB)'
 
 latency: env ## time METHOD's evaluation end to end against uniform's, on this machine (USAGE=name forces decisions)
-	@$(PY) -m benchmarks latency $(RUN) --usage '$(USAGE)'
+	$(call takes,$(OF_RUN) USAGE)@$(ADAVID) latency $(RUN) --usage '$(USAGE)'
 
-predict: env ## watch SOURCE (- is a pipe) frame by frame, FPS a second; end it after K frames seen closely
-	@$(PY) -m benchmarks predict $(RUN) --source '$(SOURCE)' --fps '$(FPS)' --max-close '$(K)'
+predict: env ## watch SOURCE (- is a pipe) frame by frame, FPS a second, until K frames are seen closely; or classify it whole
+	$(call takes,$(OF_RUN) SOURCE FPS K)@$(ADAVID) predict $(RUN) --source '$(SOURCE)' --fps '$(FPS)' --max-close '$(K)'
 
 online: env ## METHOD's accuracy and cost along the videos, stopping early, beside uniform's (LiteEval's Figures 2 and 3)
-	@$(PY) -m benchmarks online $(RUN)
+	$(call takes,$(OF_RUN))@$(ADAVID) online $(RUN)
+
+config: env ## every setting of METHOD, and which file or word set it
+	$(call takes,$(OF_RUN))@$(ADAVID) config $(RUN)
 
 flops: env ## the cost table of the papers' networks beside the published one
-	@$(PY) -m benchmarks flops
+	$(call takes)@$(ADAVID) flops
 
 compare: env ## paired difference of A and B on the same videos, with its 95 % interval
-	@$(PY) -m benchmarks compare '$(A)' '$(B)' --data '$(DATA)' --profile '$(PROFILE)'
+	$(call takes,A B DATA PROFILE)@$(ADAVID) compare '$(A)' '$(B)' --data '$(DATA)' --profile '$(PROFILE)'
 
 leaderboard: env ## regenerate results/leaderboard.{csv,md,html,png} from the result files
-	@$(PY) -m benchmarks leaderboard
+	$(call takes)@$(ADAVID) leaderboard
 
-BENCH = ADAVID_RECORDS=reference $(PY) -m benchmarks bench
+verify: env ## score the records in RECORD=folder anew from their predictions, recompute their hashes
+	$(call takes,RECORD)@$(ADAVID) verify '$(RECORD)'
+
+REFERENCE = --records reference
+BENCH = $(ADAVID) bench $(REFERENCE)
 reference: env ## regenerate the committed records (about four hours on two cores)
 	@$(BENCH) --method all --seeds 0,1,2
 	@for method in uniform tsn arnet liteeval sofnet adafocus; do \
-		ADAVID_RECORDS=reference $(PY) -m benchmarks curve --method $$method --seeds 0,1,2 || exit; done
-	@ADAVID_RECORDS=reference $(PY) -m benchmarks online --method liteeval --seeds 0,1,2
+		$(ADAVID) curve $(REFERENCE) --method $$method --seeds 0,1,2 || exit; done
+	@$(ADAVID) online $(REFERENCE) --method liteeval --seeds 0,1,2
 	@for variant in no_sync scarce scarce_no_sync; do \
 		$(BENCH) --method liteeval --variant $$variant --seeds 0,1,2 || exit; done
 	@for variant in no_early_termination no_temporal no_guidance; do \
@@ -78,12 +93,14 @@ contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded 
 	@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"
 
 list: env ## methods, variants and data sets
-	@$(PY) -m benchmarks list
+	@$(ADAVID) list
 
-check: env ## format, lint, types, fast tests
+lint: env ## format, lint and types, without tests
 	$(VENV)/bin/ruff format --check $(CODE)
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/mypy
+
+check: lint ## lint, then the fast tests
 	$(PY) -m pytest -m 'not slow'
 
 format: env ## format the code

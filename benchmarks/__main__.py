@@ -1,4 +1,4 @@
-"""`python -m benchmarks COMMAND`: what the Makefile calls."""
+"""Train, evaluate, record and compare methods that spend compute adaptively on a video."""
 
 from __future__ import annotations
 
@@ -6,24 +6,38 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
+import time
+import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from benchmarks.layers import catalogue, method_files, profiles
+from benchmarks.workspace import Workspace
 
-from benchmarks.compose import PROFILES, ROOT, catalogue, compose, data_name
-from benchmarks.run import Run
-from benchmarks.runner import RESULTS
+if TYPE_CHECKING:
+    from benchmarks.dashboard import Dashboard
+    from benchmarks.run import Run
+
+Command = Callable[[argparse.Namespace, Workspace], None]
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; a user's mistake ends in one line and exit status 2."""
+    """Run one command.
+
+    Returns:
+        the exit status: 2 after a user's mistake, which gets one line; 1 after what nobody has foreseen, which gets one
+        line too, and a file with the trace.
+    """
     arguments = _parser().parse_args(words)
     warnings.filterwarnings("ignore", module="pytorch_lightning|torch.jit|fvcore|lightning_fabric")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    workspace = Workspace.of(arguments.results, arguments.records, arguments.cache)
     try:
-        arguments.command(arguments)
-    except (ValueError, MisconfigurationException) as error:
+        arguments.command(arguments, workspace)
+    except ValueError as error:
         # What a process that loads videos raised comes wrapped in its traceback.
         print(f"adavid: {str(error).rpartition('ValueError: ')[2].strip()}", file=sys.stderr)
         return 2
@@ -31,42 +45,64 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        trace = _keep_trace(workspace.cache)
+        print(
+            f"adavid: {type(error).__name__}: {' '.join(str(error).split())}; the trace is in {trace}", file=sys.stderr
+        )
+        return 1
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(required=True)
+def _keep_trace(cache: Path) -> Path:
+    """Write the trace of the present error where its author's maintainer finds it."""
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    for folder in (cache / "errors", Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(traceback.format_exc(), encoding="utf-8")
+        except OSError:
+            continue
+        return folder / name
+    traceback.print_exc()
+    return Path("the lines above")
 
-    def command(name: str, function: object, text: str) -> argparse.ArgumentParser:
+
+# The options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="adavid", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function: Command, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=function)
+        folders = sub.add_argument_group("folders")
+        folders.add_argument("--results", default="", help="of results (ADAVID_RESULTS; the checkout's)")
+        folders.add_argument("--records", default="", help="in it, for new records (ADAVID_RECORDS; runs)")
+        folders.add_argument("--cache", default="", help="for what can be made anew (ADAVID_CACHE; the checkout's)")
         return sub
 
-    def run_options(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--method", required=True, help="a name of the catalogue, all, or package.module:Class")
-        sub.add_argument("--variant", default="", help="one of the method's variants")
-        sub.add_argument("--data", default="sprites", help="a data set, folder:/path or csv:/path/file.csv")
-        sub.add_argument("--profile", default="tiny", help=" or ".join(PROFILES))
-        sub.add_argument("--seeds", default="0", help="comma-separated")
-        sub.add_argument("--wandb", default="off", choices=("off", "offline", "online"))
-        sub.add_argument("overrides", nargs="*", help="section.key=value")
-
     sub = command("bench", _bench, "train, evaluate and record")
-    run_options(sub)
+    _add_run(sub)
+    _add_wandb(sub)
     sub.add_argument("--split", default="test", choices=("test", "val"), help="val: to choose by, leaves no record")
-    run_options(command("curve", _curve, "evaluate at several operating points"))
+    sub = command("curve", _curve, "evaluate at several operating points")
+    _add_run(sub)
+    _add_wandb(sub)
     sub = command("latency", _latency, "time evaluation against a baseline in the same run")
-    run_options(sub)
+    _add_run(sub)
     sub.add_argument("--usage", default="", help="force decisions: a usage of the method's YAML, or action=share,...")
-    sub = command("predict", _predict, "watch a video or a live stream, a prediction after every frame")
-    run_options(sub)
+    sub = command("predict", _predict, "watch a video or a live stream; or classify a video as a whole")
+    _add_run(sub)
     sub.add_argument("--source", required=True, help="a file, a URL, a video device, or - for the standard input")
     sub.add_argument("--fps", default=1.0, type=float, help="frames a second of the video's time")
     sub.add_argument(
         "--max-close", default=0, type=int, help="stop after K frames at the highest resolution; 0: at the end"
     )
-    run_options(command("online", _online, "accuracy and cost along the videos, stopping early, beside uniform's"))
+    _add_run(command("online", _online, "accuracy and cost along the videos, stopping early, beside uniform's"))
+    _add_run(command("config", _config, "print every setting, and who set it"))
     command("flops", _flops, "the cost table")
     command("leaderboard", _leaderboard, "regenerate the leaderboard from the result files")
     sub = command("compare", _compare, "paired difference of two methods on the same videos")
@@ -74,100 +110,157 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("b")
     sub.add_argument("--data", default=None)
     sub.add_argument("--profile", default=None)
+    sub = command("verify", _verify, "score records anew from their predictions, and recompute their hashes")
+    sub.add_argument("folder", help="of records, or above some")
     command("list", _list, "methods, variants and data sets")
     return parser
 
 
-def _runs(arguments: argparse.Namespace) -> list[Run]:
+def _add_run(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--method", required=True, help="a name of the catalogue, all, or package.module:Class")
+    sub.add_argument("--variant", default="", help="one of the method's variants")
+    sub.add_argument("--data", default="sprites", help="a data set, folder:/path or csv:/path/file.csv")
+    sub.add_argument("--profile", default="tiny", help=" or ".join(profiles()))
+    sub.add_argument("--seeds", default="0", help="comma-separated")
+    sub.add_argument("overrides", nargs="*", help="section.key=value")
+
+
+def _add_wandb(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--wandb", default="off", choices=("off", "offline", "online"))
+
+
+def _runs(arguments: argparse.Namespace, workspace: Workspace) -> list[Run]:
     """Every run that the options ask for, all checked before the first one starts."""
+    from benchmarks.compose import compose
+
     methods = catalogue() if arguments.method == "all" else [arguments.method]
-    try:
-        seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    except ValueError:
-        raise ValueError(f"seeds '{arguments.seeds}': expected whole numbers, for example 0,1,2") from None
-    if min(seeds) < 0:
-        raise ValueError(f"seeds '{arguments.seeds}': expected numbers from 0 on, for example 0,1,2")
     return [
-        compose(method, arguments.data, arguments.profile, arguments.variant, arguments.overrides, seed)
-        for seed in seeds
+        compose(
+            method,
+            arguments.data,
+            arguments.profile,
+            arguments.variant,
+            arguments.overrides,
+            seed,
+            workspace.shown_cache,
+        )
+        for seed in _seeds(arguments.seeds)
         for method in methods
     ]
 
 
-def _bench(arguments: argparse.Namespace) -> None:
+def _one_run(arguments: argparse.Namespace, workspace: Workspace, command: str) -> Run:
+    run, *more = _runs(arguments, workspace)
+    if more:
+        raise ValueError(f"{command}: expected one method and one seed")
+    return run
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise ValueError(f"seeds '{text}': expected whole numbers, for example 0,1,2") from None
+    if min(seeds) < 0:
+        raise ValueError(f"seeds '{text}': expected numbers from 0 on, for example 0,1,2")
+    return seeds
+
+
+def _dashboard(arguments: argparse.Namespace) -> Dashboard:
     from benchmarks.dashboard import Dashboard
+
+    return Dashboard(arguments.wandb)
+
+
+# The commands
+
+
+def _bench(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.runner import bench, validate
 
-    runs = _runs(arguments)
-    if arguments.split == "val":
-        for run in runs:
-            print(validate(run, Dashboard(arguments.wandb)))
-        return
+    runs = _runs(arguments, workspace)
     for run in runs:
-        bench(run, Dashboard(arguments.wandb))
-    _leaderboard(arguments)
+        if arguments.split == "val":
+            print(validate(run, workspace, _dashboard(arguments)))
+        else:
+            bench(run, workspace, _dashboard(arguments))
+    if arguments.split == "test" and not runs[0].debugging:
+        _leaderboard(arguments, workspace)
 
 
-def _curve(arguments: argparse.Namespace) -> None:
-    from benchmarks.dashboard import Dashboard
+def _curve(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.report import curve as report_curve
     from benchmarks.runner import curve
 
-    runs = _runs(arguments)
+    runs = _runs(arguments, workspace)
     for run in runs:
-        curve(run, Dashboard(arguments.wandb))
+        curve(run, workspace, _dashboard(arguments))
     for method in dict.fromkeys(run.label for run in runs):
-        print(report_curve(RESULTS, method, data=runs[0].data, profile=runs[0].profile))
+        print(report_curve(workspace.results, method, data=runs[0].data, profile=runs[0].profile))
 
 
-def _latency(arguments: argparse.Namespace) -> None:
+def _latency(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.measure.latency import main_latency
 
-    for run in _runs(arguments):
-        print(main_latency(run, arguments.usage))
+    for run in _runs(arguments, workspace):
+        print(main_latency(run, workspace, arguments.usage))
 
 
-def _predict(arguments: argparse.Namespace) -> None:
+def _predict(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.measure.online import predict
 
-    (run, *more) = _runs(arguments)
-    if more:
-        raise ValueError("predict: expected one method and one seed")
-    for line in predict(run, arguments.source, arguments.fps, arguments.max_close):
+    run = _one_run(arguments, workspace, "predict")
+    for line in predict(run, workspace, arguments.source, arguments.fps, arguments.max_close):
         print(line, flush=True)
 
 
-def _online(arguments: argparse.Namespace) -> None:
+def _online(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.measure.online import main_online
 
-    for run in _runs(arguments):
-        print(main_online(run))
+    for run in _runs(arguments, workspace):
+        print(main_online(run, workspace))
 
 
-def _flops(arguments: argparse.Namespace) -> None:
+def _config(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from benchmarks.compose import layers_of
+    from benchmarks.explain import explain
+
+    run = _one_run(arguments, workspace, "config")
+    files = method_files(arguments.method)
+    cache = workspace.shown_cache
+    layers = layers_of(files, run.data_request, run.profile, run.variant, arguments.overrides, run.seed, cache)
+    print(explain(run, layers))
+
+
+def _flops(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.measure.flops import main_flops
 
-    print(main_flops())
+    print(main_flops(workspace.results))
 
 
-def _leaderboard(arguments: argparse.Namespace) -> None:
+def _leaderboard(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.report import console_table, write_leaderboard
 
-    print(console_table(write_leaderboard(RESULTS)))
+    print(console_table(write_leaderboard(workspace.results)))
 
 
-def _compare(arguments: argparse.Namespace) -> None:
+def _compare(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from benchmarks.compose import data_name
     from benchmarks.report import compare
 
     data = arguments.data and data_name(arguments.data)
-    print(compare(RESULTS, arguments.a, arguments.b, data=data, profile=arguments.profile))
+    print(compare(workspace.results, arguments.a, arguments.b, data=data, profile=arguments.profile))
 
 
-def _list(arguments: argparse.Namespace) -> None:
-    from adavid.config import load_yaml
+def _verify(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from benchmarks.report.verify import verify
 
+    print(verify(Path(arguments.folder)))
+
+
+def _list(arguments: argparse.Namespace, workspace: Workspace) -> None:
     for name in catalogue():
-        variants = load_yaml(ROOT / "methods" / f"{name}.yaml").get("variants", {})
+        variants = method_files(name).variants
         print(name + (f"  variants: {', '.join(variants)}" if variants else ""))
     print(f"data sets: {', '.join(catalogue('datamodules'))}, folder:/path, csv:/path/file.csv")
 

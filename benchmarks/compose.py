@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
+import functools
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pytorch_lightning import Trainer
+from omegaconf import OmegaConf
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from adavid.config import build, load_yaml, locate, nearest, one_line, parse_overrides, schema
+from adavid.config import build, config_hash, locate, parse_overrides, schema
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
-from benchmarks.run import Recipe, Run
+from adavid.training import make_trainer
+from benchmarks.layers import (
+    Layer,
+    MethodFiles,
+    check_known,
+    data_file,
+    merge,
+    method_files,
+    profiles,
+    recipe_file,
+)
+from benchmarks.measure.usage import check_shares
+from benchmarks.run import NOT_OF_THE_USER, Recipe, Run, TrainerSettings
 
-ROOT = Path(__file__).resolve().parents[1]
-PROFILES = ("tiny", "paper")
-SECTIONS = ("recipe", "model", "stages", "data", "trainer", "curve", "usage")
-# The runner's own business, not the user's.
-RESERVED = {
-    *("self", "max_epochs", "callbacks", "logger", "enable_model_summary", "enable_checkpointing"),
-    *("log_every_n_steps", "num_sanity_val_steps"),
-}
-
-
-def catalogue(kind: str = "methods") -> list[str]:
-    """The names in a folder of YAML files: `methods` or `datamodules`."""
-    return sorted(path.stem for path in (ROOT / kind).glob("*.yaml"))
+LONGEST_NAME = 80  # characters of a data set's name; file systems take 255 of a folder's
 
 
 def compose(
@@ -43,98 +41,137 @@ def compose(
     variant: str = "",
     overrides: Sequence[str] = (),
     seed: int = 0,
+    cache: str = "cache",
+    shared: Mapping[str, Any] | None = None,
 ) -> Run:
     """Merge and check everything that determines a run.
 
     Args:
         method: a name of the catalogue, or `package.module:Class` for a class from elsewhere (its YAML beside it).
         data: a name of the data catalogue, or `folder:/path`, `csv:/path/file.csv`.
-        profile: "tiny" or "paper".
+        profile: one of the recipe's.
         variant: one of the method's variants.
         overrides: `section.key=value` words.
         seed: of the whole run.
+        cache: folder for what can be made anew, which `${cache}` stands for.
+        shared: whole sections that come from another run.
 
     Raises:
-        ValueError: anything unknown, of the wrong type or out of range, in one line with the nearest right name.
+        ValueError: anything unknown, of the wrong type or out of range, or a setting of the recipe that would change
+            nothing, in one line with the nearest right name.
     """
-    if profile not in PROFILES:
-        raise ValueError(f"profile '{profile}' is unknown; {nearest(profile, PROFILES)}")
-    method_name, method_yaml = _method_yaml(method)
-    data_kind, _, data_path = data.partition(":")
-    if data_kind not in catalogue("datamodules"):
-        raise ValueError(f"data set '{data_kind}' is unknown; {nearest(data_kind, catalogue('datamodules'))}")
-    data_yaml = load_yaml(ROOT / "datamodules" / f"{data_kind}.yaml")
-    variants = method_yaml.get("variants", {})
-    if variant and variant not in variants:
-        raise ValueError(f"{method_name} has no variant '{variant}'; {nearest(variant, variants)}")
+    files = method_files(method)
+    layers = layers_of(files, data, profile, variant, overrides, seed, cache, shared)
+    run = _checked(files, layers, data, profile, variant, seed)
+    for word in overrides:
+        key = word.removeprefix("--").partition("=")[0]
+        section, _, name = key.partition(".")
+        if section == "usage":
+            _check_usage(run, name.partition(".")[0])
+        if section == "recipe":
+            others = [other for other in overrides if other != word]
+            without = layers_of(files, data, profile, variant, others, seed, cache, shared)
+            _check_effect(run, _checked(files, without, data, profile, variant, seed), key)
+    return run
 
-    recipe_yaml = load_yaml(ROOT / "benchmarks" / "recipe.yaml")
-    for_method = data_yaml.get("methods", {}).get(method_name, {}).get(profile, {})
-    layers = [
-        OmegaConf.create({section: {} for section in SECTIONS}),
-        OmegaConf.masked_copy(recipe_yaml, "recipe"),
-        recipe_yaml.profiles[profile],
-        _without(method_yaml, "target", "profiles", "variants"),
-        method_yaml.get("profiles", {}).get(profile, {}),
-        _without(data_yaml, "target", "methods"),
-        for_method,
-        {"data": {"path": data_path}} if data_path else {},
-        variants.get(variant, {}),
-        parse_overrides(overrides),
-        {"seed": seed},
+
+def layers_of(
+    files: MethodFiles,
+    data: str,
+    profile: str,
+    variant: str = "",
+    overrides: Sequence[str] = (),
+    seed: int = 0,
+    cache: str = "cache",
+    shared: Mapping[str, Any] | None = None,
+) -> list[Layer]:
+    """What sets a run's settings, in order of precedence; see `compose` for the arguments and errors."""
+    check_known(profile, profiles(), f"profile '{profile}'")
+    if variant:
+        check_known(variant, files.variants, f"{files.name}: variant '{variant}'")
+    kind, _, path = data.partition(":")
+    recipe, of_data = recipe_file(), data_file(kind)
+    return [
+        recipe.layer(),
+        recipe.layer("profiles", profile),
+        *files.layers(),
+        *files.layers("profiles", profile),
+        of_data.layer(),
+        *files.layers("data_sets", kind, "profiles", profile),
+        *([Layer(f"data set {data}", OmegaConf.create({"data": {"path": path}}))] if path else []),
+        *(files.layers("variants", variant) if variant else []),
+        *([Layer("the run that it is compared with", OmegaConf.create(dict(shared)))] if shared else []),
+        Layer("command line", parse_overrides(overrides)),
+        Layer("command line", OmegaConf.create({"seed": seed, "cache": cache})),
     ]
-    try:
-        merged = OmegaConf.merge(*layers)
-        config = OmegaConf.to_container(merged, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ValueError(one_line(error)) from None
-    assert isinstance(config, dict)
-    for section, values in ((str(name), values) for name, values in config.items()):
-        if section not in (*SECTIONS, "seed"):
-            raise ValueError(f"'{section}' is unknown; {nearest(section, SECTIONS)}")
-        if section in SECTIONS and not isinstance(values, dict):
-            raise ValueError(f"{section}: expected settings, {section}.key=value, got {values!r}")
-    _check_trainer(config["trainer"])
 
+
+def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: str, variant: str, seed: int) -> Run:
+    """The run of the merged layers, every section of it checked."""
+    config = merge(layers)
+    del config["cache"]  # no part of a run: where it lies on this machine
+    check_trainer(json.dumps(config["trainer"]))
     recipe = build(Recipe, config["recipe"], "recipe")
-    stages = [make_stage(name, recipe.stage, stage) for name, stage in config["stages"].items() if stage is not None]
+    names = dict.fromkeys([*files.stage_order(), *config["stages"]])
+    stages = [
+        make_stage(name, recipe.stage, config["stages"][name])
+        for name in names
+        if config["stages"].get(name) is not None
+    ]
     if not stages:
-        raise ValueError(f"{method_name}: no stage is left to train")
-    method_class, data_class = locate(method_yaml.target), locate(data_yaml.target)
+        raise ValueError(f"{files.name}: no stage is left to train")
+    method_class = locate(files.target)
+    catalogue_class = locate(data_file(data.partition(":")[0]).content.target)
     # With every default filled in: a default that changes in the code makes another run.
-    model = build(schema(method_class, ("num_classes", "pretrained")), config["model"], "model")
-    data_values = build(schema(data_class, ("views", "batch_size", "seed")), config["data"], "data")
+    model = build(schema(method_class, NOT_OF_THE_USER), config["model"], "model")
+    data_values = build(schema(catalogue_class), config["data"], "data")
     filled = {
-        "method": method_name,
-        "target": method_yaml.target,
+        "method": files.name,
+        "target": files.target,
         "model": dataclasses.asdict(model),
         "stages": [dataclasses.asdict(stage) for stage in stages],
         "data": dataclasses.asdict(data_values),
     }
     run = Run(
-        method=method_name,
+        method=files.name,
         variant=variant,
         data=data_name(data),
         profile=profile,
         seed=seed,
-        config={str(name): section for name, section in config.items()} | filled,
+        config=config | filled,
         method_class=method_class,
-        data_class=data_class,
+        catalogue_class=catalogue_class,
         recipe=recipe,
         stages=stages,
-        variants=tuple(variants),
-        source=data,
+        variants=files.variants,
+        data_request=data,
     )
-    with torch.device("meta"):  # the constructor checks its ranges; nothing is allocated
-        untrained = run.build_method(num_classes=2)
-        for stage in run.stages:
-            untrained.enter(stage)
-        _check_all_learn(untrained, run.stages)
-        if run.recipe.warmup is not None:
-            for spec in untrained.shared_backbones().values():
-                warmup_of(run, spec)
-    _ = run.datamodule  # likewise
+    for spec in shared_backbones(run):
+        if recipe.warmup is not None:
+            warmup_of(run, spec)
+    _ = run.catalogue  # its constructor checks the data section
+    _check_curve(run)
     return run
+
+
+def shared_backbones(run: Run, **changes: Any) -> tuple[BackboneSpec, ...]:
+    """The networks that a run's method starts from; `changes` replace settings of the model, as plain values."""
+    return _checked_method(
+        run.method_class, json.dumps(run.config["model"] | changes), json.dumps(run.config["stages"])
+    )
+
+
+@functools.cache
+def _checked_method(method_class: Any, model: str, stages: str) -> tuple[BackboneSpec, ...]:
+    """The constructor's own checks, and the stages'; nothing is allocated. Returns the shared backbones."""
+    arguments = build(schema(method_class, NOT_OF_THE_USER), json.loads(model), "model")
+    with torch.device("meta"):
+        untrained: AdaptiveMethod = method_class(2, **vars(arguments))
+        checked = [build(Stage, stage, "stages") for stage in json.loads(stages)]
+        for stage in checked:
+            untrained.enter(stage)
+    _check_all_learn(untrained, checked)
+    return tuple(untrained.shared_backbones().values())
 
 
 def _check_all_learn(method: AdaptiveMethod, stages: Sequence[Stage]) -> None:
@@ -147,18 +184,88 @@ def _check_all_learn(method: AdaptiveMethod, stages: Sequence[Stage]) -> None:
             )
 
 
+def _check_curve(run: Run) -> None:
+    """ValueError where an axis of the curve is no argument of the method, or a value not one that it takes."""
+    arguments = schema(run.method_class, NOT_OF_THE_USER)
+    types = {field.name: (field.name, field.type) for field in dataclasses.fields(arguments)}
+    for part, axes in run.config["curve"].items():
+        check_known(part, ("train", "test"), f"curve.{part}")
+        if axes is not None and not isinstance(axes, dict):
+            raise ValueError(f"curve.{part}: expected settings, curve.{part}.argument=[values], got {axes!r}")
+        for axis, values in (axes or {}).items():
+            check_known(axis, types, f"curve.{part}.{axis}")
+            if values is not None and (not isinstance(values, list) or not values):
+                raise ValueError(f"curve.{part}.{axis}: expected a list of values, got {values!r}")
+            for value in values or []:
+                build(dataclasses.make_dataclass("Axis", [types[axis]]), {axis: value}, f"curve.{part}")
+
+
+def _check_usage(run: Run, name: str) -> None:
+    """ValueError where a usage has shares of unknown actions, or shares that are none."""
+    shares = run.config["usage"].get(name)
+    if not isinstance(shares, dict):
+        raise ValueError(f"usage.{name}: expected settings, usage.{name}.action=share, got {shares!r}")
+    with torch.device("meta"):
+        check_shares(run.build_method(num_classes=2).actions, shares)
+
+
+@functools.cache
+def check_trainer(settings_json: str) -> None:
+    """What Lightning is to do must be the user's to say, and possible on this machine; equal settings are tried once.
+
+    Raises:
+        ValueError: an argument that is unknown, the runner's own or of no use here, several devices, or a combination
+            that Lightning refuses.
+    """
+    settings = json.loads(settings_json)
+    build(TrainerSettings, settings, "trainer")
+    for key, value in settings.items():
+        if key.startswith("limit_") and value == 0 and key != "limit_val_batches":
+            raise ValueError(f"trainer.{key}: expected one batch or more, got 0")
+    try:
+        trainer = make_trainer(settings, logger=False, enable_checkpointing=False)
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise ValueError(f"trainer: {' '.join(str(error).split())}") from None
+    if trainer.world_size != 1:
+        raise ValueError("trainer.devices: a run takes one device; start several runs, one seed or method on each")
+
+
+def _check_effect(run: Run, without: Run, key: str) -> None:
+    """ValueError where a setting of the recipe changed the recipe and nothing that the run computes."""
+    if run.config["recipe"] != without.config["recipe"] and effect(run) == effect(without):
+        raise ValueError(f"{key}: {run.label} makes no use of it in profile {run.profile}")
+
+
+def effect(run: Run) -> str:
+    """A hash of all that a run's recipe can change: with equal ones, two runs train and evaluate alike."""
+    points = grid(run.config["curve"].get("train"))
+    specs = dict.fromkeys(spec for point in points for spec in shared_backbones(run, **point))
+    warmups = [warmup_of(run, spec).config for spec in specs] if run.recipe.warmup is not None else []
+    own = {key: run.config[key] for key in ("model", "stages", "curve")}
+    start = {"batch_size": run.recipe.batch_size, "pretrained": run.recipe.pretrained}
+    return config_hash(own | start | {"warmups": warmups, "specs": [str(spec) for spec in specs]})
+
+
+def grid(axes: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Every combination of the axes' values, the last axis fastest; an axis that is null is none."""
+    points: list[dict[str, Any]] = [{}]
+    for axis, values in (axes or {}).items():
+        if values is not None:
+            points = [point | {axis: value} for point in points for value in values]
+    return points
+
+
 def like(run: Run, method: str) -> Run:
     """Another method under the run's own recipe, data, trainer and seed: its baseline."""
-    sections = [
-        f"{section}={json.dumps(run.config[section], ensure_ascii=False)}" for section in ("recipe", "data", "trainer")
-    ]
-    return compose(method, run.source, run.profile, overrides=sections, seed=run.seed)
+    shared = {section: run.config[section] for section in ("recipe", "data", "trainer")}
+    return compose(method, run.data_request, run.profile, seed=run.seed, shared=shared)
 
 
 def data_name(data: str) -> str:
-    """What results call a data set: its kind, and of a user's own the last part of its path."""
+    """What results call a data set: its kind, and of a user's own the last part of its path, cut where it is long."""
     kind, _, path = data.partition(":")
-    return f"{kind}-{Path(path).stem}" if path else kind
+    name = f"{kind}-{Path(path).stem}" if path else kind
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{config_hash({'name': name})}"
 
 
 def make_stage(name: str, *layers: dict[str, Any]) -> Stage:
@@ -173,31 +280,28 @@ def make_stage(name: str, *layers: dict[str, Any]) -> Stage:
 
 
 def warmup_of(run: Run, spec: BackboneSpec) -> Run:
-    """The run that fine-tunes a shared backbone: `uniform` with it, from raw weights, nothing of the method in it.
+    """The run that fine-tunes a shared backbone, from raw weights, nothing of the method in it.
 
-    A network with temporal shift reads whole videos, which is `tsm`'s to do.
+    The recipe's `warmup_methods` says which method does it: one for networks of frames or clips, one for those with
+    temporal shift, which read whole videos.
     """
     assert run.recipe.warmup is not None
-    network = dataclasses.asdict(spec)
-    own: dict[str, Any]
-    if spec.num_segments:
-        method, trains, own = "tsm:TSM", "networks", {"networks": {"shared": network}}
-    else:
-        method, trains = "uniform:Uniform", "classifier"
-        own = {"backbone": network, "num_frames": run.recipe.warmup_frames}
+    known = {"recipe": run.config["recipe"], "network": dataclasses.asdict(spec)}
+    described = OmegaConf.merge(
+        known, recipe_file().content.warmup_methods["videos" if spec.num_segments else "frames"]
+    )
+    how = OmegaConf.to_container(described, resolve=True)
+    assert isinstance(how, dict)
     by_size = [run.recipe.warmup_by_size.get(str(spec.size), {})]  # of the first stage alone
     stages = [
-        make_stage(name, run.recipe.stage, stage, *by_size[i:], {"train": [trains]})
+        make_stage(name, run.recipe.stage, stage, *by_size[i:], {"train": how["train"]})
         for i, (name, stage) in enumerate(run.recipe.warmup.items())
         if stage is not None
     ]
-    method_class = locate(f"methods.{method}")
-    model = {"frame_size": run.recipe.frame_size, "dropout": run.recipe.dropout, **own}
-    model = dataclasses.asdict(build(schema(method_class, ("num_classes", "pretrained")), model, "model"))
-    recipe = {key: run.config["recipe"][key] for key in ("batch_size", "pretrained")}
+    method_class = locate(how["target"])
     config = {
-        "recipe": recipe,
-        "model": model,
+        "recipe": {key: run.config["recipe"][key] for key in ("batch_size", "pretrained")},
+        "model": dataclasses.asdict(build(schema(method_class, NOT_OF_THE_USER), how["model"], "model")),
         "stages": [dataclasses.asdict(stage) for stage in stages],
         "data": run.config["data"],
         "trainer": run.config["trainer"],
@@ -207,32 +311,3 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
     return dataclasses.replace(
         run, method="warmup", variant="", config=config, method_class=method_class, stages=stages
     )
-
-
-def _method_yaml(method: str) -> tuple[str, DictConfig]:
-    if ":" not in method:
-        if method not in catalogue():
-            raise ValueError(f"method '{method}' is unknown; {nearest(method, catalogue())}")
-        return method, load_yaml(ROOT / "methods" / f"{method}.yaml")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    method_class = locate(method)
-    if not (isinstance(method_class, type) and issubclass(method_class, AdaptiveMethod)):
-        raise ValueError(f"method '{method}': expected a subclass of AdaptiveMethod")
-    yaml = Path(inspect.getsourcefile(method_class) or "").with_suffix(".yaml")
-    if not yaml.exists():
-        raise ValueError(f"method '{method}': expected its settings in {yaml}")
-    return method.replace(":", "."), OmegaConf.merge(load_yaml(yaml), {"target": method})  # type: ignore[return-value]
-
-
-def _without(config: DictConfig, *keys: str) -> DictConfig:
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key not in keys])
-
-
-def _check_trainer(trainer: dict[str, Any]) -> None:
-    known = inspect.signature(Trainer.__init__).parameters.keys() - RESERVED
-    for key in trainer:
-        if key not in known:
-            raise ValueError(f"trainer.{key} is unknown; {nearest(key, known)}")
-    if trainer.get("devices", 1) != 1 or trainer.get("num_nodes", 1) != 1:
-        raise ValueError("trainer.devices: a run takes one device; start several runs, one seed or method on each")

@@ -6,13 +6,18 @@ import json
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from adavid.config import build, config_hash, essential, schema
-from adavid.data.datamodule import VideoDataModule
+from adavid.data.catalogue import VideoCatalogue
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
+from adavid.training import make_trainer
+
+NOT_OF_THE_USER = ("num_classes", "pretrained")  # arguments of a method that the data set and the runner give
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,9 @@ class Recipe:
     """What all methods share.
 
     Attributes:
-        family, pyramids, pyramid: networks from the highest to the lowest resolution; `pyramid` is the family's.
+        family: which of the pyramids.
+        pyramids: networks from the highest to the lowest resolution, by family.
+        pyramid: the family's.
         frame_size: pixels at which frames are read.
         num_frames: T.
         batch_size: videos a batch in training and evaluation.
@@ -54,13 +61,65 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class TrainerSettings:
+    """The arguments of Lightning's Trainer that are a user's to choose; all others are the runner's.
+
+    Attributes:
+        accelerator: "auto", "cpu", "gpu", ...
+        devices: one device: 1, or its index in a list.
+        precision: of training and evaluation; frames are float32, so that no network runs wholly in another.
+        deterministic: True, "warn" or False, of torch's kernels.
+        benchmark: let cuDNN choose its kernels by timing them.
+        accumulate_grad_batches: batches for each step of the optimiser.
+        check_val_every_n_epoch: how often the validation split is looked at in training.
+        enable_progress_bar: show one.
+        detect_anomaly: let autograd look for NaN; slow.
+        profiler: "simple" or "advanced".
+        fast_dev_run: for debugging, like all that follow: what runs under them leaves no record.
+        limit_train_batches: a number or a fraction of the batches.
+        limit_val_batches: likewise.
+        limit_test_batches: likewise.
+        overfit_batches: likewise.
+        max_steps: of each stage.
+        max_time: of each stage, days:hours:minutes:seconds.
+    """
+
+    accelerator: str = "auto"
+    devices: Any = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    deterministic: Any = None
+    benchmark: bool | None = None
+    accumulate_grad_batches: int = 1
+    check_val_every_n_epoch: int = 1
+    enable_progress_bar: bool = True
+    detect_anomaly: bool = False
+    profiler: str | None = None
+    fast_dev_run: Any = False
+    limit_train_batches: Any = None
+    limit_val_batches: Any = None
+    limit_test_batches: Any = None
+    overfit_batches: Any = 0.0
+    max_steps: int = -1
+    max_time: str | None = None
+
+
+DEBUGGING = (
+    *("fast_dev_run", "limit_train_batches", "limit_val_batches", "limit_test_batches"),
+    *("overfit_batches", "max_steps", "max_time"),
+)
+
+
+@dataclass(frozen=True)
 class Run:
     """One method on one data set with one seed, checked and ready to be built.
 
     Attributes:
-        method, variant, data, profile, seed: its names; `variants` are the method's others, `source` is the data set
-            as it was asked for, with its path.
+        method, variant, data, profile, seed: its names; `variants` are the method's others.
         config: everything that determines it, as plain JSON-like values.
+        method_class: a subclass of AdaptiveMethod.
+        catalogue_class: of the data set.
+        recipe, stages: as the configuration has them, checked.
+        data_request: the data set as it was asked for, with its path.
     """
 
     method: str
@@ -69,12 +128,12 @@ class Run:
     profile: str
     seed: int
     config: dict[str, Any]
-    method_class: Any  # a subclass of AdaptiveMethod
-    data_class: type[VideoDataModule]
+    method_class: Any
+    catalogue_class: type[VideoCatalogue]
     recipe: Recipe
     stages: list[Stage]
     variants: tuple[str, ...]
-    source: str
+    data_request: str
 
     @property
     def label(self) -> str:
@@ -84,24 +143,37 @@ class Run:
     def hash(self) -> str:
         """Of everything but the seed and what makes no difference to the result; the videos' list included."""
         config = essential({key: of for key, of in self.config.items() if key not in ("seed", "curve", "usage")})
-        return config_hash(config | {"videos": self.datamodule.fingerprint})
+        return config_hash(config | {"videos": self.catalogue.fingerprint})
 
-    def folder(self, results: Path) -> Path:
-        return results / self.data / self.profile / self.label / self.hash / f"seed{self.seed}"
+    def folder(self, records: Path) -> Path:
+        """Where its records, checkpoints and pictures lie, below a root of such folders."""
+        return records / self.data / self.profile / self.label / self.hash / f"seed{self.seed}"
 
     @property
-    def datamodule(self) -> VideoDataModule:
+    def catalogue(self) -> VideoCatalogue:
         """The data set, one object for all runs that read the same: its files are checked once."""
-        return _datamodule(self.data_class, json.dumps(self.config["data"]), self.recipe.batch_size, self.seed)
+        return _catalogue(self.catalogue_class, json.dumps(self.config["data"]))
+
+    @property
+    def debugging(self) -> list[str]:
+        """The settings under which a part of the data, or of the training, stands for the whole: no record is left."""
+        settings = self.config["trainer"]
+        return [key for key in DEBUGGING if key in settings and settings[key] != getattr(TrainerSettings, key)]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its trainer trains and evaluates."""
+        trainer = make_trainer(self.config["trainer"], logger=False, enable_checkpointing=False)
+        device: torch.device = trainer.strategy.root_device
+        return device
 
     def build_method(self, num_classes: int, **changes: Any) -> AdaptiveMethod:
         """The untrained method; `changes` replace constructor arguments."""
-        values = build(schema(self.method_class, ("num_classes", "pretrained")), self.config["model"], "model")
+        values = build(schema(self.method_class, NOT_OF_THE_USER), self.config["model"], "model")
         method: AdaptiveMethod = self.method_class(num_classes, **(vars(values) | changes))
         return method
 
 
 @lru_cache
-def _datamodule(data_class: type[VideoDataModule], values: str, batch_size: int, seed: int) -> VideoDataModule:
-    checked = build(schema(data_class, ("views", "batch_size", "seed")), json.loads(values), "data")
-    return data_class(views={}, batch_size=batch_size, seed=seed, **vars(checked))
+def _catalogue(catalogue_class: type[VideoCatalogue], values: str) -> VideoCatalogue:
+    return catalogue_class(**vars(build(schema(catalogue_class), json.loads(values), "data")))

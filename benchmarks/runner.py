@@ -18,6 +18,7 @@ import torch
 import yaml
 from filelock import FileLock
 
+from adavid.data.catalogue import VideoCatalogue
 from adavid.data.datamodule import VideoDataModule
 from adavid.environment import device_name, git_revision, versions
 from adavid.evaluation.collector import Evaluation
@@ -28,8 +29,9 @@ from adavid.files import write_atomically
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, FrameClassifier
 from adavid.training import channels_last, evaluate, fit
-from benchmarks.compose import ROOT, warmup_of
+from benchmarks.compose import warmup_of
 from benchmarks.dashboard import Dashboard
+from benchmarks.layers import ROOT
 from benchmarks.run import Run
 from benchmarks.strips import write_strips
 
@@ -60,11 +62,10 @@ def bench(run: Run, dashboard: Dashboard) -> Path:
         times = {"train_s": round(train_s, 1), "eval_s": round(eval_s, 1)}
         operating_point = {name: view.num_frames for name, view in method.views.items()}
         if len(method.actions) > 1:  # what the decisions are worth where they are not about the video at hand
-            method.decisions = shuffled(evaluation.predictions, run.seed)
-            control = evaluate(method, _data(run, method), _trainer(run))
-            method.decisions = None
+            decisions = shuffled(evaluation.predictions, run.seed)
+            control = evaluate(method, _data(run, method), _trainer(run), decisions=decisions)
             write(folder, "shuffled", run, method, control, {"decisions": "shuffled", **operating_point}, times)
-        strips = write_strips(folder, method, run.datamodule, evaluation.predictions)
+        strips = write_strips(folder, method, run.catalogue, evaluation.predictions)
         # Last, since the main record says that all of it is done.
         record = write(folder, "test", run, method, evaluation, operating_point, times)
         dashboard.finish(run, record, strips)
@@ -110,12 +111,12 @@ def validate(run: Run, dashboard: Dashboard) -> str:
 
 def trained(run: Run, folder: Path, dashboard: Dashboard, **changes: Any) -> AdaptiveMethod:
     """The run's trained method, trained now as far as it is not yet; `changes` replace test-time arguments."""
-    data = prepare(run)
+    prepare(run)
     torch.manual_seed(run.seed)  # the weights that no shared backbone brings
     done = last_stage(run, folder).exists()
     if run.recipe.warmup is None and run.recipe.pretrained and not done:
         changes["pretrained"] = True
-    method = channels_last(run.build_method(data.num_classes, **changes))
+    method = channels_last(run.build_method(run.catalogue.num_classes, **changes))
     if run.recipe.warmup is not None and not done:
         for name, spec in method.shared_backbones().items():
             state = shared_backbone(run, spec, dashboard)
@@ -124,14 +125,14 @@ def trained(run: Run, folder: Path, dashboard: Dashboard, **changes: Any) -> Ada
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(run.config, sort_keys=False))
     with dashboard.watch(run, folder) as (loggers, callbacks):
-        fit(method, run.stages, _data(run, method), folder, run.seed, _trainer(run), callbacks, loggers)
+        fit(method, run.stages, partial(_data, run, method), folder, run.seed, _trainer(run), callbacks, loggers)
     return method.eval()
 
 
 def loaded(run: Run, folder: Path) -> AdaptiveMethod:
     """The run's trained method from its last checkpoint alone, where its trainer would evaluate; no video is read."""
     device = device_of(run)
-    method = channels_last(run.build_method(run.datamodule.num_classes)).to(device)
+    method = channels_last(run.build_method(run.catalogue.num_classes)).to(device)
     method.load_state_dict(torch.load(last_stage(run, folder), map_location=device, weights_only=True)["state_dict"])
     return method.eval()
 
@@ -160,11 +161,10 @@ def last_stage(run: Run, folder: Path) -> Path:
     return folder / f"{len(run.stages) - 1}-{run.stages[-1].name}.pt"
 
 
-def prepare(run: Run) -> VideoDataModule:
+def prepare(run: Run) -> VideoCatalogue:
     """The run's data set, generated if it is that kind, every file checked."""
-    run.datamodule.prepare_data()
-    run.datamodule.setup()
-    return run.datamodule
+    _ = run.catalogue.checked
+    return run.catalogue
 
 
 def shared_backbone(run: Run, spec: BackboneSpec, dashboard: Dashboard) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def shared_backbone(run: Run, spec: BackboneSpec, dashboard: Dashboard) -> dict[
             data = prepare(warmup)
             torch.manual_seed(run.seed)
             method = channels_last(warmup.build_method(data.num_classes, pretrained=run.recipe.pretrained))
-            fit(method, warmup.stages, _data(warmup, method), folder, run.seed, _trainer(run))
+            fit(method, warmup.stages, partial(_data, warmup, method), folder, run.seed, _trainer(run))
             (name,) = method.shared_backbones()
             classifier = method.get_submodule(name)
             state = {"state_dict": classifier.state_dict(), "train_macs": method.train_macs}
@@ -207,7 +207,7 @@ def write(
     times: Mapping[str, float],
 ) -> dict[str, Any]:
     """Write one record with its predictions; returns the record."""
-    data = run.datamodule
+    data = run.catalogue
     record = {
         "schema": SCHEMA,
         "method": run.method,
@@ -226,7 +226,7 @@ def write(
         },
         "data_info": {
             "num_videos": len(evaluation.predictions.video_id),
-            "num_skipped_bad": data.num_skipped_bad,
+            "num_skipped_bad": len(data.checked.bad),
             "fingerprint": data.fingerprint,
             "class_names": list(data.class_names),
         },
@@ -245,7 +245,7 @@ def write(
 def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> dict[str, Any]:
     return summarize(
         evaluation.predictions,
-        run.datamodule.class_names,
+        run.catalogue.class_names,
         method.actions,
         num_frames=evaluation.predictions.action_NT.shape[1],
         components=evaluation.components,
@@ -272,9 +272,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _data(run: Run, method: AdaptiveMethod) -> Any:
-    run.datamodule.views = dict(method.views)
-    return run.datamodule
+def _data(run: Run, method: AdaptiveMethod, stage: int = 0) -> VideoDataModule:
+    return VideoDataModule(run.catalogue, method.views, run.recipe.batch_size, run.seed, stage)
 
 
 def _trainer(run: Run) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from torchvision.io import write_jpeg
 
 from adavid.actions import ActionSpace
-from adavid.data.datamodule import VideoDataModule
+from adavid.data.catalogue import VideoCatalogue
 from adavid.evaluation.predictions import Predictions
 from adavid.files import write_atomically
 from adavid.method import AdaptiveMethod
@@ -23,7 +23,7 @@ from adavid.method import AdaptiveMethod
 def write_strips(
     folder: Path,
     method: AdaptiveMethod,
-    data: VideoDataModule,
+    catalogue: VideoCatalogue,
     predictions: Predictions,
     num_strips: int = 12,
 ) -> list[dict[str, Any]]:
@@ -36,8 +36,8 @@ def write_strips(
     Args:
         folder: of the run.
         method: says the view and the names of the actions.
-        data: set up, with the method's views.
-        predictions: of the split that `data` reports.
+        catalogue: the videos that it was evaluated on.
+        predictions: of the split that `catalogue` reports.
         num_strips: at most; all videos where there are fewer.
 
     Returns:
@@ -46,14 +46,14 @@ def write_strips(
         `folder`); where the method cuts patches also boxes: top, left, height and width a frame, as fractions of it,
         or None.
     """
-    dataset = data.dataset(data.report_split)
-    index_of = {record.video_id: index for index, record in enumerate(dataset.records)}
-    view = next(iter(method.views))
+    checked = catalogue.checked
+    clip_of = {record.video_id: record.clip for record in checked.videos[catalogue.report_split]}
+    view = next(iter(method.views.values()))
     strips = []
     (folder / "strips").mkdir(parents=True, exist_ok=True)
     for i, n in enumerate(_spread(predictions, num_strips)):
         video_id = str(predictions.video_id[n])
-        frames_TCHW = dataset[index_of[video_id]].frames[view]
+        frames_TCHW = catalogue.reading.read(checked.open(clip_of[video_id]), {"frames": view})["frames"]
         if frames_TCHW.ndim == 5:  # clips: the frame in the middle of each
             frames_TCHW = frames_TCHW[:, frames_TCHW.shape[1] // 2]
         image = f"strips/{i}.jpg"
@@ -63,8 +63,8 @@ def write_strips(
         strips.append(
             {
                 "video_id": video_id,
-                "label": ", ".join(data.class_names[label] for label in labels),
-                "prediction": data.class_names[prediction],
+                "label": ", ".join(catalogue.class_names[label] for label in labels),
+                "prediction": catalogue.class_names[prediction],
                 "correct": bool(prediction in labels),
                 "gflops": float(predictions.macs_N[n] / 1e9),
                 **_decisions(method.actions, predictions.action_NT[n]),

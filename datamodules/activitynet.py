@@ -1,12 +1,13 @@
 """ActivityNet v1.3 (Caba Heilbron et al., CVPR 2015), from the lists that AR-Net's successors share."""
 
+import os
 from pathlib import Path
 from typing import Any
 
-from adavid import VideoDataModule, VideoRecord, media_by_name
+from adavid import VideoCatalogue, VideoRecord, media_by_name, read_text
 
 
-class ActivityNetDataModule(VideoDataModule):
+class ActivityNetCatalogue(VideoCatalogue):
     """Untrimmed videos of 200 activities. The labels of the test split are not public: val is reported.
 
     A list has lines `video_id,num_frames,label[,label...]`, one label for each annotated segment, repeats
@@ -18,7 +19,7 @@ class ActivityNetDataModule(VideoDataModule):
         train_list: the list of training videos.
         val_list: the list of validation videos.
         class_list: the class list.
-        **options: see `VideoDataModule`; many videos have gone from the web, so `skip_bad` is likely to be
+        **options: see `VideoCatalogue`; many videos have gone from the web, so `skip_bad` is likely to be
             needed.
 
     Raises:
@@ -37,10 +38,10 @@ class ActivityNetDataModule(VideoDataModule):
         super().__init__(**options)
         root = Path(path)
         for needed in (root / videos, root / train_list, root / val_list, root / class_list):
-            if not needed.exists():
+            if not os.path.exists(needed):
                 raise ValueError(f"{needed}: no such file or folder")
         self.class_names = []
-        for line in (root / class_list).read_text(encoding="utf-8").splitlines():
+        for line in read_text(root / class_list).splitlines():
             label, _, name = line.partition(",")
             if label != str(self.num_classes) or not name:
                 raise ValueError(f"{root / class_list}: expected '{self.num_classes},name', got {line!r}")
@@ -53,7 +54,7 @@ class ActivityNetDataModule(VideoDataModule):
 
     def _read(self, file: Path, split: str) -> list[VideoRecord]:
         records = []
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_text(file).splitlines(), start=1):
             try:
                 video_id, _, *labels = line.split(",")
                 distinct = tuple(sorted({int(label) for label in labels}))

@@ -1,16 +1,18 @@
 """Any videos listed in a CSV file: DATA=csv:/path/file.csv."""
 
 import csv
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from adavid import SPLITS, VideoDataModule, VideoRecord, nearest
+from adavid import SPLITS, VideoCatalogue, VideoRecord, list_folder, nearest, read_text
 
 COLUMNS = ("path", "label", "labels", "split", "start", "end")
 
 
-class CsvDataModule(VideoDataModule):
+class CsvCatalogue(VideoCatalogue):
     """Videos listed in a CSV file with a header, in UTF-8.
 
     Columns: `path` (a video file or a folder of JPEG frames, relative to the CSV file or absolute); `label`
@@ -19,7 +21,7 @@ class CsvDataModule(VideoDataModule):
 
     Args:
         path: the CSV file.
-        **options: see `VideoDataModule`.
+        **options: see `VideoCatalogue`.
 
     Raises:
         ValueError: something in the file is wrong; the message names the file, the line and the nearest right
@@ -29,12 +31,7 @@ class CsvDataModule(VideoDataModule):
     def __init__(self, path: str, **options: Any):
         super().__init__(**options)
         self._file = Path(path)
-        if not self._file.is_file():
-            raise ValueError(f"{self._file}: no such file")
-        with open(self._file, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            self._check_columns(reader.fieldnames or [])
-            rows = [(f"{self._file}, line {reader.line_num}", row) for row in reader]
+        rows = self._rows(read_text(self._file))
         if not rows:
             raise ValueError(f"{self._file}: lists no videos")
         labels = [_labels(where, row) for where, row in rows]
@@ -50,6 +47,21 @@ class CsvDataModule(VideoDataModule):
 
     def records(self, split: str) -> list[VideoRecord]:
         return [record for record in self._records if record.split == split]
+
+    def _rows(self, text: str) -> list[tuple[str, dict[str, str]]]:
+        """Returns where each row stands, and its values by column."""
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows: list[tuple[str, dict[str, str]]] = []
+        line = 1
+        try:
+            self._check_columns(reader.fieldnames or [])
+            line = reader.line_num + 1
+            for row in reader:
+                rows.append((f"{self._file}, line {reader.line_num}", row))
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise ValueError(f"{self._file}, line {line}: {error}; is each quotation mark closed?") from error
+        return rows
 
     def _check_columns(self, columns: Sequence[str]) -> None:
         for column in columns:
@@ -75,10 +87,10 @@ class CsvDataModule(VideoDataModule):
         return VideoRecord(video_id, self._file.parent / row["path"], labels, row["split"], start, end)
 
     def _check_files(self, where: list[str]) -> None:
-        missing = [(w, r.path) for w, r in zip(where, self._records, strict=True) if not r.path.exists()]
+        missing = [(w, r.path) for w, r in zip(where, self._records, strict=True) if not os.path.exists(r.path)]
         if missing:
             line, path = missing[0]
-            near = [other.name for other in path.parent.glob("*")]
+            near = [other.name for other in list_folder(path.parent)] if os.path.isdir(path.parent) else []
             count = f" ({len(missing)} of {len(where)} are missing)" if len(missing) > 1 else ""
             raise ValueError(f"{line}: no file {path}{count}; {nearest(path.name, near)}")
 

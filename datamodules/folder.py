@@ -1,14 +1,15 @@
 """Any folder of videos, one sub-folder a class: DATA=folder:/path."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adavid import SPLITS, VideoDataModule, VideoRecord, list_media, nearest
+from adavid import SPLITS, VideoCatalogue, VideoRecord, list_folder, list_media, nearest
 
 
-class FolderDataModule(VideoDataModule):
+class FolderCatalogue(VideoCatalogue):
     """Videos as <path>/<split>/<class>/<video>, or without splits as <path>/<class>/<video>.
 
     A video is a file or a folder of JPEG frames. Splits are train, val and, if there is one, test. Without
@@ -18,7 +19,7 @@ class FolderDataModule(VideoDataModule):
         path: the folder.
         split_seed: what the split is drawn from where the folder has none; not the seed of a run, so that
             runs compare on the same videos.
-        **options: see `VideoDataModule`.
+        **options: see `VideoCatalogue`.
 
     Raises:
         ValueError: a folder, a split, a class or a video is missing; the message names it.
@@ -27,9 +28,7 @@ class FolderDataModule(VideoDataModule):
     def __init__(self, path: str, split_seed: int = 0, **options: Any):
         super().__init__(**options)
         root = Path(path)
-        if not root.is_dir():
-            raise ValueError(f"{root}: no such folder")
-        if present := [split for split in SPLITS if (root / split).is_dir()]:
+        if present := [split for split in SPLITS if os.path.isdir(root / split)]:
             if missing := [split for split in ("train", "val") if split not in present]:
                 raise ValueError(f"{root}: has {present[0]}/ but no {missing[0]}/")
             videos = {split: _videos(root / split) for split in present}
@@ -55,7 +54,7 @@ class FolderDataModule(VideoDataModule):
 
 def _videos(folder: Path) -> dict[str, list[Path]]:
     """Returns the videos by class."""
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = [path for path in list_folder(folder) if os.path.isdir(path)]
     if not classes:
         raise ValueError(f"{folder}: has no sub-folders; expected one for each class")
     videos = {path.name: list_media(path) for path in classes}

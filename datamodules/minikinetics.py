@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from adavid import VideoDataModule, VideoRecord, media_by_name
+from adavid import VideoCatalogue, VideoRecord, media_by_name, read_text
 
 
-class MiniKineticsDataModule(VideoDataModule):
+class MiniKineticsCatalogue(VideoCatalogue):
     """Clips of about ten seconds with one label each; val is reported.
 
     A list has lines `folder num_frames label`, with spaces in the folder's name; the number of frames is not
@@ -18,7 +18,7 @@ class MiniKineticsDataModule(VideoDataModule):
         train_list: the list of training videos.
         val_list: the list of validation videos.
         class_list: the names of the classes, one a line.
-        **options: see `VideoDataModule`; many videos have gone from the web, so `skip_bad` is likely to be
+        **options: see `VideoCatalogue`; many videos have gone from the web, so `skip_bad` is likely to be
             needed.
 
     Raises:
@@ -35,24 +35,23 @@ class MiniKineticsDataModule(VideoDataModule):
     ):
         super().__init__(**options)
         self._root = Path(path)
-        for name in (train_list, val_list, class_list):
-            if not (self._root / name).is_file():
-                raise ValueError(f"{self._root / name}: no such file")
-        self.class_names = (self._root / class_list).read_text(encoding="utf-8").split("\n")
-        self.class_names = [name.strip() for name in self.class_names if name.strip()]
-        self._records = self._read(train_list, "train") + self._read(val_list, "val")
+        texts = {name: read_text(self._root / name) for name in (train_list, val_list, class_list)}
+        self.class_names = [name.strip() for name in texts[class_list].split("\n") if name.strip()]
+        self._records = [
+            *self._read(train_list, texts[train_list], "train"),
+            *self._read(val_list, texts[val_list], "val"),
+        ]
 
     def records(self, split: str) -> list[VideoRecord]:
         return [record for record in self._records if record.split == split]
 
-    def _read(self, name: str, split: str) -> list[VideoRecord]:
+    def _read(self, name: str, text: str, split: str) -> list[VideoRecord]:
         records = []
         media: dict[Path, dict[str, Path]] = {}
-        lines = (self._root / name).read_text(encoding="utf-8").splitlines()
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(text.splitlines(), start=1):
             try:
-                folder, _, text = line.rsplit(" ", 2)
-                label = int(text)
+                folder, _, number_of_class = line.rsplit(" ", 2)
+                label = int(number_of_class)
             except ValueError:
                 label = -1
             if not 0 <= label < self.num_classes:

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from adavid import VideoDataModule, VideoRecord, media_by_name, nearest
+from adavid import VideoCatalogue, VideoRecord, media_by_name, nearest, read_text
 
 SPLITS = {"train": "train", "val": "validation"}
 
 
-class SomethingDataModule(VideoDataModule):
+class SomethingCatalogue(VideoCatalogue):
     """Clips of a few seconds with one label each; val is reported.
 
     Many classes differ in left and right alone ("Pushing something from left to right"), so clips are never mirrored.
@@ -20,7 +20,7 @@ class SomethingDataModule(VideoDataModule):
             `20bn-something-something-v1/<id>/`, folders of JPEG frames; either may be files or folders.
         version: of the data set.
         videos: the folder of the videos, where it is another one.
-        **options: see `VideoDataModule`.
+        **options: see `VideoCatalogue`.
 
     Raises:
         ValueError: a list is missing or malformed, or clips are to be mirrored; the message names it.
@@ -41,16 +41,12 @@ class SomethingDataModule(VideoDataModule):
         return [record for record in self._records if record.split == split]
 
     def _list(self, name: str) -> Path:
-        path = Path(f"{self._prefix}-{name}.{self._suffix}")
-        if not path.is_file():
-            raise ValueError(f"{path}: no such file")
-        return path
+        return Path(f"{self._prefix}-{name}.{self._suffix}")
 
     def _labels(self) -> list[str]:
         path = self._list("labels")
-        text = path.read_text(encoding="utf-8")
         if self._suffix == "csv":
-            return [line.strip() for line in text.splitlines() if line.strip()]
+            return [line.strip() for line in read_text(path).splitlines() if line.strip()]
         return list(_json(path, dict))
 
     def _read(self, split: str) -> list[VideoRecord]:
@@ -58,7 +54,7 @@ class SomethingDataModule(VideoDataModule):
         rows: list[tuple[Any, Any]]
         label_of = {name: k for k, name in enumerate(self.class_names)}
         if self._suffix == "csv":
-            rows = [line.partition(";")[::2] for line in path.read_text(encoding="utf-8").splitlines() if line]
+            rows = [line.partition(";")[::2] for line in read_text(path).splitlines() if line]
         else:
             content = (row if isinstance(row, dict) else {} for row in _json(path, list))
             rows = [(row.get("id"), row.get("template")) for row in content]
@@ -76,8 +72,9 @@ class SomethingDataModule(VideoDataModule):
 
 
 def _json(path: Path, kind: type) -> Any:
+    text = read_text(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON: {error}") from None
     if not isinstance(content, kind):

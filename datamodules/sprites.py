@@ -4,36 +4,35 @@ docs/sprites.md says what is in it and what makes a video easy or hard; `sprites
 """
 
 import hashlib
+import io
 import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
-from filelock import FileLock
 from tqdm import tqdm
 
-from adavid import VideoDataModule, VideoRecord, View
+from adavid import VideoCatalogue, VideoRecord, locked, read_text, reason, set_aside
 from datamodules import sprites_drawing as drawing
 
-LABELS_FILE = "labels.csv"
+LABELS, PARAMETERS = "labels.csv", "parameters.json"  # the files beside the videos
 
 
-class SpritesDataModule(VideoDataModule):
+class SpritesCatalogue(VideoCatalogue):
     """Synthetic clips on which adaptivity can be measured.
 
     The files are generated when first needed, into a folder named after everything that determines them,
     and reused afterwards; several processes may ask at once, and a generation that is killed leaves
-    nothing that could be taken for a whole one.
+    nothing that could be taken for a whole one. A folder that is damaged is made anew.
 
     Args:
-        views: see VideoDataModule.
-        batch_size: see VideoDataModule.
         root: folder that holds the generated data sets.
         num_train: videos in the training split.
         num_val: videos in the validation split.
@@ -41,7 +40,10 @@ class SpritesDataModule(VideoDataModule):
         num_frames: length of a clip, at 4 frames a second.
         data_seed: determines every pixel; unlike `seed`, the same for all training runs.
         num_processes: processes that generate; None for one a core.
-        others: see VideoDataModule.
+        resize: see `VideoCatalogue`.
+        crop: likewise.
+        scales: likewise.
+        **options: see `VideoCatalogue`.
 
     Raises:
         ValueError: a split is smaller than the number of classes, or clips are too short.
@@ -51,8 +53,6 @@ class SpritesDataModule(VideoDataModule):
 
     def __init__(
         self,
-        views: Mapping[str, View],
-        batch_size: int,
         root: str = "data/sprites",
         num_train: int = 2400,
         num_val: int = 400,
@@ -63,9 +63,9 @@ class SpritesDataModule(VideoDataModule):
         resize: int = drawing.CANVAS,
         crop: int = drawing.CROP,
         scales: Sequence[float] = (0.875,),  # 63 px snap to 64: a crop moves, but is never resampled
-        **others: Any,
+        **options: Any,
     ):
-        super().__init__(views, batch_size, resize=resize, crop=crop, scales=scales, **others)
+        super().__init__(resize=resize, crop=crop, scales=scales, **options)
         self.num_videos = {"train": num_train, "val": num_val, "test": num_test}
         fewest = len(self.class_names)  # one video a class
         for split, num in self.num_videos.items():
@@ -88,7 +88,7 @@ class SpritesDataModule(VideoDataModule):
             "data_seed": self.data_seed,
         }
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return hashlib.sha256(json.dumps(self.parameters, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -97,21 +97,51 @@ class SpritesDataModule(VideoDataModule):
         """Where the files are, or will be."""
         return self.root / self.fingerprint
 
-    def prepare_data(self) -> None:
-        """Generates the files unless they are there."""
-        if self.folder.exists():  # it appears whole or not at all
-            return
-        self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder.with_suffix(".lock")):
-            if self.folder.exists():  # another process was faster
-                return
+    @cached_property
+    def drawn(self) -> pd.DataFrame:
+        """The videos and what was drawn in each; the files are generated unless they are there and whole.
+
+        Columns: video_id, split, path (relative to `folder`), label, class_name, kind (coarse or fine),
+        difficulty (large, medium, small or tiny), size (px), first_frame and last_frame of the evidence,
+        num_blurred, num_dark and num_decoy frames, num_clear_evidence (neither blurred nor dark).
+        """
+        if self.folder.exists():  # it appears as a whole
+            with suppress(ValueError):
+                return self._read()
+        with locked(self.folder.with_suffix(".lock")):
+            if self.folder.exists():  # another process was faster, or it is damaged
+                try:
+                    return self._read()
+                except ValueError as error:
+                    set_aside(self.folder, str(error))
             partial_folder = self.folder.with_suffix(".partial")
             shutil.rmtree(partial_folder, ignore_errors=True)  # of a generation that was killed
             for split in drawing.SPLITS:
                 (partial_folder / split).mkdir(parents=True)
             self._generate(partial_folder)
-            (partial_folder / "parameters.json").write_text(json.dumps(self.parameters, indent=1) + "\n")
+            (partial_folder / PARAMETERS).write_text(json.dumps(self.parameters, indent=1) + "\n")
             os.replace(partial_folder, self.folder)
+        return self._read()
+
+    def records(self, split: str) -> list[VideoRecord]:
+        return [
+            VideoRecord(row.video_id, self.folder / row.path, (row.label,), split)
+            for row in self.drawn[self.drawn.split == split].itertuples()
+        ]
+
+    def _read(self) -> pd.DataFrame:
+        """Returns the table of what was drawn; ValueError where it, or a file that it names, is damaged or missing."""
+        if _parsed(self.folder / PARAMETERS, json.load) != self.parameters:
+            raise ValueError(f"{PARAMETERS} says other parameters")
+        table = _parsed(self.folder / LABELS, pd.read_csv)
+        if missing := {"video_id", "split", "path", "label"} - set(table.columns):
+            raise ValueError(f"{LABELS} has no column {sorted(missing)[0]!r}")
+        is_label = table.label.isin(range(self.num_classes))
+        if table.split.value_counts().to_dict() != self.num_videos or not is_label.all():
+            raise ValueError(f"{LABELS} does not list all videos")
+        if absent := [path for path in table.path.map(str) if not (self.folder / path).is_file()]:
+            raise ValueError(f"{absent[0]} is missing")
+        return table
 
     def _generate(self, folder: Path) -> None:
         jobs = [(split, index) for split, num in self.num_videos.items() for index in range(num)]
@@ -121,21 +151,12 @@ class SpritesDataModule(VideoDataModule):
         with ProcessPoolExecutor(self.num_processes, context) as pool:
             results = pool.map(make, jobs, chunksize=8)
             rows = list(tqdm(results, desc="generating sprites", unit="video", total=len(jobs)))
-        pd.DataFrame(rows).to_csv(folder / LABELS_FILE, index=False)
+        pd.DataFrame(rows).to_csv(folder / LABELS, index=False)
 
-    def table(self) -> pd.DataFrame:
-        """Returns the videos and what was drawn in each, generating them if need be.
 
-        Columns: video_id, split, path (relative to `folder`), label, class_name, kind (coarse or fine),
-        difficulty (large, medium, small or tiny), size (px), first_frame and last_frame of the evidence,
-        num_blurred, num_dark and num_decoy frames, num_clear_evidence (neither blurred nor dark).
-        """
-        self.prepare_data()
-        return pd.read_csv(self.folder / LABELS_FILE)
-
-    def records(self, split: str) -> list[VideoRecord]:
-        table = self.table()
-        return [
-            VideoRecord(row.video_id, self.folder / row.path, (row.label,), split)
-            for row in table[table.split == split].itertuples()
-        ]
+def _parsed(path: Path, parse: Callable[[TextIO], Any]) -> Any:
+    text = read_text(path)
+    try:
+        return parse(io.StringIO(text))
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {reason(error)}") from error

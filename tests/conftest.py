@@ -67,7 +67,6 @@ class RandomVideos(LightningDataModule):
 
     def __init__(self, method: AdaptiveMethod, num_batches: int = 2, num_videos: int = 4) -> None:
         super().__init__()
-        self.stage = 0
         self.batches = [random_batch(method, num_videos, seed) for seed in range(num_batches)]
 
     def train_dataloader(self) -> DataLoader:

@@ -11,7 +11,8 @@ import torch
 import methods
 from adavid.cost import Ledger, audit
 from adavid.evaluation.records import read_records
-from benchmarks.compose import catalogue, compose
+from benchmarks.compose import compose
+from benchmarks.layers import catalogue
 from benchmarks.report.tables import each, label, leaderboard, pm, significant
 from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
 
@@ -49,7 +50,7 @@ def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     write_example(folder / "methods" / name, target)
     for other in ("benchmarks", "datamodules"):
         (folder / other).symlink_to(ROOT / other)
-    monkeypatch.setattr("benchmarks.compose.ROOT", folder)
+    monkeypatch.setattr("benchmarks.layers.ROOT", folder)
     monkeypatch.setattr(methods, "__path__", [str(folder / "methods"), *methods.__path__])
     return name
 

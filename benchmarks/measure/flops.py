@@ -21,7 +21,8 @@ from adavid.cost import Ledger, Price, price
 from adavid.data.batch import VideoBatch
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, build_backbone
-from benchmarks.compose import PROFILES, ROOT, catalogue, compose
+from benchmarks.compose import compose
+from benchmarks.layers import ROOT, catalogue, profiles
 from benchmarks.measure.latency import NUM_CLASSES
 from benchmarks.measure.usage import forced_usage
 from benchmarks.run import Run
@@ -115,7 +116,7 @@ def _printed_way(spec: BackboneSpec, note: Mapping[str, Any]) -> float:
 
 def method_table() -> pd.DataFrame:
     """The bill of a frame of every method of the catalogue, by action and at the usages of its YAML."""
-    runs = [compose(name, profile=profile) for profile in PROFILES for name in catalogue()]
+    runs = [compose(name, profile=profile) for profile in profiles() for name in catalogue()]
     table = pd.DataFrame([row for run in tqdm(runs, desc="methods", leave=False) for row in method_rows(run)])
     columns = ["method", "profile", "decisions", "gmacs", "below dearest", "audited", "components"]
     return table[columns]
@@ -123,7 +124,7 @@ def method_table() -> pd.DataFrame:
 
 def method_rows(run: Run) -> list[dict[str, Any]]:
     """The rows of one method: all frames under each action, then each stated usage."""
-    num_classes = NUM_CLASSES if run.profile == "paper" else run.datamodule.num_classes
+    num_classes = NUM_CLASSES if run.profile == "paper" else run.catalogue.num_classes
     method = run.build_method(num_classes).eval()
     actions, num_frames = method.actions, next(iter(method.views.values())).num_frames
     decisions = {  # of a patch's places the first, as they cost the same

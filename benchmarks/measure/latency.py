@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from adavid.cost import Ledger
 from adavid.data.batch import VideoBatch, View
+from adavid.data.datamodule import VideoDataModule
 from adavid.environment import device_name
 from adavid.evaluation.records import LATENCY_JSON, SCHEMA
 from adavid.evaluation.summary import usage as usage_shares
@@ -131,8 +132,7 @@ def latency(
     is_trained = folder is not None and checkpoint.exists()
     if is_trained:
         assert folder is not None
-        run.datamodule.setup()
-        method, num_classes = loaded(run, folder), run.datamodule.num_classes
+        method, num_classes = loaded(run, folder), run.catalogue.num_classes
     else:
         method = channels_last(run.build_method(num_classes)).to(device).eval()
         if usage is None and len(method.actions) > 1:
@@ -306,8 +306,7 @@ def _with_range(row: Mapping[str, Any], key: str, spread: str) -> str:
 
 def _split_batch(run: Run, views: Mapping[str, View], num_videos: int, device: torch.device) -> VideoBatch:
     """Videos from all over the reported split, as they reach the method."""
-    data = run.datamodule
-    data.views = dict(views)
+    data = VideoDataModule(run.catalogue, views, run.recipe.batch_size)
     loader = data.test_dataloader()
     dataset: Any = loader.dataset
     chosen = np.linspace(0, len(dataset) - 1, num_videos).round().astype(int).tolist()

@@ -16,9 +16,10 @@ import torch
 from tqdm import tqdm
 
 from adavid.data.batch import VideoBatch
+from adavid.data.datamodule import VideoDataModule
 from adavid.data.sampling import segment_indices
 from adavid.data.stream import stream_frames
-from adavid.data.transforms import evaluation_crop, normalize
+from adavid.data.transforms import normalize
 from adavid.evaluation.metrics import mean_average_precision, top1
 from adavid.evaluation.records import ONLINE_JSON, SCHEMA
 from adavid.files import write_atomically
@@ -53,12 +54,12 @@ def predict(run: Run, source: str, fps: float = 1.0, max_close: int = 0) -> Iter
     method = _trained(run)
     predictor = OnlinePredictor(method)
     (view,) = method.views.values()
-    data = run.datamodule
+    data = run.catalogue
     stdin: Any = sys.stdin.buffer
     # Unbuffered: a buffer would hold frames back until it is full.
     stream = stream_frames(stdin.raw if source == "-" else source, fps, view.clip, view.stride)
     for i, (seconds, frames_SCHW) in enumerate(stream):
-        seen_SCHW = normalize(evaluation_crop(frames_SCHW, data.resize, data.crop, view.size).to(method.device))
+        seen_SCHW = normalize(data.reading.crop_for(frames_SCHW, view).to(method.device))
         with as_evaluated(run):
             logits_1K, action_1, macs_1 = predictor.observe(seen_SCHW.reshape(1, *view.shape[1:]))
         score_K = scores_from_logits(logits_1K)[0]
@@ -134,8 +135,7 @@ def main_online(run: Run, baseline: str = "uniform") -> str:
 
 def watch(run: Run, method: AdaptiveMethod, alone: bool = False) -> Watched:
     """Every video of the reported split, a batch of them side by side; `alone`: each frame as if it were the first."""
-    data = prepare(run)
-    data.views = dict(method.views)
+    data = VideoDataModule(prepare(run), method.views, run.recipe.batch_size)
     parts = []
     for batch in tqdm(data.test_dataloader(), desc=f"watching with {run.label}", unit="batch", leave=False):
         on_device = data.on_after_batch_transfer(data.transfer_batch_to_device(batch, method.device, 0), 0)
@@ -237,11 +237,11 @@ def _trained(run: Run) -> AdaptiveMethod:
         raise ValueError(f"{run.method} cannot run online: it is no CausalMethod")
     folder = run.folder(RECORDS)
     if not last_stage(run, folder).exists():
-        usual = compose(run.method, run.source, run.profile)
+        usual = compose(run.method, run.data_request, run.profile)
         words = [
             f"METHOD={run.method}",
             *([f"VARIANT={run.variant}"] if run.variant else []),
-            *([f"DATA={run.source}"] if run.source != "sprites" else []),
+            *([f"DATA={run.data_request}"] if run.data_request != "sprites" else []),
             *([f"PROFILE={run.profile}"] if run.profile != "tiny" else []),
             *([f"SEEDS={run.seed}"] if run.seed else []),
             *([f'ARGS="recipe.family={run.recipe.family}"'] if run.recipe.family != usual.recipe.family else []),

@@ -35,6 +35,24 @@ def parse_usage(text: str, known: Mapping[str, Mapping[Any, float]]) -> dict[str
         raise ValueError(f"usage '{text}': expected action=share,... with numbers") from None
 
 
+def check_shares(actions: ActionSpace, shares: Mapping[Any, Any]) -> dict[str, float]:
+    """The shares by the actions' full names.
+
+    Raises:
+        ValueError: an unknown action, shares that are no numbers, negative or do not sum to 1.
+    """
+    checked: dict[str, float] = {}
+    for name, share in shares.items():
+        if not isinstance(share, int | float):
+            raise ValueError(f"usage: the share of '{name}' must be a number, got {share!r}")
+        if share < 0:
+            raise ValueError(f"usage: the share of '{name}' must not be negative, got {share}")
+        checked[_action_named(str(name), actions)] = float(share)
+    if abs(sum(checked.values()) - 1) > 1e-6:
+        raise ValueError(f"usage: shares must sum to 1, got {sum(checked.values()):.6g}")
+    return checked
+
+
 def forced_usage(
     actions: ActionSpace, shares: Mapping[str, float], num_videos: int, num_frames: int, seed: int = 0
 ) -> Tensor:
@@ -55,12 +73,7 @@ def forced_usage(
     Raises:
         ValueError: an unknown action, shares that are negative or do not sum to 1, or runs that fit no video.
     """
-    shares = {_action_named(name, actions): share for name, share in shares.items()}
-    for name, share in shares.items():
-        if share < 0:
-            raise ValueError(f"usage: the share of '{name}' must not be negative, got {share}")
-    if abs(sum(shares.values()) - 1) > 1e-6:
-        raise ValueError(f"usage: shares must sum to 1, got {sum(shares.values()):.6g}")
+    shares = check_shares(actions, shares)
     wanted_A = [shares.get(name, 0.0) * num_videos * num_frames for name in actions.names]
     num_runs_A = [0 if k == 1 else round(wanted / k) for wanted, k in zip(wanted_A, actions.covers, strict=True)]
     rest = num_videos * num_frames - sum(num * k for num, k in zip(num_runs_A, actions.covers, strict=True))

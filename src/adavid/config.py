@@ -5,6 +5,7 @@ A class's constructor is the schema of its section: no key, type or choice is ac
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import hashlib
@@ -13,7 +14,7 @@ import inspect
 import json
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from yaml import YAMLError
 INCIDENTAL = {
     "recipe": {"pyramids", "family"},  # `pyramid` is what was taken of them
     "model": {"seed"},  # the run's own, for methods that draw in evaluation
-    "data": {"num_workers", "cache", "root", "num_processes"},
-    "trainer": {"enable_progress_bar"},
+    "data": {"num_workers", "cache", "contents", "root", "num_processes"},
+    "trainer": {"enable_progress_bar", "devices"},
 }
 
 
@@ -57,7 +58,8 @@ def locate(target: str) -> Any:
     return getattr(module, name)
 
 
-def schema(cls: type, without: Sequence[str] = ()) -> type:
+@lru_cache
+def schema(cls: type, without: tuple[str, ...] = ()) -> type:
     """A dataclass with a constructor's parameters as fields: what OmegaConf checks keys, types and choices against.
 
     A constructor that takes `**kwargs` passes them on to its base class, whose parameters join.
@@ -92,9 +94,15 @@ def build(target: type, values: Mapping[str, Any], section: str) -> Any:
         if key not in known:
             raise ValueError(f"{section}.{key} is unknown; {nearest(key, known)}")
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(target), dict(values)))
+        return copy.deepcopy(_built(target, json.dumps(values)))
     except OmegaConfBaseException as error:
         raise ValueError(f"{section}.{one_line(error)}") from None
+
+
+@lru_cache(maxsize=4096)
+def _built(target: type, values_json: str) -> Any:
+    """Slow, and asked for again and again: all runs of a benchmark share most of their settings."""
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(target), json.loads(values_json)))
 
 
 def parse_overrides(words: Sequence[str]) -> DictConfig:
@@ -114,8 +122,20 @@ def parse_overrides(words: Sequence[str]) -> DictConfig:
 
 
 def load_yaml(path: Path) -> DictConfig:
-    """One YAML file as a config layer."""
-    config = OmegaConf.load(path)
+    """One YAML file as a config layer, parsed once; not to be changed.
+
+    Raises:
+        ValueError: it is no YAML, or holds no mapping.
+    """
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _parsed(path: Path, changed: int) -> DictConfig:
+    try:
+        config = OmegaConf.load(path)
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(config, DictConfig):
         raise ValueError(f"{path}: expected a mapping")
     return config

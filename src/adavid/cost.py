@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
@@ -121,12 +122,21 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def _plain_copy(module: nn.Module) -> nn.Module:
-    """An eval-mode copy of plain tensors, without the hooks and histories that deepcopy fails on."""
+    """An eval-mode copy of plain tensors, not compiled, without the hooks and histories that deepcopy fails on."""
     memo: dict[int, Any] = {}
     for part in module.modules():
         memo |= {id(value): type(value)() for name, value in vars(part).items() if name.endswith("_hooks")}
         memo |= {id(tensor): _plain(tensor) for tensor in _tensors(vars(part))}
-    return copy.deepcopy(module, memo).eval()
+    return _uncompiled(copy.deepcopy(module, memo)).eval()
+
+
+def _uncompiled(module: nn.Module) -> nn.Module:
+    """The module, and its parts, as they were before `torch.compile` wrapped them: it computes the same."""
+    while isinstance(module, OptimizedModule):
+        module = module._orig_mod
+    for name, part in module.named_children():
+        setattr(module, name, _uncompiled(part))
+    return module
 
 
 @contextmanager
@@ -175,6 +185,7 @@ def _count(module: nn.Module, inputs: tuple[Any, ...]) -> Price:
 _prices: WeakKeyDictionary[nn.Module, dict[Any, Price]] = WeakKeyDictionary()
 
 
+@torch.compiler.disable  # a compiled method is priced outside of its graph: a tracer cannot run within another
 def price(module: nn.Module, *inputs: Any) -> Price:
     """What `module(*inputs)` costs for one row: counted once per module and input shape, then remembered.
 

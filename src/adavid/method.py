@@ -62,7 +62,6 @@ class AdaptiveMethod(LightningModule, ABC):
         self.stage: Stage | None = None  # set by `enter`; None while evaluating
         self.temperature = 1.0
         self.train_macs = 0  # spent in training so far, on this process
-        self.decisions: Mapping[str, Tensor] | None = None  # (T,) by video id: evaluate with these, not its own
 
     # What a method says of itself
 
@@ -153,10 +152,7 @@ class AdaptiveMethod(LightningModule, ABC):
 
     def _evaluate(self, batch: VideoBatch) -> dict[str, Any]:
         ledger = Ledger(len(batch.video_id), self.device)
-        forced = None
-        if self.decisions is not None:
-            forced = torch.stack([self.decisions[video_id] for video_id in batch.video_id]).to(self.device)
-        return {"output": self(batch, ledger, forced), "ledger": ledger}
+        return {"output": self(batch, ledger, batch.forced_BT), "ledger": ledger}
 
     def configure_optimizers(self) -> Any:
         assert self.stage is not None

@@ -14,13 +14,17 @@ class Stage:
         epochs: passes over the training split.
         train: dotted names of the sub-modules that learn.
         loss: the method's function that gives this stage's loss.
-        lr: learning rate; `lr_scale` multiplies it for single sub-modules (the longest matching name wins).
-        optimizer: "sgd", "nesterov" (SGD with Nesterov's momentum) or "adamw", with `momentum` (not adamw) and
-            `weight_decay`; without weight decay AdamW is Adam.
-        schedule: "constant", "step" (a tenth at each of `milestones`, in epochs), "cosine" or "onecycle".
+        lr: learning rate.
+        lr_scale: factors of it for single sub-modules, by dotted name; the longest matching name wins.
+        optimizer: "sgd", "nesterov" (SGD with Nesterov's momentum) or "adamw", which without weight decay is Adam.
+        momentum: of SGD.
+        weight_decay: of weights; biases and norms do not decay.
+        schedule: "constant", "step", "cosine" or "onecycle".
+        milestones: of "step", in epochs: at each the learning rate falls to a tenth.
         clip_norm: largest gradient norm; 0 leaves gradients alone.
         freeze_norm: BatchNorm layers keep their statistics although their weights learn.
-        tau: Gumbel-Softmax temperature at the start, multiplied by exp(`tau_decay`) every epoch.
+        tau: Gumbel-Softmax temperature at the start.
+        tau_decay: the temperature is multiplied by exp(`tau_decay`) every epoch, in small steps.
     """
 
     name: str

@@ -1,25 +1,27 @@
 """Fitting a method stage by stage so that a killed run goes on where it was, and evaluating it.
 
 A run's folder holds `<i>-<stage>.pt` of every finished stage and `<i>-<stage>.ckpt`, after each epoch, of the stage
-under way. Both are written atomically; a stage without its `.pt` is not finished.
+under way. Both are written atomically; a stage without its `.pt` is not finished. B videos, T frames, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import nn
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from adavid.data.datamodule import VideoDataModule
+from adavid.data.batch import VideoBatch
 from adavid.evaluation.collector import Evaluation, GFLOPsCallback
-from adavid.files import write_atomically
+from adavid.files import reason, set_aside, write_atomically
 from adavid.method import AdaptiveMethod
 from adavid.stage import Stage
 
@@ -32,10 +34,28 @@ def channels_last(method: AdaptiveMethod) -> AdaptiveMethod:
     return method
 
 
+def make_trainer(settings: Mapping[str, Any], **own: Any) -> Trainer:
+    """A Lightning Trainer for one device in this process alone, whatever cluster's variables it was started under.
+
+    Tasks of one SLURM step, or of torchrun, are so many independent runs: each trains, logs and records for itself.
+
+    Args:
+        settings: arguments that the user chose.
+        own: the caller's.
+    """
+    alone = LightningEnvironment()
+    alone.set_global_rank(0)  # Lightning takes it from the cluster's variables when it is imported
+    devices = settings.get("devices", 1)
+    if not torch.cuda.is_available() and devices in ([0], "0,"):
+        devices = 1  # a processor is counted, not numbered
+    settings = {**settings, "devices": devices, "plugins": [alone], "enable_model_summary": False}
+    return Trainer(**settings, **own)
+
+
 def fit(
     method: AdaptiveMethod,
     stages: Sequence[Stage],
-    data: VideoDataModule,
+    data: Callable[[int], LightningDataModule],
     folder: Path,
     seed: int,
     trainer: Mapping[str, Any],
@@ -47,7 +67,7 @@ def fit(
     Args:
         method: starts from the weights that it has.
         stages: in order.
-        data: set up by Lightning for each stage.
+        data: gives the data module of a stage, which Lightning sets up, from the stage's index.
         folder: for the checkpoints; created.
         seed: of all randomness, with the stage and the epoch.
         trainer: arguments of Lightning's Trainer.
@@ -57,27 +77,25 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     for i, stage in enumerate(stages):
         done, last = folder / f"{i}-{stage.name}.pt", folder / f"{i}-{stage.name}.ckpt"
-        if done.exists():
-            state = torch.load(done, weights_only=True)
-            method.load_state_dict(state["state_dict"])
+        state = read_checkpoint(done, method)
+        if state is not None:
             method.train_macs = state["train_macs"]
             continue
         method.enter(stage)
-        data.stage = i
         print(f"{stage.name}: {stage.epochs} epochs, training {', '.join(stage.train)}")
         checkpoint = ModelCheckpoint(
             folder, filename=last.stem, save_on_train_epoch_end=True, enable_version_counter=False
         )
-        fitter = Trainer(
+        fitter = make_trainer(
+            trainer,
             max_epochs=stage.epochs,
             callbacks=[EpochSeed(seed, i), GFLOPsCallback(), checkpoint, *callbacks],
             logger=loggers,
-            enable_model_summary=False,
             log_every_n_steps=10,
             num_sanity_val_steps=0,
-            **trainer,
         )
-        fitter.fit(method, data, ckpt_path=str(last) if last.exists() else None, weights_only=False)
+        goes_on = read_checkpoint(last, is_whole=False) is not None
+        fitter.fit(method, data(i), ckpt_path=str(last) if goes_on else None, weights_only=False)
         if not fitter.fast_dev_run:  # type: ignore[attr-defined]
             state = {"state_dict": method.state_dict(), "train_macs": method.train_macs}
             write_atomically(done, partial(torch.save, state))
@@ -85,8 +103,37 @@ def fit(
     method.stage = None
 
 
+def read_checkpoint(path: Path, method: AdaptiveMethod | None = None, is_whole: bool = True) -> dict[str, Any] | None:
+    """What a checkpoint holds; None where there is none, or a damaged one, which is named and set aside.
+
+    Args:
+        path: of the file.
+        method: gets its weights.
+        is_whole: it is of a finished stage, weights and numbers alone; else Lightning's, of one under way.
+    """
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=is_whole)
+        if not state.keys() >= {"state_dict", "train_macs"}:
+            raise ValueError("expected weights and what training them took")
+        if method is not None:
+            expected = {key: value.shape for key, value in method.state_dict().items()}
+            if {key: value.shape for key, value in state["state_dict"].items()} != expected:
+                raise ValueError(f"expected the weights of a {type(method).__name__} of this configuration")
+            method.load_state_dict(state["state_dict"])
+    except Exception as error:  # a file that was cut short, or another's, fails in as many ways as there are bytes
+        set_aside(path, reason(error))
+        return None
+    return state
+
+
 def evaluate(
-    method: AdaptiveMethod, data: VideoDataModule, trainer: Mapping[str, Any], split: str = "test"
+    method: AdaptiveMethod,
+    data: LightningDataModule,
+    trainer: Mapping[str, Any],
+    split: str = "test",
+    decisions: Mapping[str, Tensor] | None = None,
 ) -> Evaluation:
     """Run `method` over a split, routing sparsely, and return its answers and bills.
 
@@ -95,12 +142,39 @@ def evaluate(
         data: set up by Lightning.
         trainer: arguments of Lightning's Trainer.
         split: "test" for the one that `data` reports, "val" for the one to choose by.
+        decisions: for each video, by id, its decisions (T,) in place of the method's own; None lets the method decide.
     """
+    data = data if decisions is None else _Decided(data, decisions)
     cost = GFLOPsCallback()
-    tester = Trainer(callbacks=[cost], logger=False, enable_checkpointing=False, enable_model_summary=False, **trainer)
+    tester = make_trainer(trainer, callbacks=[cost], logger=False, enable_checkpointing=False)
     {"test": tester.test, "val": tester.validate}[split](method, data, verbose=False)
     assert cost.evaluation is not None
     return cost.evaluation
+
+
+class _Decided(LightningDataModule):
+    """Another data module's evaluation batches, each video with decisions taken from outside."""
+
+    def __init__(self, data: LightningDataModule, decisions: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.data, self.decisions = data, decisions
+
+    def prepare_data(self) -> None:
+        self.data.prepare_data()
+
+    def setup(self, stage: str) -> None:
+        self.data.setup(stage)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self.data.val_dataloader()
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self.data.test_dataloader()
+
+    def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
+        forced_BT = torch.stack([self.decisions[video_id] for video_id in batch.video_id])
+        batch = batch._replace(forced_BT=forced_BT.to(batch.label_BK.device))
+        return self.data.on_after_batch_transfer(batch, dataloader_idx)
 
 
 class EpochSeed(Callback):

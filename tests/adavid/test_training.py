@@ -12,8 +12,9 @@ from pytorch_lightning import Callback, Trainer
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
 from adavid.training import evaluate, fit
+from methods.random_policy import RandomPolicy
 from methods.uniform import Uniform
-from tests.conftest import NUM_CLASSES, RandomVideos
+from tests.conftest import NUM_CLASSES, RandomVideos, opinionated
 
 STAGES = [
     Stage("first", train=["classifier"], epochs=1, lr=0.01),
@@ -46,7 +47,7 @@ def make(seed: int = 0) -> Uniform:
 
 def run(folder: Path, callback: Callback, method: Uniform | None = None, seed: int = 0) -> Uniform:
     method = method or make()
-    fit(method, STAGES, RandomVideos(method), folder, seed, TRAINER, [callback])
+    fit(method, STAGES, lambda stage: RandomVideos(method), folder, seed, TRAINER, [callback])
     return method
 
 
@@ -81,6 +82,18 @@ def test_a_killed_run_goes_on(whole: tuple[Uniform, Path], tmp_path: Path, stage
         assert torch.equal(method.state_dict()[name], value), name
 
 
+def test_every_stage_that_is_trained_gets_data_of_its_own(whole: tuple[Uniform, Path], tmp_path: Path) -> None:
+    method, asked = make(), []
+
+    def data(stage: int) -> RandomVideos:
+        asked.append(stage)
+        return RandomVideos(method)
+
+    fit(method, STAGES, data, tmp_path, 0, TRAINER)
+    fit(method, STAGES, data, tmp_path, 0, TRAINER)
+    assert asked == [0, 1]
+
+
 def test_another_seed_is_another_run(whole: tuple[Uniform, Path], tmp_path: Path) -> None:
     other = run(tmp_path, Kill(), seed=1)
     assert any(not torch.equal(other.state_dict()[name], value) for name, value in whole[0].state_dict().items())
@@ -109,3 +122,15 @@ def test_evaluate_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     evaluation = evaluate(method, data, TRAINER)
     assert len(evaluation.predictions.video_id) == 8 and not list(tmp_path.iterdir())
     assert evaluation.components == {"16": pytest.approx(evaluation.predictions.macs_N.mean() / 1e9)}
+
+
+def test_evaluate_with_decisions_from_outside() -> None:
+    specs = [BackboneSpec("narrow/4-8-8", 24), BackboneSpec("narrow/4-4-8", 16)]
+    method = opinionated(RandomPolicy(NUM_CLASSES, specs, num_frames=3))
+    data = RandomVideos(method)
+    own = evaluate(method, data, TRAINER).predictions
+    decided = {video_id: torch.tensor([0, i % 3, 1]) for i, video_id in enumerate(own.video_id.tolist())}
+    forced = evaluate(method, data, TRAINER, "val", decided).predictions
+    assert forced.action_NT.tolist() == [[0, i % 3, 1] for i in range(8)] != own.action_NT.tolist()
+    again = evaluate(method, data, TRAINER).predictions
+    assert again.action_NT.tolist() == own.action_NT.tolist()

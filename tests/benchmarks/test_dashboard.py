@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.io import write_jpeg
@@ -21,16 +21,15 @@ from torchvision.io import write_jpeg
 from adavid.actions import ActionSpace
 from adavid.cost import Ledger
 from adavid.data.batch import VideoBatch, View
-from adavid.data.datamodule import VideoDataModule
-from adavid.data.dataset import VideoRecord
 from adavid.evaluation.predictions import Predictions
 from adavid.evaluation.records import KEYS, SCHEMA
 from adavid.evaluation.summary import summarize
 from adavid.method import AdaptiveMethod, MethodOutput
 from adavid.stage import Stage
 from adavid.training import fit
-from benchmarks.compose import ROOT, compose
+from benchmarks.compose import compose
 from benchmarks.dashboard import Dashboard
+from benchmarks.layers import ROOT
 from benchmarks.run import Run
 
 NUM_STEPS, NUM_EPOCHS = 10, 2  # steps an epoch: Lightning logs every tenth
@@ -55,20 +54,9 @@ class Coin(AdaptiveMethod):
         return MethodOutput(logits_BK, torch.tensor([[0, 1]]).expand(len(rows_BC), 2), {})
 
 
-class Noise(VideoDataModule):
-    class_names = CLASSES
-
-    def __init__(self) -> None:
-        super().__init__({"frames": View(2, 8)}, batch_size=1, num_workers=0)
-
-    def setup(self, stage: str | None = None) -> None:
-        pass
-
-    def records(self, split: str) -> list[VideoRecord]:
-        return []
-
+class Noise(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
-        frames = torch.randint(256, (1, 2, 3, 8, 8), dtype=torch.uint8)
+        frames = torch.randn(1, 2, 3, 8, 8)
         mask, label, decoded = torch.ones(1, 2, dtype=torch.bool), torch.eye(2), torch.ones(1)
         batches = [
             VideoBatch({"frames": frames}, {"frames": mask}, label[i % 2][None], [str(i)], decoded)
@@ -120,7 +108,7 @@ def folder(run: Run, tmp_path: Path) -> Path:
 def train(dashboard: Dashboard, run: Run, folder: Path, *further: Callback) -> None:
     with dashboard.watch(run, folder) as (loggers, callbacks):
         trainer = {"accelerator": "cpu", "enable_progress_bar": False}
-        fit(Coin(), run.stages, Noise(), folder, run.seed, trainer, [*callbacks, *further], loggers)
+        fit(Coin(), run.stages, lambda stage: Noise(), folder, run.seed, trainer, [*callbacks, *further], loggers)
 
 
 def finish(dashboard: Dashboard, run: Run, folder: Path) -> dict[str, Any]:

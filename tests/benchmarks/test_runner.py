@@ -8,15 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from adavid.data.contents import content_hashes
 from adavid.evaluation.predictions import read_predictions
 from adavid.evaluation.records import read_records
-from benchmarks.compose import ROOT, catalogue, compose
+from benchmarks.compose import compose
+from benchmarks.layers import ROOT, catalogue
+from tests.adavid.data.videos import write_video
 
 SMALL = [
     *("data.num_train=24", "data.num_val=12", "data.num_test=16", "data.num_processes=1"),
@@ -32,7 +36,8 @@ def command(folder: Path, *words: str) -> subprocess.Popen[str]:
         "ADAVID_CACHE": str(folder / "cache"),
         "OMP_NUM_THREADS": "1",
     }
-    data = [f"data.root={folder.parent / 'sprites'}", f"data.cache={folder.parent / 'decoded'}"]
+    data = [f"data.{key}={folder.parent / name}" for key, name in (("root", "sprites"), ("cache", "decoded"))]
+    data.append(f"data.contents={folder.parent / 'contents.sqlite'}")
     return subprocess.Popen(
         [sys.executable, "-m", "benchmarks", *words, *data],
         cwd=ROOT,
@@ -167,3 +172,30 @@ def test_the_seed_is_no_part_of_a_configuration() -> None:
         assert compose(method, seed=0).hash == compose(method, seed=1).hash
     assert compose("arnet", overrides=["model.alpha=0.2"]).hash != compose("arnet").hash
     assert compose("arnet", overrides=["data.num_workers=1"]).hash == compose("arnet").hash
+
+
+def test_runs_on_the_same_videos_share_a_catalogue_that_composing_does_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split, name in (("train", "a"), ("val", "b")):
+        (tmp_path / split / "cat").mkdir(parents=True)
+        write_video(tmp_path / split / "cat" / f"{name}.mp4", num_frames=3)
+    hashed = []
+
+    def counted(paths: Iterable[Path], memory: Path | None) -> dict[Path, str | None]:
+        hashed.append(list(paths))
+        return content_hashes(hashed[-1])
+
+    monkeypatch.setattr("adavid.data.catalogue.content_hashes", counted)
+    data = f"folder:{tmp_path}"
+    run = compose("arnet", data)
+    others = [
+        compose("arnet", data, seed=1),
+        compose("uniform", data, overrides=["recipe.batch_size=3"]),
+        compose("tsm", data, overrides=["recipe.num_frames=8"]),
+    ]
+    assert not hashed
+    assert all(other.catalogue is run.catalogue for other in others)
+    assert compose("arnet", data, overrides=["data.resize=240"]).catalogue is not run.catalogue
+    assert len({run.hash, *(other.hash for other in others)}) == 3 and run.hash == others[0].hash
+    assert len(hashed) == 1

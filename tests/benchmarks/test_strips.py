@@ -12,21 +12,20 @@ from torchvision.io import ImageReadMode, decode_jpeg, read_file, write_jpeg
 
 from adavid.actions import ActionSpace
 from adavid.data.batch import View
-from adavid.data.datamodule import VideoDataModule
-from adavid.data.dataset import VideoRecord
+from adavid.data.catalogue import VideoCatalogue, VideoRecord
 from adavid.evaluation.predictions import Predictions
 from benchmarks.strips import write_strips
 
 NUM_VIDEOS, NUM_FRAMES, SIZE = 9, 4, 16
 ACTIONS = ActionSpace(("16", "skip-1"), (16, 0))
+METHOD: Any = SimpleNamespace(views={"frames": View(NUM_FRAMES, SIZE), "glance": View(2, 8)}, actions=ACTIONS)
 
 
-class Colours(VideoDataModule):
+class Colours(VideoCatalogue):
     class_names = ["cat", "dog"]
 
     def __init__(self, root: Path) -> None:
-        views = {"frames": View(NUM_FRAMES, SIZE), "glance": View(2, 8)}
-        super().__init__(views, batch_size=1, num_workers=0, resize=SIZE, crop=SIZE)
+        super().__init__(num_workers=0, resize=SIZE, crop=SIZE)
         self.root = root
 
     def records(self, split: str) -> list[VideoRecord]:
@@ -35,25 +34,18 @@ class Colours(VideoDataModule):
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Colours:
-    for split, num_videos in (("train", 1), ("val", 1), ("test", NUM_VIDEOS)):
-        for i in range(num_videos):
-            video = tmp_path / "videos" / split / f"{split}{i}"
-            video.mkdir(parents=True)
-            for t in range(NUM_FRAMES):
-                frame_CHW = torch.full((3, SIZE, SIZE), grey(i, t), dtype=torch.uint8)
-                write_jpeg(frame_CHW, str(video / f"{t}.jpg"), quality=100)
-    module = Colours(tmp_path / "videos")
-    module.setup()
-    return module
+def colours(tmp_path: Path) -> Colours:
+    greys = {f"test/test{i}": [grey(i, t) for t in range(NUM_FRAMES)] for i in range(NUM_VIDEOS)}
+    for video, of_frames in (greys | {"train/a": [250], "val/b": [255]}).items():
+        (tmp_path / "videos" / video).mkdir(parents=True)
+        for t, value in enumerate(of_frames):
+            frame_CHW = torch.full((3, SIZE, SIZE), value, dtype=torch.uint8)
+            write_jpeg(frame_CHW, str(tmp_path / "videos" / video / f"{t}.jpg"), quality=100)
+    return Colours(tmp_path / "videos")
 
 
 def grey(video: int, frame: int) -> int:
     return 25 * video + 5 * frame
-
-
-def method(data: Colours) -> Any:
-    return SimpleNamespace(views=data.views, actions=ACTIONS)
 
 
 def predictions(macs_N: np.ndarray) -> Predictions:
@@ -71,9 +63,9 @@ def predictions(macs_N: np.ndarray) -> Predictions:
     )
 
 
-def test_strips_go_evenly_from_easy_to_hard(data: Colours, tmp_path: Path) -> None:
+def test_strips_go_evenly_from_easy_to_hard(colours: Colours, tmp_path: Path) -> None:
     macs_N = np.arange(NUM_VIDEOS)[::-1] * 10**9  # the last video is the cheapest
-    strips = write_strips(tmp_path / "run", method(data), data, predictions(macs_N), num_strips=3)
+    strips = write_strips(tmp_path / "run", METHOD, colours, predictions(macs_N), num_strips=3)
     assert [strip["video_id"] for strip in strips] == ["test8", "test4", "test0"]
     assert json.loads((tmp_path / "run" / "strips.json").read_text()) == strips
     assert strips[0] == {
@@ -96,14 +88,14 @@ def test_strips_go_evenly_from_easy_to_hard(data: Colours, tmp_path: Path) -> No
         assert frames_TCHW.mean((1, 2, 3)).tolist() == pytest.approx(expected, abs=2)
 
 
-def test_equal_costs_spread_over_video_ids(data: Colours, tmp_path: Path) -> None:
+def test_equal_costs_spread_over_video_ids(colours: Colours, tmp_path: Path) -> None:
     given = predictions(np.full(NUM_VIDEOS, 7))
     chosen = [
-        [strip["video_id"] for strip in write_strips(tmp_path, method(data), data, rows, num_strips=5)]
+        [strip["video_id"] for strip in write_strips(tmp_path, METHOD, colours, rows, num_strips=5)]
         for rows in (given, given.select(np.arange(NUM_VIDEOS)[::-1]))
     ]
     assert chosen == [[f"test{i}" for i in (0, 2, 4, 6, 8)]] * 2
 
 
-def test_few_videos_are_all_shown(data: Colours, tmp_path: Path) -> None:
-    assert len(write_strips(tmp_path, method(data), data, predictions(np.arange(NUM_VIDEOS)))) == NUM_VIDEOS
+def test_few_videos_are_all_shown(colours: Colours, tmp_path: Path) -> None:
+    assert len(write_strips(tmp_path, METHOD, colours, predictions(np.arange(NUM_VIDEOS)))) == NUM_VIDEOS

@@ -3,23 +3,23 @@ from pathlib import Path
 import pytest
 
 from adavid.data.batch import View
-from datamodules.csvfile import CsvDataModule
+from adavid.data.datamodule import VideoDataModule
+from datamodules.csvfile import CsvCatalogue
 
 CLIPS = Path(__file__).parents[2] / "../shared/clips"
-OPTIONS = {"views": {"v": View(3, 32)}, "batch_size": 4, "num_workers": 0}
 
 
-def module(folder, text, **options):
+def catalogue(folder, text, **options):
     for name in ("a.mp4", "b c.mkv", "sub/d.mp4"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     (folder / "list.csv").write_text(text, encoding="utf-8")
-    return CsvDataModule(str(folder / "list.csv"), **OPTIONS, **options)
+    return CsvCatalogue(str(folder / "list.csv"), **options)
 
 
 def test_label_and_times(tmp_path):
     text = "split,path,label,start,end\ntrain,a.mp4,run,,\ntrain,b c.mkv,walk,0.5,\nval,sub/d.mp4,walk,,2\n"
-    data = module(tmp_path, text + "\ntest,a.mp4,run,1,2.5\n")
+    data = catalogue(tmp_path, text + "\ntest,a.mp4,run,1,2.5\n")
     assert data.class_names == ["run", "walk"] and data.report_split == "test"
     records = [r for split in ("train", "val", "test") for r in data.records(split)]
     assert [(r.video_id, r.path, r.labels, r.start, r.end) for r in records] == [
@@ -31,7 +31,7 @@ def test_label_and_times(tmp_path):
 
 
 def test_several_labels_and_a_byte_order_mark(tmp_path):
-    data = module(tmp_path, "\ufeffpath,labels,split\na.mp4,walk; run;walk,train\nb c.mkv,run,val\n")
+    data = catalogue(tmp_path, "\ufeffpath,labels,split\na.mp4,walk; run;walk,train\nb c.mkv,run,val\n")
     assert data.class_names == ["run", "walk"]
     assert [r.labels for split in ("train", "val") for r in data.records(split)] == [(0, 1), (0,)]
 
@@ -78,32 +78,49 @@ def test_several_labels_and_a_byte_order_mark(tmp_path):
             "path,label,split,end\na.mp4,x,train,-1\na.mp4,x,val,\n",
             "{}, line 2: end='-1': expected seconds, 0 or more",
         ),
+        (
+            'path,label,split\na.mp4,run,train\n"a.mp4,run,train\n' + "sub/d.mp4,run,val\n" * 9000,
+            "{}, line 3: field larger than field limit (131072); is each quotation mark closed?",
+        ),
+        (
+            'path,label,split\n"a.mp4,run,train\nsub/d.mp4,run,val\n',
+            "{}, line 2: unexpected end of data; is each quotation mark closed?",
+        ),
+        (
+            "path,label,split\na.mp4,run,train\n" + "y" * 300 + ",run,val\n",
+            "{}, line 3: no file {folder}/" + "y" * 300 + "; there is a.mp4, b c.mkv, list.csv, sub",
+        ),
     ],
 )
 def test_errors(tmp_path, text, message):
     with pytest.raises(ValueError) as caught:
-        module(tmp_path, text)
+        catalogue(tmp_path, text)
     values = "has more or fewer values than the header has columns"
     assert str(caught.value) == message.format(tmp_path / "list.csv", folder=tmp_path, values=values)
 
 
 def test_absent_file(tmp_path):
     with pytest.raises(ValueError, match="absent.csv: no such file$"):
-        CsvDataModule(str(tmp_path / "absent.csv"), **OPTIONS)
+        CsvCatalogue(str(tmp_path / "absent.csv"))
+
+
+def test_a_file_that_is_no_text(tmp_path):
+    (tmp_path / "list.csv").write_bytes("path,label,split\ncaf\u00e9.mp4,x,train\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"list.csv: expected text in UTF-8 \(.* at byte 20\)$"):
+        CsvCatalogue(str(tmp_path / "list.csv"))
 
 
 def test_missing_files_may_be_skipped(tmp_path):
-    data = module(tmp_path, "path,label,split\na.mp4,x,train\nnone.mp4,x,val\n", skip_bad=True)
+    data = catalogue(tmp_path, "path,label,split\na.mp4,x,train\nnone.mp4,x,val\n", skip_bad=True)
     assert [r.video_id for r in data.records("val")] == ["none.mp4"]  # left out by check()
 
 
 def test_real_clips():
     if not CLIPS.is_dir():
         pytest.skip("the real clips are not here")
-    data = CsvDataModule(str(CLIPS / "clips.csv"), **OPTIONS)
-    data.setup("fit")
-    assert data.num_classes == 4 and data.num_skipped_bad == 0
-    batches = list(data.val_dataloader())
+    data = CsvCatalogue(str(CLIPS / "clips.csv"))
+    assert data.num_classes == 4 and not data.checked.bad
+    batches = list(VideoDataModule(data, {"v": View(3, 32)}, batch_size=4).val_dataloader())
     assert [i for b in batches for i in b.video_id] == [r.video_id for r in data.records("val")]
     assert sum(len(b.video_id) for b in batches) == 15
     assert batches[0].frames["v"].shape == (4, 3, 3, 32, 32) and batches[0].num_decoded_B.min() >= 3

@@ -3,15 +3,14 @@ import torch
 from torchvision.io import write_jpeg
 
 from adavid.data.batch import View
-from datamodules.folder import FolderDataModule
-
-OPTIONS = {"views": {"v": View(2, 16)}, "batch_size": 2, "num_workers": 0}
+from adavid.data.datamodule import VideoDataModule
+from datamodules.folder import FolderCatalogue
 
 
 def add_videos(root, *names):
-    for name in names:
+    for i, name in enumerate(names):
         (root / name).mkdir(parents=True)
-        write_jpeg(torch.zeros(3, 20, 20, dtype=torch.uint8), str(root / name / "image_00001.jpg"))
+        write_jpeg(torch.full((3, 20, 20), 9 * i, dtype=torch.uint8), str(root / name / "image_00001.jpg"))
     return root
 
 
@@ -19,15 +18,16 @@ def test_splits_as_folders(tmp_path):
     add_videos(tmp_path, "train/cat/a", "train/dog/b", "train/dog/c", "val/dog/a", "test/cat/z")
     (tmp_path / "train" / "dog" / "notes.txt").touch()
     (tmp_path / "train" / "dog" / ".hidden.mp4").touch()
-    module = FolderDataModule(str(tmp_path), **OPTIONS)
-    assert module.class_names == ["cat", "dog"] and module.report_split == "test"
-    found = {split: [(r.video_id, r.labels) for r in module.records(split)] for split in ("train", "val", "test")}
+    catalogue = FolderCatalogue(str(tmp_path))
+    assert catalogue.class_names == ["cat", "dog"] and catalogue.report_split == "test"
+    found = {split: [(r.video_id, r.labels) for r in catalogue.records(split)] for split in ("train", "val", "test")}
     assert found == {
         "train": [("train/cat/a", (0,)), ("train/dog/b", (1,)), ("train/dog/c", (1,))],
         "val": [("val/dog/a", (1,))],
         "test": [("test/cat/z", (0,))],
     }
-    module.setup("fit")
+    assert not catalogue.checked.bad and catalogue.classes_without_videos("test") == ["dog"]
+    module = VideoDataModule(catalogue, {"v": View(2, 16)}, batch_size=2)
     assert next(iter(module.train_dataloader())).frames["v"].shape == (2, 2, 3, 16, 16)
 
 
@@ -35,13 +35,13 @@ def test_split_by_class_and_seed(tmp_path):
     add_videos(tmp_path, *(f"cat/{i}" for i in range(10)), *(f"dog/{i}" for i in range(3)), "owl/0")
 
     def val_ids(**options):
-        module = FolderDataModule(str(tmp_path), **OPTIONS, **options)
-        train, val = ({r.video_id for r in module.records(split)} for split in ("train", "val"))
+        catalogue = FolderCatalogue(str(tmp_path), **options)
+        train, val = ({r.video_id for r in catalogue.records(split)} for split in ("train", "val"))
         assert len(train | val) == 14 and not train & val
         return val
 
     assert sorted(i.split("/")[0] for i in val_ids()) == ["cat", "cat", "dog"]
-    assert val_ids() == val_ids(seed=5)
+    assert val_ids() == val_ids(split_seed=0)
     assert len({frozenset(val_ids(split_seed=s)) for s in range(9)}) > 1
 
 
@@ -61,10 +61,26 @@ def test_errors(tmp_path, videos, folders, message):
     for folder in folders:
         (tmp_path / folder).mkdir()
     with pytest.raises(ValueError) as caught:
-        FolderDataModule(str(tmp_path), **OPTIONS)
+        FolderCatalogue(str(tmp_path))
     assert str(caught.value) == message.format(tmp_path)
 
 
 def test_absent_folder(tmp_path):
     with pytest.raises(ValueError, match="absent: no such folder$"):
-        FolderDataModule(str(tmp_path / "absent"), **OPTIONS)
+        FolderCatalogue(str(tmp_path / "absent"))
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(ValueError, match=f"^{tmp_path}/y+: cannot be read as a folder \\(File name too long\\)$"):
+        FolderCatalogue(str(tmp_path / ("y" * 300)))
+
+
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+    add_videos(tmp_path, "train/cat/a", "val/cat/b")
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refused)
+    with pytest.raises(ValueError, match=f"^{tmp_path}/train: cannot be read as a folder \\(Permission denied\\)$"):
+        FolderCatalogue(str(tmp_path))

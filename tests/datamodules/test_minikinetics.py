@@ -2,11 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from adavid.data.batch import View
-from datamodules.minikinetics import MiniKineticsDataModule
+from datamodules.minikinetics import MiniKineticsCatalogue
 
 ANNOTATIONS = (Path(__file__).parents[2] / "../shared/annotations").resolve()
-OPTIONS = {"views": {"v": View(2, 16)}, "batch_size": 2, "num_workers": 0}
 
 
 def write_lists(root, train="train/air drumming/x 60 0\n"):
@@ -20,9 +18,9 @@ def test_lists(tmp_path):
     path = write_lists(tmp_path)
     (tmp_path / "val" / "yoga").mkdir(parents=True)
     (tmp_path / "val" / "yoga" / "y z.mp4").touch()
-    module = MiniKineticsDataModule(path, **OPTIONS)
-    assert module.class_names == ["air drumming", "yoga"] and module.report_split == "val"
-    found = [(r.video_id, r.path, r.labels) for split in ("train", "val") for r in module.records(split)]
+    catalogue = MiniKineticsCatalogue(path)
+    assert catalogue.class_names == ["air drumming", "yoga"] and catalogue.report_split == "val"
+    found = [(r.video_id, r.path, r.labels) for split in ("train", "val") for r in catalogue.records(split)]
     assert found == [
         ("train/air drumming/x", tmp_path / "train/air drumming/x", (0,)),
         ("val/yoga/y z", tmp_path / "val/yoga/y z.mp4", (1,)),
@@ -32,27 +30,26 @@ def test_lists(tmp_path):
 @pytest.mark.parametrize("line", ["a b", "a 60 x", "a 60 2", "a 60 -1", ""])
 def test_malformed_lines(tmp_path, line):
     with pytest.raises(ValueError) as caught:
-        MiniKineticsDataModule(write_lists(tmp_path, train=f"a 60 0\n{line}\n"), **OPTIONS)
+        MiniKineticsCatalogue(write_lists(tmp_path, train=f"a 60 0\n{line}\n"))
     expected = "expected folder num_frames label with a label below 2"
     assert str(caught.value) == f"{tmp_path}/mini_train_videofolder.txt, line 2: {expected}, got {line!r}"
 
 
 def test_absent_list(tmp_path):
     with pytest.raises(ValueError, match="/mini_train_videofolder.txt: no such file$"):
-        MiniKineticsDataModule(str(tmp_path), **OPTIONS)
+        MiniKineticsCatalogue(str(tmp_path))
 
 
 def test_real_lists(tmp_path):
     if not ANNOTATIONS.is_dir():
         pytest.skip("the real lists are not here")
-    module = MiniKineticsDataModule(
+    catalogue = MiniKineticsCatalogue(
         write_lists(tmp_path),
         val_list=str(ANNOTATIONS / "minik_val_videofolder.txt"),
         class_list=str(ANNOTATIONS / "minik_classInd.txt"),
-        **OPTIONS,
     )
-    val = module.records("val")
-    assert (module.num_classes, len(val)) == (200, 9867)
+    val = catalogue.records("val")
+    assert (catalogue.num_classes, len(val)) == (200, 9867)
     assert val[0].video_id == "images/val/air drumming/7LSJ2Ryv1a8_000000_000010"
     assert {label for r in val for label in r.labels} == set(range(200))
-    assert all(module.class_names[r.labels[0]] == r.video_id.split("/")[2] for r in val)
+    assert all(catalogue.class_names[r.labels[0]] == r.video_id.split("/")[2] for r in val)

@@ -2,10 +2,8 @@ import json
 
 import pytest
 
-from adavid.data.batch import View
-from datamodules.something import SomethingDataModule
+from datamodules.something import SomethingCatalogue
 
-OPTIONS = {"views": {"v": View(2, 16)}, "batch_size": 2, "num_workers": 0}
 CLASSES = ("Pushing something from left to right", "Approaching something with your camera")
 
 
@@ -23,14 +21,14 @@ def write_v2(root, template="Approaching [something] with your camera"):
     return str(root)
 
 
-def records(module):
-    return [(r.video_id, r.path.name, r.labels, split) for split in ("train", "val") for r in module.records(split)]
+def records(catalogue):
+    return [(r.video_id, r.path.name, r.labels, split) for split in ("train", "val") for r in catalogue.records(split)]
 
 
 def test_version_2(tmp_path):
-    module = SomethingDataModule(write_v2(tmp_path), **OPTIONS)
-    assert module.class_names == sorted(CLASSES) and module.report_split == "val" and not module.flip
-    assert records(module) == [("7", "7.webm", (0,), "train"), ("8", "8", (1,), "val")]
+    catalogue = SomethingCatalogue(write_v2(tmp_path))
+    assert catalogue.class_names == sorted(CLASSES) and catalogue.report_split == "val" and not catalogue.reading.flip
+    assert records(catalogue) == [("7", "7.webm", (0,), "train"), ("8", "8", (1,), "val")]
 
 
 def test_version_1(tmp_path):
@@ -44,29 +42,29 @@ def test_version_1(tmp_path):
             file.write(text)
     (tmp_path / "20bn-something-something-v1" / "100218").mkdir(parents=True)
     (tmp_path / "20bn-something-something-v1" / "100218" / "00001.jpg").touch()
-    module = SomethingDataModule(str(tmp_path), version="v1", **OPTIONS)
-    assert module.class_names == sorted(CLASSES)
-    assert records(module) == [("100218", "100218", (1,), "train"), ("5", "5", (0,), "val")]
+    catalogue = SomethingCatalogue(str(tmp_path), version="v1")
+    assert catalogue.class_names == sorted(CLASSES)
+    assert records(catalogue) == [("100218", "100218", (1,), "train"), ("5", "5", (0,), "val")]
 
 
 def test_clips_are_never_mirrored(tmp_path):
     with pytest.raises(ValueError, match="^flip: Something-Something tells left from right, expected false$"):
-        SomethingDataModule(write_v2(tmp_path), flip=True, **OPTIONS)
+        SomethingCatalogue(write_v2(tmp_path), flip=True)
 
 
 def test_mistakes(tmp_path):
     with pytest.raises(ValueError, match="/something-something-v1-labels.csv: no such file$"):
-        SomethingDataModule(write_v2(tmp_path), version="v1", **OPTIONS)
+        SomethingCatalogue(write_v2(tmp_path), version="v1")
     write_v2(tmp_path, template="Aproaching [something] with your camera")
     message = "video 1: class 'Aproaching something with your camera' is unknown; did you mean 'Approaching something"
     with pytest.raises(ValueError, match=message):
-        SomethingDataModule(str(tmp_path), **OPTIONS)
+        SomethingCatalogue(str(tmp_path))
     (tmp_path / "something-something-v2-train.json").write_text('[{"id": 7}]')
     with pytest.raises(ValueError, match="video 1: expected its id and its class, got 7 and None$"):
-        SomethingDataModule(str(tmp_path), **OPTIONS)
+        SomethingCatalogue(str(tmp_path))
     (tmp_path / "something-something-v2-train.json").write_text("[")
     with pytest.raises(ValueError, match="/something-something-v2-train.json: expected JSON"):
-        SomethingDataModule(str(tmp_path), **OPTIONS)
+        SomethingCatalogue(str(tmp_path))
     (tmp_path / "something-something-v2-train.json").write_text("{}")
     with pytest.raises(ValueError, match="/something-something-v2-train.json: expected a JSON array$"):
-        SomethingDataModule(str(tmp_path), **OPTIONS)
+        SomethingCatalogue(str(tmp_path))

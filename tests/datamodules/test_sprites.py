@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -9,24 +10,24 @@ import numpy as np
 import pytest
 
 from adavid.data.batch import View
+from adavid.data.datamodule import VideoDataModule
 from datamodules import sprites_drawing as drawing
-from datamodules.sprites import SpritesDataModule
+from datamodules.sprites import SpritesCatalogue
 
 
-def make(root: Path, **options) -> SpritesDataModule:
+def make(root: Path, **options) -> SpritesCatalogue:
     sizes = {"num_train": 20, "num_val": 10, "num_test": 10, "num_frames": 8} | options
-    views = {"frames": View(4, 64)}
-    return SpritesDataModule(views, 4, root=str(root), num_processes=1, num_workers=0, **sizes)
+    return SpritesCatalogue(root=str(root), num_processes=1, num_workers=0, **sizes)
 
 
 def prepare(root: Path, num_train: int = 20) -> None:
-    make(root, num_train=num_train).prepare_data()
+    _ = make(root, num_train=num_train).drawn
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> SpritesDataModule:
+def data(tmp_path_factory: pytest.TempPathFactory) -> SpritesCatalogue:
     data = make(tmp_path_factory.mktemp("sprites"))
-    data.prepare_data()
+    _ = data.drawn
     return data
 
 
@@ -92,11 +93,11 @@ def test_objects_stay_inside_the_evaluation_crop():
 def test_generated_once(data):
     before = {path: path.stat().st_mtime_ns for path in data.folder.rglob("*")}
     again = make(data.root)
-    again.prepare_data()
+    assert again.drawn.equals(data.drawn)
     assert {path: path.stat().st_mtime_ns for path in again.folder.rglob("*")} == before
     assert make(data.root, num_frames=9).folder != data.folder
     assert make(data.root, data_seed=1).folder != data.folder
-    assert make(data.root, seed=1).folder == data.folder
+    assert make(data.root, flip=False).folder == data.folder
 
 
 def test_two_processes_at_once(data, tmp_path):
@@ -121,8 +122,68 @@ def test_a_killed_generation_leaves_nothing_half_made(data, tmp_path):
     process.join()
     if process.exitcode == -signal.SIGKILL:
         assert not unfinished.folder.exists()
-    unfinished.prepare_data()
+    _ = unfinished.drawn
     assert files(unfinished.folder) == files(data.folder)
+
+
+def no_parameters(folder: Path) -> None:
+    (folder / "parameters.json").unlink()
+
+
+def other_parameters(folder: Path) -> None:
+    (folder / "parameters.json").write_text('{"data_seed": 1}')
+
+
+def cut_parameters(folder: Path) -> None:
+    (folder / "parameters.json").write_text("{")
+
+
+def no_labels(folder: Path) -> None:
+    (folder / "labels.csv").unlink()
+
+
+def cut_labels(folder: Path) -> None:
+    labels = folder / "labels.csv"
+    labels.write_text("\n".join(labels.read_text().splitlines()[:-1]) + "\n")
+
+
+def empty_labels(folder: Path) -> None:
+    (folder / "labels.csv").write_text("")
+
+
+def no_table(folder: Path) -> None:
+    (folder / "labels.csv").write_bytes(bytes(range(256)))
+
+
+def no_video(folder: Path) -> None:
+    (folder / "val" / "val-00003.mp4").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (no_parameters, "parameters.json: no such file"),
+        (other_parameters, "parameters.json says other parameters"),
+        (cut_parameters, "parameters.json: Expecting property name"),
+        (no_labels, "labels.csv: no such file"),
+        (cut_labels, "labels.csv does not list all videos"),
+        (empty_labels, "labels.csv: No columns to parse from file"),
+        (no_table, "labels.csv: expected text in UTF-8"),
+        (no_video, "val/val-00003.mp4 is missing"),
+    ],
+)
+def test_a_damaged_folder_is_named_set_aside_and_made_anew(data, tmp_path, capsys, monkeypatch, damage, problem):
+    folder = make(tmp_path).folder
+    shutil.copytree(data.folder, folder)
+    damage(folder)
+    monkeypatch.setattr(
+        SpritesCatalogue, "_generate", lambda self, partial: shutil.copytree(data.folder, partial, dirs_exist_ok=True)
+    )
+    assert make(tmp_path).drawn.equals(data.drawn)
+    assert files(folder) == files(data.folder) != files(folder.with_name(f"{folder.name}.broken"))
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("adavid: "))
+    assert line.startswith(f"adavid: {folder}: ") and problem in line
+    assert line.endswith(f"; set aside as {folder.name}.broken and made anew")
 
 
 def _prepare_in_own_group(root: Path) -> None:
@@ -131,8 +192,7 @@ def _prepare_in_own_group(root: Path) -> None:
 
 
 def test_a_batch(data):
-    data.setup()
-    batch = next(iter(data.train_dataloader()))
+    batch = next(iter(VideoDataModule(data, {"frames": View(4, 64)}, 4).train_dataloader()))
     assert batch.frames["frames"].shape == (4, 4, 3, 64, 64)
     assert batch.label_BK.shape == (4, 10)
 

@@ -17,7 +17,8 @@ from adavid.data.batch import VideoBatch
 from adavid.evaluation.collector import GFLOPsCallback
 from adavid.method import AdaptiveMethod, CausalMethod
 from adavid.online import OnlinePredictor
-from benchmarks.compose import catalogue, compose
+from benchmarks.compose import compose
+from benchmarks.layers import catalogue
 from benchmarks.run import Run
 from methods.uniform import Uniform
 from tests.conftest import NUM_CLASSES, RandomVideos, opinionated, random_batch, random_decisions

@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
-from adavid.config import load_yaml
 from adavid.cost import Ledger, price
 from adavid.data.batch import VideoBatch
 from adavid.data.transforms import resize_frames
 from adavid.losses import cross_entropy
 from adavid.method import Chunk, MethodOutput
 from adavid.networks.backbones import BackboneSpec
-from benchmarks.compose import ROOT, catalogue, compose
+from benchmarks.compose import compose
+from benchmarks.layers import catalogue, merge, method_files, profiles
 from benchmarks.run import Run
 from methods.liteeval import COARSE, FINE, RNN, LiteEval, SRUCell
 from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
@@ -424,15 +424,18 @@ def written(kind: str, root: Path) -> str:
     return f"{kind}:{root}"
 
 
-def methods_of(kind: str) -> dict[str, Any]:
-    return dict(load_yaml(ROOT / "datamodules" / f"{kind}.yaml").get("methods", {}))
+def said_of(kind: str, name: str, profile: str) -> dict[str, Any]:
+    """What a method's YAML, or one that it extends, says of a data set."""
+    layers = method_files(name).layers("data_sets", kind, "profiles", profile)
+    return {section: values for section, values in merge(layers).items() if values} if layers else {}
 
 
 OF_DATA = [
     (kind, name, profile)
     for kind in catalogue("datamodules")
-    for name, of in methods_of(kind).items()
-    for profile in of
+    for name in catalogue()
+    for profile in profiles()
+    if said_of(kind, name, profile)
 ]
 
 
@@ -440,7 +443,7 @@ OF_DATA = [
 def test_a_data_sets_own_sizes_reach_its_methods(kind: str, name: str, profile: str, tmp_path: Path) -> None:
     assert name in catalogue()
     source = written(kind, tmp_path)
-    values = flat(methods_of(kind)[name][profile])
+    values = flat(said_of(kind, name, profile))
     (other,) = {"tiny", "paper"} - {profile}
     without, within = (flat(plain(compose(name, *data))) for data in (("sprites", profile), (source, profile)))
     assert values.items() <= within.items()

@@ -45,6 +45,7 @@ class VideoBatch(NamedTuple):
     label_BK: Tensor  # float32, 1 for each label
     video_id: list[str]
     num_decoded_B: Tensor | None = None  # int64, frames decoded to get these; 0 from a cache
+    forced_BT: Tensor | None = None  # int64, decisions to evaluate with in place of the method's own
 
 
 class VideoSample(NamedTuple):

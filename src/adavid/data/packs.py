@@ -7,72 +7,100 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
 from adavid.data.sources import Clip, open_source
-from adavid.files import write_atomically
+from adavid.files import locked, read_text, reason, set_aside, write_atomically
+
+Entry = list[int] | None  # offset in bytes and shape (T, C, H, W); None of a clip that cannot be decoded
 
 
 class PackedCache:
     """The frames of many short clips, decoded once and kept uncompressed in one memory-mapped file.
 
-    A pack is named by the hash of its clips' paths, times of change and sizes, so a changed file makes a new
-    pack. Processes that want the same pack at the same time build it once; the index is written last, so what
-    has an index is complete.
+    A pack is named by the hash of what its clips' files hold and of their cuts, so a changed file makes a new pack and
+    a moved one does not. Processes that want the same pack at the same time build it once; the index is written last,
+    so what has an index was complete. A pack that no longer is, is made anew.
 
     Args:
         folder: where packs are kept; made if need be. What lies in it may be deleted at any time between
             runs.
-        clips: what to pack.
+        clips: what to pack, each with the content hash of its file (see `content_hashes`).
         name: what the progress bar says.
 
     Attributes:
+        clips: the packed clips.
         errors: the message for each clip that could not be decoded.
+
+    Raises:
+        ValueError: the folder cannot be written, or is full; the message names it.
     """
 
-    def __init__(self, folder: Path, clips: Iterable[Clip], name: str = ""):
-        clips = list(dict.fromkeys(clips))
-        key = hashlib.sha256(repr([_fingerprint(clip) for clip in clips]).encode()).hexdigest()[:16]
-        folder.mkdir(parents=True, exist_ok=True)
-        self._pack = folder / f"{key}.bin"
-        index = folder / f"{key}.json"
-        with FileLock(folder / f"{key}.lock"):
-            if not index.exists():
-                write_atomically(index, json.dumps(self._build(clips, name)))
-        entries = dict(zip(clips, json.loads(index.read_text()), strict=True))
-        self.errors: dict[Clip, str] = {clip: e for clip, e in entries.items() if isinstance(e, str)}
-        self._entries: dict[Clip, list[int]] = {c: e for c, e in entries.items() if not isinstance(e, str)}
+    def __init__(self, folder: Path, clips: Mapping[Clip, str | None], name: str = ""):
+        contents = [(content, clip.start, clip.end) for clip, content in clips.items()]
+        key = hashlib.sha256(repr(contents).encode()).hexdigest()[:16]
+        self._pack, self._index = folder / f"{key}.bin", folder / f"{key}.json"
+        with locked(folder / f"{key}.lock"):
+            entries, self.errors = self._kept(clips) or self._build(clips, name)
+        self.clips = {
+            clip: PackedClip(self._pack, entry[0], tuple(entry[1:]))
+            for clip, entry in zip(clips, entries, strict=True)
+            if entry is not None
+        }
 
-    def open(self, clip: Clip) -> PackedClip:
-        """Returns the source of one packed clip."""
-        offset, *shape = self._entries[clip]
-        return PackedClip(self._pack, offset, tuple(shape))
+    def _kept(self, clips: Mapping[Clip, str | None]) -> tuple[list[Entry], dict[Clip, str]] | None:
+        """Returns what `_build` would, if a pack is there and still whole."""
+        if not self._index.exists():
+            return None
+        try:
+            entries = json.loads(read_text(self._index))
+            if not (isinstance(entries, list) and len(entries) == len(clips) and all(map(_is_entry, entries))):
+                raise ValueError(f"expected the places of {len(clips)} clips")
+            size = max((entry[0] + math.prod(entry[1:]) for entry in entries if entry is not None), default=0)
+            if not self._pack.exists() or self._pack.stat().st_size < size:
+                raise ValueError(f"expected {self._pack.name} of {size} bytes beside it")
+        except ValueError as error:
+            set_aside(self._index, reason(error))
+            return None
+        # Tried again, as messages name paths, which may be others now; one that can be decoded now makes a new pack.
+        bad = [clip for clip, entry in zip(clips, entries, strict=True) if entry is None]
+        errors = {clip: message for clip in bad if (message := _error(clip)) is not None}
+        return (entries, errors) if len(errors) == len(bad) else None
 
-    def _build(self, clips: list[Clip], name: str) -> list[list[int] | str]:
-        """Writes the pack; returns each clip's offset and shape (T, C, H, W), or why it cannot be decoded."""
-        entries: list[list[int] | str] = []
+    def _build(self, clips: Mapping[Clip, str | None], name: str) -> tuple[list[Entry], dict[Clip, str]]:
+        """Writes the pack and its index; returns the index, and why clips that are not in it cannot be decoded."""
+        entries: list[Entry] = []
+        errors: dict[Clip, str] = {}
+        # Not a name of this process's own: a killed build of many gigabytes is overwritten by the next.
         partial = self._pack.with_suffix(".partial")
-        with open(partial, "wb") as file:
-            for clip in tqdm(clips, desc=f"packing {name}".strip(), unit="video"):
-                try:
-                    source = open_source(*clip)
-                    frames_TCHW = source.read(range(source.num_frames))
-                except ValueError as error:
-                    entries.append(str(error))
-                    continue
-                entries.append([file.tell(), *frames_TCHW.shape])
-                # Channels last is what decoding gives and resizing is quickest on.
-                file.write(frames_TCHW.permute(0, 2, 3, 1).contiguous().numpy().data)
-        os.replace(partial, self._pack)
-        return entries
+        try:
+            with open(partial, "wb") as file:
+                for clip in tqdm(clips, desc=f"packing {name}".strip(), unit="video"):
+                    try:
+                        frames_TCHW = _frames(clip)
+                    except ValueError as error:
+                        errors[clip] = str(error)
+                        entries.append(None)
+                        continue
+                    entries.append([file.tell(), *frames_TCHW.shape])
+                    # Channels last is what decoding gives and resizing is quickest on.
+                    file.write(frames_TCHW.permute(0, 2, 3, 1).contiguous().numpy().data)
+            self._index.unlink(missing_ok=True)  # it speaks of the pack that is replaced
+            os.replace(partial, self._pack)
+            write_atomically(self._index, json.dumps(entries))
+        except OSError as error:
+            raise ValueError(f"{self._pack}: cannot be written ({reason(error)})") from error
+        finally:
+            partial.unlink(missing_ok=True)
+        return entries, errors
 
 
 class PackedClip:
@@ -92,13 +120,21 @@ class PackedClip:
         return torch.from_numpy(frames_THWC[list(indices)]).permute(0, 3, 1, 2)
 
 
-def _fingerprint(clip: Clip) -> tuple[str, float | None, float | None, int, int]:
-    path = clip.path.resolve()
-    stat = path.stat() if path.exists() else None
-    return (
-        str(path),
-        clip.start,
-        clip.end,
-        stat.st_mtime_ns if stat else 0,
-        stat.st_size if stat else 0,
-    )
+def _frames(clip: Clip) -> Tensor:
+    source = open_source(*clip)
+    return source.read(range(source.num_frames))
+
+
+def _error(clip: Clip) -> str | None:
+    """Why a clip cannot be decoded, if it cannot."""
+    try:
+        _frames(clip)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _is_entry(entry: object) -> bool:
+    if entry is None:
+        return True
+    return isinstance(entry, list) and len(entry) == 5 and all(type(n) is int and n >= 0 for n in entry)

@@ -1,5 +1,6 @@
 """Where frames come from: a video file, a folder of JPEGs, a packed cache. All are RGB uint8 (T, C, H, W)."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
+
+from adavid.files import list_folder, reason
 
 VIDEO_SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 FRAME_SUFFIXES = (".jpg", ".jpeg")
@@ -47,7 +50,7 @@ def open_source(path: Path, start: float | None = None, end: float | None = None
     Raises:
         ValueError: there is nothing to read there; the message names the path.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike Path's, False where the path cannot be looked up
         return VideoFile(path, start, end)
     if start is not None or end is not None:
         raise ValueError(f"{path}: a folder of frames has no times, so it takes no start and no end")
@@ -55,18 +58,28 @@ def open_source(path: Path, start: float | None = None, end: float | None = None
 
 
 def list_media(folder: Path) -> list[Path]:
-    """Returns the video files and the folders (of frames, presumably) in a folder, hidden ones left out."""
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if not path.name.startswith(".") and (path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir())
-    ]
+    """Returns the video files and the folders (of frames, presumably) in a folder, hidden ones left out.
+
+    Raises:
+        ValueError: the folder cannot be read; the message names it.
+    """
+    return [path for path in list_folder(folder) if path.suffix.lower() in VIDEO_SUFFIXES or os.path.isdir(path)]
 
 
 def media_by_name(folder: Path) -> dict[str, Path]:
     """Returns the videos of a folder by their names without suffix; none where there is no such folder."""
-    media = list_media(folder) if folder.is_dir() else []
+    media = list_media(folder) if os.path.isdir(folder) else []
     return {path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name: path for path in media}
+
+
+def frame_names(folder: Path) -> list[str]:
+    """Returns the names of the JPEG frames in a folder, in the order of the numbers in them.
+
+    Raises:
+        ValueError: the folder cannot be read; the message names it.
+    """
+    names = [path.name for path in list_folder(folder) if path.suffix.lower() in FRAME_SUFFIXES]
+    return sorted(names, key=lambda name: ([int(n) for n in re.findall(r"\d+", name)], name))
 
 
 class VideoFile:
@@ -93,7 +106,7 @@ class VideoFile:
             stat = path.stat()
             self._timeline = _timeline(path, stat.st_mtime_ns, stat.st_size)
         except (av.FFmpegError, OSError) as error:
-            raise ValueError(f"{path}: cannot be read as a video ({_reason(error)})") from error
+            raise ValueError(f"{path}: cannot be read as a video ({reason(error)})") from error
         seconds = self._timeline.seconds
         first = 0 if start is None else int(np.searchsorted(seconds, start))
         last = len(seconds) if end is None else int(np.searchsorted(seconds, end))
@@ -117,7 +130,7 @@ class VideoFile:
         try:
             images = self._decode(wanted)
         except (av.FFmpegError, OSError) as error:
-            raise ValueError(f"{self.path}: cannot be decoded ({_reason(error)})") from error
+            raise ValueError(f"{self.path}: cannot be decoded ({reason(error)})") from error
         missing = [index for index in wanted if index not in images]
         if missing:
             raise ValueError(f"{self.path}: frame {missing[0]} of {len(self._timeline.seconds)} cannot be decoded")
@@ -159,15 +172,13 @@ class FrameFolder:
     """A folder of JPEG frames, in the order of the numbers in their names: image_00001.jpg, ...
 
     Raises:
-        ValueError: there is no JPEG in it; the message names the folder.
+        ValueError: there is no JPEG in it, or it cannot be read; the message names the folder.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.num_decoded = 0
-        names = [file.name for file in path.iterdir() if file.suffix.lower() in FRAME_SUFFIXES]
-        names = [name for name in names if not name.startswith(".")]
-        self._names = sorted(names, key=lambda name: ([int(n) for n in re.findall(r"\d+", name)], name))
+        self._names = frame_names(path)
         self.num_frames = len(self._names)
         if not self._names:
             raise ValueError(f"{path}: no JPEG frame in this folder")
@@ -188,7 +199,7 @@ class FrameFolder:
         try:
             return decode_jpeg(read_file(str(self.path / name)), ImageReadMode.RGB)
         except RuntimeError as error:
-            raise ValueError(f"{self.path / name}: cannot be decoded ({_reason(error)})") from error
+            raise ValueError(f"{self.path / name}: cannot be decoded ({reason(error)})") from error
 
 
 class Clip(NamedTuple):
@@ -254,7 +265,3 @@ def _open_video(path: Path) -> Iterator[tuple[Any, Any]]:
         # Threads of the decoder's own starve the loader's workers, and can deadlock with them.
         stream.thread_type, stream.thread_count = "NONE", 1
         yield container, stream
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).strip().split("\n")[0]

@@ -4,49 +4,23 @@ import pytest
 import torch
 from lightning_fabric.utilities.distributed import DistributedSamplerWrapper
 from pytorch_lightning import LightningModule, Trainer
-from torchvision.io import write_jpeg
 
 from adavid.data.batch import VideoBatch, VideoSample, View, collate
 from adavid.data.datamodule import VideoDataModule
-from adavid.data.dataset import EpochSampler, VideoDataset, VideoRecord
+from adavid.data.dataset import EpochSampler, VideoDataset
 from adavid.data.transforms import normalize
-from tests.adavid.data.videos import write_video
+from tests.adavid.data.videos import NUM_VIDEOS, Videos, videos_in, write_folders
 
 VIEWS = {"glance": View(4, 16), "focus": View(3, 32)}
-NUM_VIDEOS = {"train": 7, "val": 5, "test": 3}
-
-
-class Videos(VideoDataModule):
-    class_names = ["odd", "even", "other"]
-
-    def __init__(self, root, splits=tuple(NUM_VIDEOS), views=VIEWS, batch_size=2, num_workers=0, **options):
-        super().__init__(views, batch_size, num_workers=num_workers, **options)
-        self.videos = {split: sorted(root.glob(f"{split}*")) for split in splits}
-
-    def records(self, split):
-        return [VideoRecord(p.stem, p, (i % 2,), split) for i, p in enumerate(self.videos.get(split, []))]
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Folders of 10 frames of random blocks, 40 x 36 pixels."""
-    root = tmp_path_factory.mktemp("videos")
-    generator = torch.Generator().manual_seed(0)
-    for split, num_videos in NUM_VIDEOS.items():
-        for video in range(num_videos):
-            folder = root / f"{split}{video}"
-            folder.mkdir()
-            for index in range(10):
-                blocks = torch.randint(0, 256, (3, 9, 10), dtype=torch.uint8, generator=generator)
-                frame_CHW = blocks.repeat_interleave(4, 1).repeat_interleave(4, 2)
-                write_jpeg(frame_CHW, str(folder / f"image_{index + 1:05d}.jpg"))
-    return root
+    return write_folders(tmp_path_factory.mktemp("videos"))
 
 
-def ready(*args, **options):
-    module = Videos(*args, **options)
-    module.setup("fit")
-    return module
+def ready(root, splits=tuple(NUM_VIDEOS), views=VIEWS, batch_size=2, seed=0, stage=0, **options):
+    return VideoDataModule(Videos(videos_in(root, splits), **options), views, batch_size, seed, stage)
 
 
 def same(first: VideoBatch, second: VideoBatch) -> bool:
@@ -83,10 +57,8 @@ def test_evaluation_is_in_order_and_complete(root):
         assert torch.equal(labels_NK, torch.eye(3)[[i % 2 for i in range(num_videos)]])
 
 
-def test_report_split(root):
-    assert ready(root).report_split == "test"
+def test_the_reported_split_is_tested(root):
     module = ready(root, splits=("train", "val"))
-    assert module.report_split == "val"
     assert [b.video_id for b in module.test_dataloader()] == [b.video_id for b in module.val_dataloader()]
 
 
@@ -98,9 +70,7 @@ def test_training_leaves_out_an_incomplete_batch_unless_it_is_the_only_one(root)
 
 def test_training_depends_on_seed_stage_epoch_and_index_alone(root):
     def batches(num_workers=0, seed=0, stage=0, epoch=0):
-        module = ready(root, num_workers=num_workers, seed=seed)
-        module.stage = stage
-        loader = module.train_dataloader()
+        loader = ready(root, num_workers=num_workers, seed=seed, stage=stage).train_dataloader()
         loader.sampler.set_epoch(epoch)
         return list(loader)
 
@@ -119,6 +89,18 @@ def test_a_persistent_worker_sees_the_epoch(root):
         plain = ready(root).train_dataloader()
         plain.sampler.set_epoch(epoch)
         assert all(same(a, b) for a, b in zip(loader, plain, strict=True))
+
+
+def test_a_catalogue_serves_many_modules_and_is_read_once(root):
+    catalogue = Videos(videos_in(root))
+    for stage, views in ((0, VIEWS), (1, {"v": View(2, 16)})):
+        module = VideoDataModule(catalogue, views, 2, stage=stage)
+        module.setup("fit")
+        for loader in (module.train_dataloader(), module.val_dataloader(), module.test_dataloader()):
+            assert {name: frames.shape[1:] for name, frames in next(iter(loader)).frames.items()} == {
+                name: view.shape for name, view in views.items()
+            }
+    assert catalogue.asked == {"train": 1, "val": 1, "test": 1}
 
 
 class Recorder(LightningModule):
@@ -152,14 +134,14 @@ def trainer(folder, epochs):
 @pytest.mark.filterwarnings("ignore")
 def test_a_resumed_run_sees_the_batches_of_an_uninterrupted_one(root, tmp_path):
     whole = Recorder()
-    trainer(tmp_path, 4).fit(whole, datamodule=Videos(root))
+    trainer(tmp_path, 4).fit(whole, datamodule=ready(root))
     assert sorted(whole.seen) == [0, 1, 2, 3]
     assert len({str(batches) for batches in whole.seen.values()}) == 4
     interrupted = trainer(tmp_path, 2)
-    interrupted.fit(Recorder(), datamodule=Videos(root))
+    interrupted.fit(Recorder(), datamodule=ready(root))
     interrupted.save_checkpoint(tmp_path / "two.ckpt")
     resumed = Recorder()
-    trainer(tmp_path, 4).fit(resumed, datamodule=Videos(root), ckpt_path=tmp_path / "two.ckpt")
+    trainer(tmp_path, 4).fit(resumed, datamodule=ready(root), ckpt_path=tmp_path / "two.ckpt")
     assert resumed.seen == {epoch: whole.seen[epoch] for epoch in (2, 3)}
 
 
@@ -175,53 +157,6 @@ def test_lightning_shards_the_sampler_over_ranks():
         assert sorted(shards[0] + shards[1]) == sorted(sampler) == [(epoch, index) for index in range(8)]
 
 
-def test_views_share_frames_and_decoding(tmp_path):
-    path = write_video(tmp_path / "a.mp4", num_frames=16, width=64, height=64, g="16", bf="0")
-    record = VideoRecord("a", path, (0,), "val")
-    views = {"large": View(4, 64), "small": View(4, 32), "short": View(2, 64)}
-    module = Videos(tmp_path, views=views, resize=64, crop=64, scales=(1,), flip=True)
-    module._checked = {"train": [record]}
-    dataset = module.dataset("train")
-    sample = dataset[0]
-    assert sample.num_decoded == 15  # to frame 14, in one pass: 2, 6, 10, 14 and 4, 12
-    assert {view: len(clip) for view, clip in sample.frames.items()} == {"large": 4, "small": 4, "short": 2}
-    for key in (0, (0, 0), (1, 0), (2, 0)):  # flipped or not, the views agree
-        frames = dataset[key].frames
-        pooled = torch.nn.functional.avg_pool2d(frames["large"].float(), 2)
-        assert (pooled - frames["small"].float()).abs().mean() < 8
-
-
-def test_a_view_of_clips(tmp_path):
-    path = write_video(tmp_path / "a.mp4", num_frames=16, width=64, height=64)
-    views = {"frames": View(4, 32), "clips": View(4, 64, clip=3, stride=2)}
-    module = Videos(tmp_path, views=views, resize=64, crop=64)
-    module._checked = {split: [VideoRecord("a", path, (0,), split)] for split in ("train", "val")}
-    clips = module.dataset("val")[0].frames["clips"]
-    whole = Videos(tmp_path, views={"all": View(16, 64)}, resize=64, crop=64)
-    whole._checked = module._checked
-    frames = whole.dataset("val")[0].frames["all"]
-    assert torch.equal(clips, frames[torch.tensor([[0, 2, 4], [4, 6, 8], [8, 10, 12], [12, 14, 15]])])
-    sample = module.dataset("train")[0, 0]
-    assert sample.frames["clips"].shape == views["clips"].shape == (4, 3, 3, 64, 64)
-    middle = torch.nn.functional.avg_pool2d(sample.frames["clips"][:, 1].float(), 2)
-    assert (middle - sample.frames["frames"].float()).abs().mean() < 8
-    batch = collate([sample, sample], num_classes=1)
-    assert batch.frames["clips"].shape == (2, 4, 3, 3, 64, 64) and batch.mask["clips"].shape == (2, 4)
-
-
-def test_evaluation_keeps_the_same_share_of_the_picture_in_every_view(tmp_path):
-    # Left to right, gray goes from 0 to 252 over 64 pixels; 48 / 64 of it is kept.
-    for index in range(2):
-        ramp = (torch.arange(64) * 4).to(torch.uint8).expand(3, 64, 64).contiguous()
-        (tmp_path / "v").mkdir(exist_ok=True)
-        write_jpeg(ramp, str(tmp_path / "v" / f"{index}.jpg"), quality=100)
-    module = Videos(tmp_path, views={"a": View(1, 48), "b": View(1, 24), "c": View(1, 96)}, resize=64, crop=48)
-    module._checked = {"val": [VideoRecord("v", tmp_path / "v", (0,), "val")]}
-    for view, clip in module.dataset("val")[0].frames.items():
-        edges = clip[0, 0, 10].float()[[0, -1]]
-        assert (edges - torch.tensor([32.0, 220.0])).abs().max() < 4, view
-
-
 def test_collate_pads_ragged_clips():
     clips = [torch.full((n, 3, 2, 2), n, dtype=torch.uint8) for n in (3, 1, 2)]
     samples = [VideoSample({"v": clip}, (i, 3), f"id{i}", 5 + i) for i, clip in enumerate(clips)]
@@ -231,17 +166,6 @@ def test_collate_pads_ragged_clips():
     assert torch.equal(batch.frames["v"][:, :, 0, 0, 0], torch.tensor([[3, 3, 3], [1, 0, 0], [2, 2, 0]]))
     assert batch.label_BK.tolist() == [[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 1]]
     assert batch.video_id == ["id0", "id1", "id2"] and batch.num_decoded_B.tolist() == [5, 6, 7]
-
-
-def test_half_of_the_training_clips_are_mirrored_whole(root):
-    always = {"views": {"v": View(4, 32)}, "scales": (1,)}
-    plain, mirrored = ready(root, flip=False, **always), ready(root, flip=True, **always)
-    num_mirrored = 0
-    for epoch in range(40):
-        a, b = (module.dataset("train")[epoch, 0].frames["v"] for module in (plain, mirrored))
-        assert torch.equal(a, b) or torch.equal(a.flip(-1), b)
-        num_mirrored += not torch.equal(a, b)
-    assert 10 <= num_mirrored <= 30
 
 
 def test_short_videos_repeat_frames(root):
@@ -255,68 +179,11 @@ def test_cache_gives_the_same_batches(root, tmp_path):
         for a, b in zip(getattr(plain, name)(), getattr(cached, name)(), strict=True):
             assert same(a, b)
             assert a.num_decoded_B.min() > 0 and b.num_decoded_B.tolist() == [0] * len(b.video_id)
-    assert Videos(root, cache="x", num_workers=None).num_workers == 0
-    assert 1 <= Videos(root, num_workers=None).num_workers <= 2
 
 
 @pytest.mark.parametrize("cache", [False, True])
 def test_data_sets_travel_to_worker_processes(root, tmp_path, cache):
-    dataset = ready(root, cache=str(tmp_path / "cache") if cache else None).dataset("train")
+    catalogue = Videos(videos_in(root), cache=str(tmp_path / "cache") if cache else None)
+    dataset = VideoDataset(catalogue, "train", VIEWS)
     copy: VideoDataset = pickle.loads(pickle.dumps(dataset))
     assert torch.equal(copy[2, 1].frames["focus"], dataset[2, 1].frames["focus"])
-
-
-@pytest.mark.parametrize("cache", [False, True])
-def test_bad_videos_are_all_named_or_left_out(root, tmp_path, cache):
-    def module(**options):
-        module = Videos(root, cache=str(tmp_path / "cache") if cache else None, **options)
-        module.videos["train"] += [tmp_path / "text.mp4", tmp_path / "absent.mp4"]
-        module.videos["test"] += [tmp_path / "noise.mp4"]
-        return module
-
-    for name in ("text", "noise"):
-        (tmp_path / f"{name}.mp4").write_text("not a video")
-    with pytest.raises(ValueError) as caught:
-        module().setup("fit")
-    head, *lines = str(caught.value).split("\n")
-    assert head == "3 of the data set's videos cannot be read; skip_bad=true leaves them out"
-    assert [line.split(":")[0] for line in lines] == [
-        str(tmp_path / f"{name}.mp4") for name in ("text", "absent", "noise")
-    ]
-    tolerant = module(skip_bad=True)
-    tolerant.setup("fit")
-    assert tolerant.num_skipped_bad == 3
-    assert len(tolerant.dataset("train")) == 7 and len(tolerant.dataset("test")) == 3
-
-
-def test_no_readable_video(root, tmp_path):
-    module = Videos(root, skip_bad=True)
-    module.videos["val"] = [tmp_path / "absent.mp4"]
-    with pytest.raises(ValueError, match="^no 'val' video can be read; the first: .*absent.mp4: cannot be read"):
-        module.setup("fit")
-
-
-def test_record_errors(root):
-    with pytest.raises(ValueError, match="^the data set has no 'val' videos$"):
-        Videos(root, splits=("train",)).setup("fit")
-    module = Videos(root)
-    module.videos["val"] *= 2
-    with pytest.raises(ValueError, match="^split 'val' has 2 videos with the id 'val0', expected 1$"):
-        module.setup("fit")
-    module = Videos(root)
-    module.videos["test"] += module.videos["train"][:1]
-    with pytest.raises(ValueError, match="expected in one split, found in 'train' and 'test'$"):
-        module.setup("fit")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"resize": 72}, "resize=72, crop=224: the crop must be positive and at most resize"),
-        ({"scales": ()}, r"scales=\[\]: expected fractions of the short side, in \(0, 1\]"),
-        ({"scales": (1, 1.5)}, r"scales=\[1, 1.5\]: expected fractions of the short side, in \(0, 1\]"),
-    ],
-)
-def test_argument_errors(root, options, message):
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        Videos(root, **options)

@@ -1,5 +1,3 @@
-import multiprocessing
-import os
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -10,8 +8,7 @@ import pytest
 import torch
 from torchvision.io import write_jpeg
 
-from adavid.data.packs import PackedCache
-from adavid.data.sources import Clip, FrameFolder, VideoFile, list_media, media_by_name, open_source
+from adavid.data.sources import FrameFolder, VideoFile, list_media, media_by_name, open_source
 from tests.adavid.data.videos import decode_all, write_video
 
 CLIPS = Path(__file__).parents[3] / "../shared/clips"
@@ -241,80 +238,3 @@ def test_media(tmp_path):
     names = {"frames": "frames", "b": "b.mp4", "v.1": "v.1.mkv"}
     assert media_by_name(tmp_path) == {stem: tmp_path / name for stem, name in names.items()}
     assert media_by_name(tmp_path / "absent") == {}
-
-
-def clips_for_cache(folder):
-    write_video(folder / "a.mp4", num_frames=10)
-    write_video(folder / "b.mkv", num_frames=5, width=32, height=32)
-    (folder / "bad.mp4").write_text("not a video")
-    return [
-        Clip(folder / "a.mp4"),
-        Clip(folder / "b.mkv"),
-        Clip(folder / "a.mp4", 0.2, 0.3),
-        Clip(folder / "bad.mp4"),
-    ]
-
-
-def test_packed_cache(tmp_path):
-    clips = clips_for_cache(tmp_path)
-    cache = PackedCache(tmp_path / "new" / "cache", [*clips, clips[0]])
-    for clip in clips[:3]:
-        source = VideoFile(*clip)
-        packed = cache.open(clip)
-        truth_THWC = source.read(range(source.num_frames)).permute(0, 2, 3, 1).numpy()
-        assert_same_frames(packed, truth_THWC, reads_of(source.num_frames))
-        assert packed.num_decoded == 0
-    assert list(cache.errors) == [clips[3]]
-    assert "bad.mp4: cannot be read as a video" in cache.errors[clips[3]]
-
-
-def test_packed_cache_is_made_once_and_anew_when_a_file_changes(tmp_path, monkeypatch):
-    clips = clips_for_cache(tmp_path)
-    folder = tmp_path / "cache"
-    PackedCache(folder, clips)
-    with monkeypatch.context() as patch:
-        patch.setattr("adavid.data.packs.open_source", None)  # nothing is decoded again
-        assert PackedCache(folder, clips).open(clips[0]).num_frames == 10
-    write_video(clips[0].path, num_frames=7)
-    os.utime(clips[0].path, ns=(1, 1))
-    assert PackedCache(folder, clips).open(clips[0]).num_frames == 7
-
-
-def test_packed_cache_survives_an_interrupted_build(tmp_path, monkeypatch):
-    clips = clips_for_cache(tmp_path)
-    folder = tmp_path / "cache"
-
-    def interrupt(path, *times):
-        if path.name == "b.mkv":
-            raise KeyboardInterrupt
-        return open_source(path, *times)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("adavid.data.packs.open_source", interrupt)
-        PackedCache(folder, clips)
-    assert not list(folder.glob("*.json")) and not list(folder.glob("*.bin"))
-    assert PackedCache(folder, clips).open(clips[1]).num_frames == 5
-    assert not list(folder.glob("*.partial"))
-
-
-def build(folder, clips, barrier, results):
-    built = []
-    build_pack = PackedCache._build
-    PackedCache._build = lambda self, *args: built.append(1) or build_pack(self, *args)
-    barrier.wait()
-    cache = PackedCache(folder, clips)
-    results.put((len(built), cache.open(clips[0]).read([3, 1]).sum().item()))
-
-
-def test_two_processes_make_one_pack(tmp_path):
-    clips = clips_for_cache(tmp_path)
-    context = multiprocessing.get_context("fork")
-    barrier, results = context.Barrier(2), context.Queue()
-    workers = [context.Process(target=build, args=(tmp_path / "cache", clips, barrier, results)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    outcomes = [results.get(timeout=30) for _ in workers]
-    for worker in workers:
-        worker.join()
-    assert sorted(built for built, _ in outcomes) == [0, 1]
-    assert {total for _, total in outcomes} == {VideoFile(*clips[0]).read([3, 1]).sum().item()}

@@ -1,11 +1,53 @@
 """Tiny videos for the tests of the data path."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+import torch
+from torchvision.io import write_jpeg
+
+from adavid.data.catalogue import SPLITS, VideoCatalogue, VideoRecord
+
+NUM_VIDEOS = {"train": 7, "val": 5, "test": 3}
+
+
+class Videos(VideoCatalogue):
+    """The videos at some paths, the classes of a split's in turn; counts how often it is asked for its records."""
+
+    class_names = ["odd", "even", "other"]
+
+    def __init__(self, videos: Mapping[str, Sequence[Path]], num_workers: int = 0, **options: Any) -> None:
+        super().__init__(num_workers=num_workers, **options)
+        self.videos = videos
+        self.asked: Counter[str] = Counter()
+
+    def records(self, split: str) -> list[VideoRecord]:
+        self.asked[split] += 1
+        return [VideoRecord(p.stem, p, (i % 2,), split) for i, p in enumerate(self.videos.get(split, []))]
+
+
+def videos_in(root: Path, splits: Sequence[str] = SPLITS) -> dict[str, list[Path]]:
+    """The paths that `write_folders` made, by split."""
+    return {split: sorted(root.glob(f"{split}?")) for split in splits}
+
+
+def write_folders(root: Path) -> Path:
+    """Writes NUM_VIDEOS folders of 10 frames of random blocks, 40 x 36 pixels: train0, train1, ..."""
+    generator = torch.Generator().manual_seed(0)
+    for split, num_videos in NUM_VIDEOS.items():
+        for video in range(num_videos):
+            folder = root / f"{split}{video}"
+            folder.mkdir()
+            for index in range(10):
+                blocks = torch.randint(0, 256, (3, 9, 10), dtype=torch.uint8, generator=generator)
+                frame_CHW = blocks.repeat_interleave(4, 1).repeat_interleave(4, 2)
+                write_jpeg(frame_CHW, str(folder / f"image_{index + 1:05d}.jpg"))
+    return root
 
 
 def write_video(

@@ -8,7 +8,8 @@ from torch import nn
 from adavid.cost import Ledger, price
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
-from benchmarks.compose import ROOT, catalogue, compose
+from benchmarks.compose import compose
+from benchmarks.layers import ROOT, catalogue
 from benchmarks.measure.flops import DryLedger, bill, method_rows, network_price
 from benchmarks.measure.latency import NUM_CLASSES
 from benchmarks.measure.usage import forced_usage, parse_usage

@@ -8,7 +8,8 @@ import torch
 
 from adavid.actions import ActionSpace
 from adavid.cost import price
-from benchmarks.compose import catalogue, compose
+from benchmarks.compose import compose
+from benchmarks.layers import catalogue
 from benchmarks.measure.latency import RecordingLedger, latency, main_latency, random_batch
 from benchmarks.measure.usage import forced_usage, parse_usage
 

@@ -242,7 +242,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 WORDS = [
-    *("data.num_workers=0", "recipe.batch_size=4", "recipe.num_frames=4", "recipe.warmup=null"),
+    *("data.num_workers=0", "data.contents=null", "recipe.batch_size=4", "recipe.num_frames=4", "recipe.warmup=null"),
     *("recipe.stage.epochs=1", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"),
 ]
 # Of LiteEval alone: one epoch each, and a gate that learns to stay open.
@@ -260,8 +260,10 @@ def streaming(videos: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, LiteE
 
 def frames_of(path: Path, run: Run, size: int) -> Tensor:
     """All frames of a video as a method gets them, (T, 3, H, W)."""
-    source, data = open_source(path), run.datamodule
-    return normalize(center_crop(source.read(range(source.num_frames)), round(data.resize * size / data.crop), size))
+    source, data = open_source(path), run.catalogue
+    return normalize(
+        center_crop(source.read(range(source.num_frames)), round(data.reading.resize * size / data.reading.crop), size)
+    )
 
 
 def parsed(line: str) -> tuple[int, float, str, str, float, float]:

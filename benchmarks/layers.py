@@ -1,0 +1,232 @@
+"""The layers of a run's settings: which files and words set what, each over those before it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from adavid.config import load_yaml, locate, nearest, one_line
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = ROOT / "benchmarks" / "recipe.yaml"
+SECTIONS = ("recipe", "model", "stages", "data", "trainer", "curve", "usage")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one place.
+
+    Attributes:
+        name: the place, as a reader finds it.
+        values: by section.
+    """
+
+    name: str
+    values: DictConfig
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """A YAML file of settings.
+
+    Attributes:
+        path: of the file.
+        content: what it holds, by key.
+    """
+
+    path: Path
+    content: DictConfig
+
+    @classmethod
+    def read(cls, path: Path, *keys: str) -> SettingsFile:
+        """A file that holds sections and the keys named.
+
+        Raises:
+            ValueError: it holds something else.
+        """
+        content = load_yaml(path)
+        for key in map(str, content):
+            check_known(key, (*keys, *SECTIONS), f"{shown(path)}: '{key}'")
+        return cls(path, content)
+
+    def layer(self, *keys: str) -> Layer:
+        """What stands in the file under the keys, one inside the other; without any, its sections."""
+        values: Any = self.content
+        for key in keys:
+            values = values.get(key) or {}
+        if not keys:
+            values = OmegaConf.masked_copy(self.content, [key for key in self.content if key in SECTIONS])
+        if not OmegaConf.is_dict(values) and not isinstance(values, dict):
+            raise ValueError(f"{shown(self.path)}: {'.'.join(keys)}: expected settings, got {values!r}")
+        return Layer(", ".join([shown(self.path), *map(_place, keys[::2], keys[1::2])]), OmegaConf.create(values))
+
+    def names(self, key: str) -> list[str]:
+        """The names under a key, such as `variants`, in the file's order."""
+        return [str(name) for name in self.content.get(key) or {}]
+
+
+@dataclass(frozen=True)
+class MethodFiles:
+    """The YAML of a method, and those that it extends, which come first: it reads as if it stood below them.
+
+    Attributes:
+        name: what results call the method.
+        files: the last one is the method's own.
+        target: its class, `module.path:Name`.
+    """
+
+    name: str
+    files: tuple[SettingsFile, ...]
+    target: str
+
+    @cached_property
+    def variants(self) -> tuple[str, ...]:
+        """The names of its variants; one that a file sets to null is none."""
+        known: dict[str, bool] = {}
+        for file in self.files:
+            known |= {name: file.content.variants[name] is not None for name in file.names("variants")}
+        return tuple(name for name, is_there in known.items() if is_there)
+
+    def layers(self, *keys: str) -> list[Layer]:
+        """What each of the files says under the keys."""
+        return [layer for file in self.files if (layer := file.layer(*keys)).values]
+
+    def stage_order(self) -> list[str]:
+        """The stages in the order in which they run.
+
+        Raises:
+            ValueError: a file adds stages to those that it extends and does not name all of them, in order.
+        """
+        order: list[str] = []
+        for file in self.files:
+            own = file.names("stages")
+            if set(own) - set(order) and set(order) - set(own):
+                raise ValueError(
+                    f"{shown(file.path)}: stages: expected all of {', '.join(order)} beside the new ones, in order"
+                )
+            order = own if set(own) - set(order) else order
+        return order
+
+
+def catalogue(kind: str = "methods") -> list[str]:
+    """The names in a folder of YAML files: `methods` or `datamodules`."""
+    return sorted(path.stem for path in (ROOT / kind).glob("*.yaml"))
+
+
+def recipe_file() -> SettingsFile:
+    """The recipe that all methods share."""
+    return SettingsFile.read(RECIPE, "profiles", "warmup_methods")
+
+
+def profiles() -> list[str]:
+    """The sizes of everything that the recipe knows."""
+    return recipe_file().names("profiles")
+
+
+def data_file(kind: str) -> SettingsFile:
+    """The YAML of a data set of the catalogue."""
+    check_known(kind, catalogue("datamodules"), f"data set '{kind}'")
+    return SettingsFile.read(ROOT / "datamodules" / f"{kind}.yaml", "target")
+
+
+def method_files(method: str) -> MethodFiles:
+    """The YAML of a method of the catalogue, or of `package.module:Class`, which stands beside the class.
+
+    Raises:
+        ValueError: there is no such method, class or file, or a file holds what none does.
+    """
+    if ":" in method:
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        from adavid.method import AdaptiveMethod  # heavy, and needed here alone
+
+        method_class = locate(method)
+        if not (isinstance(method_class, type) and issubclass(method_class, AdaptiveMethod)):
+            raise ValueError(f"method '{method}': expected a subclass of AdaptiveMethod")
+        path = Path(inspect.getsourcefile(method_class) or "").with_suffix(".yaml")
+        if not path.exists():
+            raise ValueError(f"method '{method}': expected its settings in {path}")
+        files = tuple(_with_extended(path))
+        return MethodFiles(method.replace(":", "."), files, method)
+    check_known(method, catalogue(), f"method '{method}'")
+    files = tuple(_with_extended(ROOT / "methods" / f"{method}.yaml"))
+    targets = [str(file.content.target) for file in files if "target" in file.content]
+    if not targets:
+        raise ValueError(f"{shown(files[-1].path)}: expected target, the method's class as module.path:Name")
+    return MethodFiles(method, files, targets[-1])
+
+
+def _with_extended(path: Path, extending: tuple[Path, ...] = ()) -> Iterator[SettingsFile]:
+    """The files that a method's YAML extends, then its own."""
+    if path in extending:
+        raise ValueError(f"{shown(path)}: extends itself, by way of {' and '.join(map(shown, extending))}")
+    file = SettingsFile.read(path, "target", "extends", "profiles", "variants", "data_sets")
+    for key, known in (("profiles", profiles()), ("data_sets", catalogue("datamodules"))):
+        for name in file.names(key):
+            check_known(name, known, f"{shown(path)}: {key}.{name}")
+    if extended := file.content.get("extends"):
+        check_known(extended, catalogue(), f"{shown(path)}: extends: method '{extended}'")
+        yield from _with_extended(ROOT / "methods" / f"{extended}.yaml", (*extending, path))
+    yield file
+
+
+def merge(layers: Sequence[Layer]) -> dict[str, Any]:
+    """The layers over each other, interpolations resolved, as plain values.
+
+    Raises:
+        ValueError: a section or an interpolation that there is none of, or a value where settings are expected.
+    """
+    for layer in layers:
+        for section, values in layer.values.items():
+            section = str(section)
+            if section in ("seed", "cache"):
+                continue
+            check_known(section, SECTIONS, f"'{section}'")
+            if values is not None and not OmegaConf.is_dict(values):
+                raise ValueError(f"{section}: expected settings, {section}.key=value, got {values!r}")
+    try:
+        empty = OmegaConf.create({section: {} for section in SECTIONS})
+        config = OmegaConf.to_container(OmegaConf.merge(empty, *(layer.values for layer in layers)), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(one_line(error)) from None
+    assert isinstance(config, dict)
+    return {str(section): {} if values is None else values for section, values in config.items()}
+
+
+def origin(layers: Sequence[Layer], *keys: str) -> str:
+    """The layer that set a value, and how, where it was taken from another value; "" where none did."""
+    for layer in reversed(layers):
+        values: Any = layer.values
+        for key in keys[:-1]:
+            values = values.get(key) if OmegaConf.is_dict(values) else None
+        if OmegaConf.is_dict(values) and keys[-1] in values:
+            raw = OmegaConf.to_container(values, resolve=False)
+            assert isinstance(raw, dict)
+            text = raw[keys[-1]]
+            return f"{layer.name}: {text}" if isinstance(text, str) and "${" in text else layer.name
+    return ""
+
+
+def check_known(name: str, known: Collection[str], what: str) -> None:
+    """ValueError with the nearest right name where `name` is not among those known."""
+    if name not in known:
+        raise ValueError(f"{what} is unknown; {nearest(name, known)}")
+
+
+def shown(path: Path) -> str:
+    """A file as a reader finds it: from the checkout's root where it lies there."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def _place(key: str, name: str) -> str:
+    """('profiles', 'tiny') as 'profile tiny'."""
+    words: Mapping[str, str] = {"profiles": "profile", "data_sets": "data set", "variants": "variant"}
+    return f"{words.get(key, key)} {name}"

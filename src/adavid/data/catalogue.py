@@ -1,0 +1,243 @@
+"""Data sets: what their videos are and how they are read. A subclass says only what the videos are."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tqdm import tqdm
+
+from adavid.data.contents import content_hashes
+from adavid.data.packs import PackedCache, PackedClip
+from adavid.data.reading import Reading
+from adavid.data.sources import Clip, FrameSource, open_source
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """One labelled video, or the part of one from `start` to `end`, in seconds after its first frame."""
+
+    video_id: str
+    path: Path
+    labels: tuple[int, ...]
+    split: str
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def clip(self) -> Clip:
+        return Clip(self.path, self.start, self.end)
+
+
+@dataclass(frozen=True)
+class CheckedVideos:
+    """What can be read of a data set.
+
+    Attributes:
+        videos: by split.
+        bad: why each other video cannot be read, over all splits; the messages name the files.
+        packed: the frames of all clips, where there is a cache.
+    """
+
+    videos: Mapping[str, tuple[VideoRecord, ...]]
+    bad: tuple[str, ...]
+    packed: Mapping[Clip, PackedClip]
+
+    def open(self, clip: Clip) -> FrameSource:
+        """Opens the clip of one of the videos."""
+        return self.packed[clip] if self.packed else open_source(*clip)
+
+
+class VideoCatalogue(ABC):
+    """A data set of labelled videos, and how they are read: a value, which nobody changes once it is made.
+
+    A subclass sets `class_names` and says its `records`. Everything else follows from them and is computed once, when
+    it is first asked for: making a catalogue opens no video.
+
+    Args:
+        num_workers: processes that load; None for 0 with a cache and otherwise 2, or 1 on a single core.
+        resize: evaluation resizes the short side to `resize` and keeps the central `crop` x `crop` pixels,
+            both in proportion to the size of the view.
+        crop: see `resize`.
+        scales: sides of the training crop as fractions of the short side, in descending order.
+        flip: whether half of the training clips are mirrored; not where left and right tell classes apart.
+        cache: folder to keep every clip's decoded frames in (3 bytes a pixel: for short clips), or None.
+        contents: file to keep the files' content hashes in, so that each is computed once, or None.
+        skip_bad: leave out videos that cannot be read, rather than raise.
+
+    Attributes:
+        class_names: the name of each label.
+        reading: how the views of one video are read.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    class_names: Sequence[str]
+
+    def __init__(
+        self,
+        num_workers: int | None = None,
+        resize: int = 256,
+        crop: int = 224,
+        scales: Sequence[float] = (1, 0.875, 0.75, 0.66),
+        flip: bool = True,
+        cache: str | None = None,
+        contents: str | None = None,
+        skip_bad: bool = False,
+    ):
+        if num_workers is None:
+            num_workers = 0 if cache is not None else min(2, os.cpu_count() or 1)
+        self.num_workers = num_workers
+        self.reading = Reading(resize, crop, tuple(scales), flip)
+        self.cache = None if cache is None else Path(cache)
+        self.contents = None if contents is None else Path(contents)
+        self.skip_bad = skip_bad
+
+    # What a data set says of itself
+
+    @abstractmethod
+    def records(self, split: str) -> Sequence[VideoRecord]:
+        """Returns the videos of "train", "val" or "test", ids unique; none where there is no such split.
+
+        Asked once for each split, before anything is read: here a data set may make its files.
+        """
+
+    # What follows from it
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @cached_property
+    def splits(self) -> Mapping[str, tuple[VideoRecord, ...]]:
+        """The records of every split."""
+        return {split: tuple(self.records(split)) for split in SPLITS}
+
+    @property
+    def report_split(self) -> str:
+        """The split that results are reported on: "test" if there is one, else "val"."""
+        return "test" if self.splits["test"] else "val"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that change with the videos of any split, their pictures, labels or cuts."""
+        digest = hashlib.sha256(repr(list(self.class_names)).encode())
+        for record in self._all_records():
+            identity = (record.video_id, record.labels, record.split, record.start, record.end)
+            digest.update(repr((*identity, self._hashes[record.path])).encode())
+        return digest.hexdigest()[:8]
+
+    @cached_property
+    def checked(self) -> CheckedVideos:
+        """The videos that can be read: each is opened and its last frame decoded, or packed where there is a cache.
+
+        Of files that are copies of each other in two splits it says on stderr that there are some.
+
+        Raises:
+            ValueError: a split lacks videos, an id occurs twice, two splits share a file, or parts of one that overlap,
+                or videos cannot be read: the first line says how many, and each further line names one.
+        """
+        for split, records in self.splits.items():
+            self._check_records(split, records)
+        copies = self._copies()
+        videos: dict[str, tuple[VideoRecord, ...]] = {}
+        packed: dict[Clip, PackedClip] = {}
+        bad: list[str] = []
+        for split, records in self.splits.items():
+            if records and self.cache is not None:
+                pack = PackedCache(self.cache, {of.clip: self._hashes[of.path] for of in records}, split)
+                packed |= pack.clips
+                errors = pack.errors
+            else:
+                progress = tqdm(records, desc=f"checking {split}", unit="video", disable=not records)
+                errors = {of.clip: error for of in progress if (error := _error(of.clip)) is not None}
+            videos[split] = tuple(record for record in records if record.clip not in errors)
+            messages = [errors[record.clip] for record in records if record.clip in errors]
+            if records and not videos[split]:
+                raise ValueError(f"no {split!r} video can be read; the first: {messages[0]}")
+            bad += messages
+        if bad and not self.skip_bad:
+            head = f"{len(bad)} of the data set's videos cannot be read; skip_bad=true leaves them out"
+            raise ValueError("\n".join([head, *bad]))
+        if copies := [(one, other) for one, other in copies if other in videos[other.split]]:
+            one, other = copies[0]
+            more = f", and {len(copies) - 1} more" if len(copies) > 1 else ""
+            place = f"{_named(other)} in {other.split!r} is a copy of {_named(one)} in {one.split!r}"
+            print(f"adavid: the same pictures in two splits: {place}{more}", file=sys.stderr)
+        return CheckedVideos(videos, tuple(bad), packed)
+
+    def classes_without_videos(self, split: str) -> list[str]:
+        """The names of the classes that no readable video of a split shows: nothing can score on them."""
+        present = {label for record in self.checked.videos[split] for label in record.labels}
+        return [name for label, name in enumerate(self.class_names) if label not in present]
+
+    @cached_property
+    def _hashes(self) -> dict[Path, str | None]:
+        """What the files hold, by path."""
+        return content_hashes((record.path for record in self._all_records()), self.contents)
+
+    def _all_records(self) -> Iterator[VideoRecord]:
+        for records in self.splits.values():
+            yield from records
+
+    def _check_records(self, split: str, records: Sequence[VideoRecord]) -> None:
+        if split != "test" and not records:
+            raise ValueError(f"the data set has no {split!r} videos")
+        for video_id, num in Counter(record.video_id for record in records).items():
+            if num > 1:
+                raise ValueError(f"split {split!r} has {num} videos with the id {video_id!r}, expected 1")
+        for record in records:
+            assert record.split == split and record.labels, record
+            assert all(0 <= label < self.num_classes for label in record.labels), record
+
+    def _copies(self) -> list[tuple[VideoRecord, VideoRecord]]:
+        """Videos that show pictures of an earlier split's, each with that one; ValueError where it is the same file."""
+        copies = []
+        by_content: dict[str, list[VideoRecord]] = {}
+        for record in self._all_records():
+            content = self._hashes[record.path]
+            if content is None:
+                continue
+            earlier = by_content.setdefault(content, [])
+            shared = [other for other in earlier if other.split != record.split and _overlap(other, record)]
+            for other in shared:
+                if os.path.samefile(other.path, record.path):
+                    named = "" if other.clip == record.clip else f" as {_named(other)}"
+                    raise ValueError(
+                        f"{_named(record)}: expected in one split, found in {other.split!r}{named} and {record.split!r}"
+                    )
+            copies += [(other, record) for other in shared[:1]]
+            earlier.append(record)
+        return copies
+
+
+def _error(clip: Clip) -> str | None:
+    """Why a clip cannot be read, if it cannot."""
+    try:
+        source = open_source(*clip)
+        source.read([source.num_frames - 1])
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _overlap(one: VideoRecord, other: VideoRecord) -> bool:
+    last_start = max(one.start or 0, other.start or 0)
+    return all(record.end is None or last_start < record.end for record in (one, other))
+
+
+def _named(record: VideoRecord) -> str:
+    if record.start is None and record.end is None:
+        return str(record.path)
+    end = "its end" if record.end is None else f"{record.end:g} s"
+    return f"{record.path} from {record.start or 0:g} s to {end}"

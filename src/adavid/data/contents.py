@@ -1,0 +1,134 @@
+"""What media files hold, by hash: the same pictures are the same wherever they lie, and changed ones are others.
+
+Hashing reads every byte, so hashes are kept, in an SQLite file, beside the path, the size and the time of change that
+they were computed at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from adavid.data.sources import frame_names
+from adavid.files import locked, reason, set_aside
+
+Row = tuple[bytes, str, str]  # the absolute path, as the file system spells it; stamp; hash
+T = TypeVar("T")
+
+SAVE_EVERY_S = 5.0  # what a killed process has not saved is hashed again
+BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}  # the last: another program's tables
+
+
+def content_hashes(paths: Iterable[Path], memory: Path | None = None) -> dict[Path, str | None]:
+    """Returns for each path the hash, 32 hexadecimal digits, of what lies there; None where it cannot be read.
+
+    A file's is of its bytes, a folder's of the names and bytes of its frames.
+
+    Args:
+        paths: media files and folders of frames.
+        memory: SQLite file that keeps hashes, made if need be; several processes may share it. None keeps none.
+
+    Raises:
+        ValueError: the memory cannot be read or written; the message names it.
+    """
+    absolute = {path: os.fsencode(os.path.abspath(path)) for path in paths}
+    known = _recall(memory, absolute.values()) if memory is not None else {}
+    hashes: dict[Path, str | None] = {}
+    fresh: list[Row] = []
+    saved = time.monotonic()
+    try:
+        for path, key in tqdm(absolute.items(), desc="hashing contents", unit="video", delay=1):
+            try:
+                stamp = _stamp(path)  # before reading: a file that changes meanwhile is read again next time
+                if known.get(key, ("", ""))[0] != stamp:
+                    known[key] = (stamp, _hash(path))
+                    fresh.append((key, *known[key]))
+                hashes[path] = known[key][1]
+            except (OSError, ValueError):
+                hashes[path] = None
+            if memory is not None and fresh and time.monotonic() - saved > SAVE_EVERY_S:
+                _save(memory, fresh)
+                saved, fresh = time.monotonic(), []
+    finally:
+        if memory is not None and fresh:
+            _save(memory, fresh)
+    return hashes
+
+
+def _stamp(path: Path) -> str:
+    """Changes with the sizes and times of change of what `_hash` would read."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, file in _files(path):
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{file}: expected a file")  # a pipe or a device may never end
+        digest.update(b"%s\0%d %d\n" % (name, status.st_size, status.st_mtime_ns))
+    return digest.hexdigest()
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, file in _files(path):
+        with open(file, "rb") as opened:
+            content = hashlib.file_digest(opened, partial(hashlib.blake2b, digest_size=16))
+        digest.update(b"%s\0%s\n" % (name, content.digest()))
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> Iterator[tuple[bytes, Path]]:
+    """A folder's frames by name, or a file under no name, so that it may be renamed."""
+    if os.path.isdir(path):
+        for name in frame_names(path):
+            yield os.fsencode(name), path / name
+    else:
+        yield b"", path
+
+
+# The memory
+
+
+def _recall(memory: Path, keys: Iterable[bytes]) -> dict[bytes, tuple[str, str]]:
+    """Returns stamp and hash of those paths that are known."""
+
+    def read(database: sqlite3.Connection) -> dict[bytes, tuple[str, str]]:
+        query = "SELECT stamp, hash FROM contents WHERE path = ?"
+        rows = {key: database.execute(query, (key,)).fetchone() for key in keys}
+        return {key: row for key, row in rows.items() if row is not None}
+
+    return _with(memory, read)
+
+
+def _save(memory: Path, rows: list[Row]) -> None:
+    def write(database: sqlite3.Connection) -> None:
+        database.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", rows)
+
+    _with(memory, write)
+
+
+def _with(memory: Path, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Does some work on the memory, made anew where it is broken."""
+    with locked(memory.with_name(f"{memory.name}.lock")):
+        try:
+            return _open_and(memory, work)
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # none: a text that is no UTF-8
+            if code & 0xFF not in BROKEN:  # the further bits say more of the same
+                raise ValueError(f"{memory}: cannot be used to keep content hashes ({reason(error)})") from error
+            set_aside(memory, reason(error))
+        return _open_and(memory, work)
+
+
+def _open_and(memory: Path, work: Callable[[sqlite3.Connection], T]) -> T:
+    with closing(sqlite3.connect(memory)) as database, database:
+        database.execute("CREATE TABLE IF NOT EXISTS contents (path BLOB PRIMARY KEY, stamp TEXT, hash TEXT)")
+        return work(database)

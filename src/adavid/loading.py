@@ -1,0 +1,120 @@
+"""A trained method by itself, for people who want the model and not the benchmark: `adavid.load(folder)`.
+
+B videos, T frames, S frames of a clip, K classes, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from adavid.checkout import checkout
+from adavid.config import build, locate, schema
+from adavid.cost import Ledger
+from adavid.data.batch import VideoBatch
+from adavid.data.reading import Reading
+from adavid.data.sources import open_source
+from adavid.data.transforms import normalize
+from adavid.evaluation.records import read_record
+from adavid.losses import scores_from_logits
+from adavid.method import AdaptiveMethod
+from adavid.training import channels_last, read_checkpoint
+
+
+class Answer(NamedTuple):
+    """What a method says of B videos, and what saying it cost."""
+
+    score_BK: Tensor  # float32, sums to 1 over the classes
+    action_BT: Tensor  # int64, the decision about each frame, an index into `method.actions`
+    macs_B: Tensor  # int64, multiply-accumulates
+
+
+@dataclass(frozen=True)
+class TrainedMethod:
+    """A method ready for frames.
+
+    Attributes:
+        method: in evaluation mode, on its device.
+        class_names: the name of each of the K classes.
+        reading: how evaluation reads a video.
+    """
+
+    method: AdaptiveMethod
+    class_names: tuple[str, ...]
+    reading: Reading
+
+    @torch.inference_mode()
+    def __call__(self, frames: Mapping[str, Tensor]) -> Answer:
+        """Classify B videos of which the views are there.
+
+        Args:
+            frames: by view, RGB uint8 (B, T, C, H, W), or (B, T, S, C, H, W) where the method reads clips: as many
+                frames, of the size, that `method.views` says.
+        """
+        views = self.method.views
+        if frames.keys() != views.keys():
+            raise ValueError(f"frames: expected the views {', '.join(views)}, got {', '.join(frames) or 'none'}")
+        for name, view in views.items():
+            given = frames[name]
+            if given.dtype != torch.uint8 or given.shape[1:] != torch.Size(view.shape):
+                shape = ", ".join(map(str, view.shape))
+                raise ValueError(f"frames: {name}: expected uint8 (B, {shape}), got {given.dtype} {tuple(given.shape)}")
+        device = self.method.device
+        num_videos = len(next(iter(frames.values())))
+        batch = VideoBatch(
+            {name: normalize(given.to(device)) for name, given in frames.items()},
+            {name: torch.ones(given.shape[:2], dtype=torch.bool, device=device) for name, given in frames.items()},
+            torch.zeros(num_videos, len(self.class_names), device=device),
+            [f"video {b}" for b in range(num_videos)],
+        )
+        ledger = Ledger(num_videos, device)
+        output = self.method(batch, ledger)
+        return Answer(scores_from_logits(output.logits_BK), output.action_BT, ledger.total_B)
+
+    def classify(self, path: str | Path, start: float | None = None, end: float | None = None) -> Answer:
+        """Classify one video, B = 1, read as evaluation reads it.
+
+        Args:
+            path: a video file, or a folder of JPEG frames.
+            start: seconds after the first frame, of the part that is meant.
+            end: likewise.
+
+        Raises:
+            ValueError: it cannot be read; the message names it.
+        """
+        views = self.reading.read(open_source(Path(path), start, end), self.method.views)
+        return self({name: frames[None] for name, frames in views.items()})
+
+
+def load(folder: str | Path, device: torch.device | str = "cpu") -> TrainedMethod:
+    """The trained method of a run's folder, `results/runs/<data>/<profile>/<method>/<hash>/seed<n>`.
+
+    Its class is found where the checkout has it; the data set is not needed.
+
+    Args:
+        folder: with the main record and the last stage's checkpoint.
+        device: where the method is to run.
+
+    Raises:
+        ValueError: there is no such record, no such checkpoint, or one of them is damaged.
+    """
+    checkout()
+    folder = Path(folder)
+    record = read_record(folder / "test.json")
+    stages = record.training.stages
+    checkpoint = folder / f"{len(stages) - 1}-{stages[-1].name}.pt"
+    if not checkpoint.exists():
+        raise ValueError(f"{checkpoint}: no such file; committed records come without their models: make bench")
+    method_class = locate(record.config["target"])
+    settings = build(schema(method_class, ("num_classes", "pretrained")), record.config["model"], "model")
+    method: AdaptiveMethod = channels_last(method_class(len(record.data_info.class_names), **vars(settings)))
+    if read_checkpoint(checkpoint, method) is None:
+        raise ValueError(f"{checkpoint}: damaged; make bench trains the method anew")
+    data = record.config["data"]
+    reading = Reading(data["resize"], data["crop"], tuple(data["scales"]), data["flip"])
+    return TrainedMethod(method.to(device).eval(), record.data_info.class_names, reading)

@@ -1,0 +1,193 @@
+"""Settings: who sets what, in which order, and that none is ignored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adavid.config import config_hash, essential
+from benchmarks.compose import compose, effect, grid
+from benchmarks.layers import catalogue, method_files, profiles
+from benchmarks.measure.usage import check_shares
+from benchmarks.run import Run
+
+EVERYTHING = [
+    pytest.param(name, profile, id=f"{name}-{profile}", marks=[pytest.mark.slow] if profile == "paper" else [])
+    for name in catalogue()
+    for profile in profiles()
+]
+
+# A changed value of each key of the recipe, from what it is.
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "family": lambda recipe: next((other for other in recipe.pyramids if other != recipe.family), "resnet"),
+    "frame_size": lambda recipe: recipe.frame_size // 2,
+    "num_frames": lambda recipe: recipe.num_frames + 1,
+    "batch_size": lambda recipe: recipe.batch_size + 1,
+    "dropout": lambda recipe: recipe.dropout + 0.25,
+    "pretrained": lambda recipe: not recipe.pretrained,
+    "warmup_frames": lambda recipe: recipe.warmup_frames + 1,
+    "warmup_by_size": lambda recipe: {"24": {"epochs": 99}},
+    "warmup": lambda recipe: None,
+    "stage": lambda recipe: {"clip_norm": 99.0},
+    "pyramid": lambda recipe: [{"name": spec.name, "size": spec.size + 32} for spec in recipe.pyramid],
+    "pyramids": lambda recipe: {"new": [{"name": "narrow/8-16-32", "size": 32}]},
+}
+
+
+def computed(run: Run) -> str:
+    """A hash of everything that a run computes with, the recipe apart."""
+    return config_hash([effect(run), run.config["data"], run.config["trainer"]])
+
+
+@pytest.mark.parametrize(("name", "profile"), EVERYTHING)
+def test_each_key_of_the_recipe_changes_something_or_is_refused(name: str, profile: str) -> None:
+    plain = compose(name, profile=profile)
+    assert CHANGES.keys() == vars(plain.recipe).keys()
+    for key, change in CHANGES.items():
+        value = change(plain.recipe)
+        if value == getattr(plain.recipe, key):
+            continue
+        try:
+            changed = compose(name, profile=profile, overrides=[f"recipe.{key}={json.dumps(value)}"])
+        except ValueError as error:
+            assert "\n" not in str(error) and (f"recipe.{key}" in str(error) or name.partition("_")[0] in str(error))
+        else:
+            assert computed(changed) != computed(plain), key
+
+
+@pytest.mark.parametrize("name", ["tsm", "tsm_plus", "adafocus_tsm"])
+def test_frames_that_the_networks_name_themselves_are_not_the_recipes(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^recipe.num_frames: {name} makes no use of it in profile tiny$"):
+        compose(name, overrides=["recipe.num_frames=16"])
+    assert compose(name, overrides=["recipe.num_frames=8"]).hash == compose(name).hash  # as it is
+
+
+@pytest.mark.parametrize(("name", "profile"), EVERYTHING)
+def test_the_curves_and_usages_of_the_catalogue_can_be_run(name: str, profile: str) -> None:
+    run = compose(name, profile=profile)
+    with torch.device("meta"):
+        for point in grid(run.config["curve"].get("test")):
+            run.build_method(2, **point)
+        actions = run.build_method(2).actions
+    for shares in run.config["usage"].values():
+        assert sum(check_shares(actions, shares).values()) == pytest.approx(1)
+
+
+MISTAKES = {
+    "curve.test.nm_frames=[1]": "curve.test.nm_frames is unknown; did you mean 'num_frames'?",
+    "curve.tets.num_frames=[1]": "curve.tets is unknown; did you mean 'test'?",
+    "curve.test.num_frames=4": "curve.test.num_frames: expected a list of values, got 4",
+    "curve.test.num_frames=[four]": "curve.test.num_frames: Value 'four'",
+    "curve.test=4": "curve.test: expected settings, curve.test.argument=[values], got 4",
+    "usage.half.48=x": "usage: the share of '48' must be a number, got 'x'",
+    "usage.half.480=1.0": "usage: action '480' is unknown; did you mean '48'?",
+    "usage.half=1.0": "usage.half: expected settings, usage.half.action=share, got 1.0",
+    "recipe.nm_frames=4": "recipe.nm_frames is unknown; did you mean 'num_frames'?",
+    "recipe.stage.lrr=4": "stages.joint.lrr is unknown; did you mean 'lr'?",
+    "data.cach=x": "data.cach is unknown; did you mean 'cache'?",
+    "trainer.precison=x": "trainer.precison is unknown; did you mean 'precision'?",
+    "trainer.precision=bf16-true": "trainer.precision: Invalid value 'bf16-true', expected one of",
+    "trainer.precision=64-true": "trainer.precision: Invalid value '64-true', expected one of",
+    "trainer.limit_test_batches=0": "trainer.limit_test_batches: expected one batch or more, got 0",
+    "trainer.accelerator=gpuu": "trainer: You selected an invalid accelerator name: `accelerator='gpuu'`",
+    "trainer.devices=0": "trainer: `Trainer(devices=0)` value is not a valid input",
+    "trainer.gradient_clip_val=1": "trainer.gradient_clip_val is unknown",
+    "sed=1": "'sed' is unknown",
+}
+
+
+@pytest.mark.parametrize("word", MISTAKES)
+def test_a_mistake_is_answered_in_one_line(word: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        compose("arnet", overrides=[word])
+    assert str(caught.value).startswith(MISTAKES[word]) and "\n" not in str(caught.value)
+
+
+def test_one_device_by_its_index_is_one_device() -> None:
+    assert compose("uniform", overrides=["trainer.devices=[0]"]).hash == compose("uniform").hash
+    with pytest.raises(ValueError, match="takes one device"):
+        compose("uniform", overrides=["trainer.devices=2"])
+
+
+def test_what_stands_for_the_whole_is_known() -> None:
+    assert compose("uniform").debugging == []
+    words = ["trainer.limit_test_batches=2", "trainer.fast_dev_run=true", "trainer.devices=1"]
+    assert compose("uniform", overrides=words).debugging == ["fast_dev_run", "limit_test_batches"]
+
+
+def test_a_data_sets_name_is_short_and_tells_long_ones_apart(tmp_path: Path) -> None:
+    from benchmarks.compose import data_name
+
+    long = ["folder:/videos/" + "y" * 250 + end for end in "ab"]
+    names = [data_name(name) for name in long]
+    assert len(set(names)) == 2 and max(map(len, names)) < 100
+    assert data_name("folder:/videos/mine") == "folder-mine" and data_name("sprites") == "sprites"
+
+
+# Files
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """A checkout whose methods/ holds other YAML files too; a function that writes one."""
+    from benchmarks.layers import ROOT
+
+    for folder in ("benchmarks", "datamodules"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    (tmp_path / "methods").mkdir()
+    for path in (ROOT / "methods").glob("*.yaml"):
+        (tmp_path / "methods" / path.name).symlink_to(path)
+    monkeypatch.setattr("benchmarks.layers.ROOT", tmp_path)
+    return lambda name, text: (tmp_path / "methods" / f"{name}.yaml").write_text(text) and None
+
+
+def test_a_file_that_extends_another_reads_as_if_it_stood_below_it(written: Callable[[str, str], None]) -> None:
+    written("mine", "extends: arnet\nmodel: {beta: 0.7}\nprofiles: {tiny: {stages: {joint: {lr: 0.5}}}}\n")
+    mine, arnet = compose("mine"), compose("arnet")
+    assert mine.method_class is arnet.method_class and mine.variants == arnet.variants
+    assert mine.config["model"] == arnet.config["model"] | {"beta": 0.7}
+    first, last = mine.config["stages"]
+    assert first == arnet.config["stages"][0] | {"lr": 0.5} and last == arnet.config["stages"][1]
+
+
+def test_the_stages_of_an_extending_file_run_in_its_order() -> None:
+    names = [stage.name for stage in compose("adafocus_plus").stages]
+    assert names == ["focus", "policy", "skip", "classifier"]
+    assert [stage.name for stage in compose("adafocus").stages] == ["focus", "policy", "classifier"]
+
+
+def test_a_variant_set_to_null_is_none() -> None:
+    assert "last" in method_files("lstm").variants and "last" not in method_files("lstm_cf").variants
+
+
+BAD_FILES = {
+    "extend: arnet": "methods/mine.yaml: 'extend' is unknown; did you mean 'extends'?",
+    "extends: arent": "methods/mine.yaml: extends: method 'arent' is unknown; did you mean 'arnet'?",
+    "extends: mine": "methods/mine.yaml: extends itself",
+    "model: {}": "methods/mine.yaml: expected target",
+    "extends: arnet\nprofiles: {tyni: {}}": "methods/mine.yaml: profiles.tyni is unknown; did you mean 'tiny'?",
+    "extends: arnet\ndata_sets: {minikin: {}}": "methods/mine.yaml: data_sets.minikin is unknown; did you mean",
+    "extends: arnet\nstages: {new: {train: [policy]}}": "methods/mine.yaml: stages: expected all of joint, finetune",
+    "extends: arnet\nmodel: 3": "model: expected settings",
+    "extends: arnet\nmodel:\n  beta: ${recipe.alpha}": "model.beta: Interpolation key 'recipe.alpha' not found",
+    "extends: [": "methods/mine.yaml: while parsing a flow node",
+}
+
+
+@pytest.mark.parametrize("text", BAD_FILES)
+def test_a_mistake_in_a_file_is_answered_in_one_line(text: str, written: Callable[[str, str], None]) -> None:
+    written("mine", text)
+    with pytest.raises(ValueError) as caught:
+        compose("mine")
+    assert BAD_FILES[text] in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_makes_no_difference_is_not_in_the_hash() -> None:
+    config = compose("random_policy", seed=3).config
+    assert config["model"]["seed"] == 3
+    assert essential(config)["model"] == essential(compose("random_policy").config)["model"]
