@@ -19,7 +19,8 @@ and pi's other settings, here with pi's architecture as well. Ours, since neithe
 state as it is; pi' is trained after pi, with pi and f_C fixed; its reward is built like pi's, the confidence after its
 choice minus that after the other one from the same state, where looking costs `price`.
 
-B videos, T frames, N rows, K classes, A actions, D features, H hidden units.
+B videos, T frames (CHW: channels, height, width; of f_G's map DHW), N decisions of all videos, K classes, A actions, D
+features, H hidden units.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from adavid import (
     ActionSpace,
     BackboneSpec,
     CausalMethod,
+    Chunk,
     Ledger,
     PatchGrid,
     RecurrentClassifier,
@@ -146,27 +148,19 @@ class AdaFocus(CausalMethod):
         zeros_BH = self.policy.actor.weight.new_zeros(num_videos, self.policy.gru.hidden_size)
         return State(zeros_BH, zeros_BH, self.classifier.init_state(num_videos))
 
-    def step(
-        self,
-        frames_BTCHW: Tensor,
-        mask_BT: Tensor,
-        state: State,
-        ledger: Ledger,
-        forced_BT: Tensor | None = None,
-        dense: bool = False,
-    ) -> tuple[State, Tensor, dict[str, Tensor]]:
+    def step(self, chunk: Chunk, state: State, ledger: Ledger) -> tuple[State, Tensor, dict[str, Tensor]]:
+        frames_BTCHW, mask_BT = chunk.frames_BTCHW, chunk.mask_BT
         map_BTDHW, global_BTD = self.glance_at(frames_BTCHW, mask_BT, ledger)
         logits_BTA, policy_BTH = self.decide("policy", self.policy, map_BTDHW, mask_BT, state.policy_BH, ledger)
-        action_BT = logits_BTA.argmax(-1)
-        skip_BTH = state.skip_BH[:, None]
+        action_BT, skip_BTH = logits_BTA.argmax(-1), state.skip_BH[:, None]
         if self.skips:
             skip_BT2, skip_BTH = self.decide("skip", self.skip_policy, map_BTDHW, mask_BT, state.skip_BH, ledger)
-            action_BT = action_BT.masked_fill(skip_BT2.argmax(-1) == SKIP, len(self.grid))
-        action_BT = (action_BT if forced_BT is None else forced_BT).masked_fill(~mask_BT, -1)
+            action_BT = action_BT.masked_fill(skip_BT2.argmax(-1) == SKIP, self.actions.first_index(SKIP))
+        action_BT = (action_BT if chunk.forced_BT is None else chunk.forced_BT).masked_fill(~mask_BT, -1)
         looks_BT = self.actions.kind(action_BT) == LOOK
-        seen_BT = mask_BT if dense else looks_BT
-        local_BTD = self.focus_on(frames_BTCHW, action_BT, seen_BT, ledger)
-        memory_BTH = self.remember(global_BTD, local_BTD, looks_BT, seen_BT, state.memory_BH, ledger)
+        seen_BT = mask_BT if chunk.dense else looks_BT
+        feature_BTD = self.focus_on(frames_BTCHW, global_BTD, action_BT, seen_BT, ledger)
+        memory_BTH = self.remember(feature_BTD, looks_BT, seen_BT, state.memory_BH, ledger)
         state = State(policy_BTH[:, -1], skip_BTH[:, -1], memory_BTH[:, -1])
         return state, action_BT, {"memory_BTH": memory_BTH}
 
@@ -192,25 +186,19 @@ class AdaFocus(CausalMethod):
             h_BTH = run_over_time(ledger, name, policy.gru, x_BTH, h_BH, mask_BT)
             return run_on_rows(ledger, name, policy.actor, h_BTH, chosen_BT=mask_BT), h_BTH
 
-    def focus_on(self, frames_BTCHW: Tensor, action_BT: Tensor, seen_BT: Tensor, ledger: Ledger) -> Tensor:
-        """f_L: the feature (B, T, D) of the patches that were chosen, zero where none is seen."""
+    def focus_on(
+        self, frames_BTCHW: Tensor, global_BTD: Tensor, action_BT: Tensor, seen_BT: Tensor, ledger: Ledger
+    ) -> Tensor:
+        """f_L: the features (B, T, D) of the chosen patches, zero where none is seen, after those of f_G."""
         corner_BT2 = torch.stack(self.grid.corner(action_BT.clip(0, len(self.grid) - 1)), -1)
         zeros_BTD = frames_BTCHW.new_zeros(*seen_BT.shape, self.focus.num_features)
         size = self.grid.patch_size
-        return run_on_frames(ledger, "focus", self.focus, frames_BTCHW, seen_BT, size, zeros_BTD, corner_BT2)
+        local_BTD = run_on_frames(ledger, "focus", self.focus, frames_BTCHW, seen_BT, size, zeros_BTD, corner_BT2)
+        return torch.cat([global_BTD, local_BTD], -1)
 
-    def remember(
-        self,
-        global_BTD: Tensor,
-        local_BTD: Tensor,
-        used_BT: Tensor,
-        seen_BT: Tensor,
-        h_BH: Tensor,
-        ledger: Ledger,
-    ) -> Tensor:
+    def remember(self, feature_BTD: Tensor, used_BT: Tensor, seen_BT: Tensor, h_BH: Tensor, ledger: Ledger) -> Tensor:
         """f_C's state (B, T, H) after each frame; it takes in the frames that are used."""
-        both_BTD = torch.cat([global_BTD, local_BTD], -1)
-        return run_over_time(ledger, "classifier", self.classifier, both_BTD, h_BH, used_BT, seen_BT)
+        return run_over_time(ledger, "classifier", self.classifier, feature_BTD, h_BH, used_BT, seen_BT)
 
     def predict(self, memory_BTH: Tensor, mask_BT: Tensor, ledger: Ledger) -> Tensor:
         """The prediction (B, T, K) from f_C's state after each frame."""
@@ -222,8 +210,8 @@ class AdaFocus(CausalMethod):
         """Stage I: f_L and f_C on random patches."""
         frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
         _, global_BTD = self.glance_at(frames_BTCHW, mask_BT, ledger)
-        local_BTD = self.focus_on(frames_BTCHW, self.random_places(mask_BT), mask_BT, ledger)
-        _, memory_BTH = self.memories(global_BTD, local_BTD, mask_BT, ledger)
+        feature_BTD = self.focus_on(frames_BTCHW, global_BTD, self.random_places(mask_BT), mask_BT, ledger)
+        _, memory_BTH = self.memories(feature_BTD, mask_BT, ledger)
         return {"loss": loss_of_every_step(self.predict(memory_BTH, mask_BT, ledger), batch, mask_BT)}
 
     def policy_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
@@ -233,14 +221,13 @@ class AdaFocus(CausalMethod):
         h_BH = self.init_state(len(mask_BT)).policy_BH
         logits_BTA, policy_BTH = self.decide("policy", self.policy, map_BTDHW, mask_BT, h_BH, ledger)
         action_BT = Categorical(logits=logits_BTA).sample()
-        local_BTD = self.focus_on(frames_BTCHW, action_BT, mask_BT, ledger)
-        other_BTD = self.focus_on(frames_BTCHW, self.random_places(mask_BT), mask_BT, ledger)
-        before_BTH, after_BTH = self.memories(global_BTD, local_BTD, mask_BT, ledger)
-        instead_BTD = torch.cat([global_BTD, other_BTD], -1)
-        instead_BTH = run_on_rows(ledger, "classifier", self.classifier, instead_BTD, before_BTH, chosen_BT=mask_BT)
+        feature_BTD = self.focus_on(frames_BTCHW, global_BTD, action_BT, mask_BT, ledger)
+        other_BTD = self.focus_on(frames_BTCHW, global_BTD, self.random_places(mask_BT), mask_BT, ledger)
+        before_BTH, after_BTH = self.memories(feature_BTD, mask_BT, ledger)
+        instead_BTH = self.remember_each(other_BTD, before_BTH, mask_BT, ledger)
         confidence_BT = self.confidence(after_BTH, batch, ledger)
         reward_BT = confidence_BT - self.confidence(instead_BTH, batch, ledger)
-        terms = self.reinforce(self.policy, logits_BTA, policy_BTH, action_BT, reward_BT, mask_BT, ledger)
+        terms = self.ppo_terms(self.policy, logits_BTA, policy_BTH, action_BT, reward_BT, mask_BT, ledger)
         return terms | {"confidence": confidence_BT[mask_BT].mean()}
 
     def skip_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
@@ -249,16 +236,15 @@ class AdaFocus(CausalMethod):
         map_BTDHW, global_BTD = self.glance_at(frames_BTCHW, mask_BT, ledger)
         state = self.init_state(len(mask_BT))
         logits_BTA, _ = self.decide("policy", self.policy, map_BTDHW, mask_BT, state.policy_BH, ledger)
-        local_BTD = self.focus_on(frames_BTCHW, logits_BTA.argmax(-1), mask_BT, ledger)
+        feature_BTD = self.focus_on(frames_BTCHW, global_BTD, logits_BTA.argmax(-1), mask_BT, ledger)
         logits_BT2, skip_BTH = self.decide("skip", self.skip_policy, map_BTDHW, mask_BT, state.skip_BH, ledger)
         choice_BT = Categorical(logits=logits_BT2).sample()
         looks_BT = mask_BT & (choice_BT == LOOK)
-        before_BTH, _ = self.memories(global_BTD, local_BTD, looks_BT, ledger)
-        both_BTD = torch.cat([global_BTD, local_BTD], -1)
-        looked_BTH = run_on_rows(ledger, "classifier", self.classifier, both_BTD, before_BTH, chosen_BT=mask_BT)
+        before_BTH, _ = self.memories(feature_BTD, looks_BT, ledger)
+        looked_BTH = self.remember_each(feature_BTD, before_BTH, mask_BT, ledger)
         gain_BT = self.confidence(looked_BTH, batch, ledger) - self.confidence(before_BTH, batch, ledger)
         reward_BT = torch.where(looks_BT, gain_BT - self.price, self.price - gain_BT)
-        terms = self.reinforce(self.skip_policy, logits_BT2, skip_BTH, choice_BT, reward_BT, mask_BT, ledger)
+        terms = self.ppo_terms(self.skip_policy, logits_BT2, skip_BTH, choice_BT, reward_BT, mask_BT, ledger)
         return terms | {"looks": looks_BT.sum() / mask_BT.sum()}
 
     def classifier_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
@@ -270,13 +256,15 @@ class AdaFocus(CausalMethod):
     def random_places(self, mask_BT: Tensor) -> Tensor:
         return torch.randint(len(self.grid), mask_BT.shape, device=mask_BT.device)
 
-    def memories(
-        self, global_BTD: Tensor, local_BTD: Tensor, looks_BT: Tensor, ledger: Ledger
-    ) -> tuple[Tensor, Tensor]:
+    def memories(self, feature_BTD: Tensor, looks_BT: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """f_C's state (B, T, H) before and after each frame."""
         first_BH = self.classifier.init_state(len(looks_BT))
-        after_BTH = self.remember(global_BTD, local_BTD, looks_BT, looks_BT, first_BH, ledger)
+        after_BTH = self.remember(feature_BTD, looks_BT, looks_BT, first_BH, ledger)
         return torch.cat([first_BH[:, None], after_BTH[:, :-1]], 1), after_BTH
+
+    def remember_each(self, feature_BTD: Tensor, before_BTH: Tensor, mask_BT: Tensor, ledger: Ledger) -> Tensor:
+        """f_C's state (B, T, H) after each frame, from the given state before it."""
+        return run_on_rows(ledger, "classifier", self.classifier, feature_BTD, before_BTH, chosen_BT=mask_BT)
 
     def confidence(self, memory_BTH: Tensor, batch: VideoBatch, ledger: Ledger) -> Tensor:
         """p_ty, f_C's probability (B, T) of the video's labels."""
@@ -284,7 +272,7 @@ class AdaFocus(CausalMethod):
         return (prob_BTK * batch.label_BK[:, None]).sum(-1)
 
     @staticmethod
-    def reinforce(
+    def ppo_terms(
         policy: Policy,
         logits_BTA: Tensor,
         h_BTH: Tensor,
@@ -293,7 +281,7 @@ class AdaFocus(CausalMethod):
         mask_BT: Tensor,
         ledger: Ledger,
     ) -> dict[str, Tensor]:
-        """One update of a policy for the actions that it took."""
+        """PPO's loss and its parts for the actions that a policy took."""
         with torch.autocast(h_BTH.device.type, enabled=False):
             value_BT = run_on_rows(ledger, "critic", policy.critic, h_BTH, chosen_BT=mask_BT)[..., 0]
         taken = Categorical(logits=logits_BTA[mask_BT])

@@ -23,12 +23,13 @@ Departures from the official code (from the paper only where said):
 - Policy gradient (supplementary, E) has a detached reward and scores only the draws that took effect; equation 11 is
   taken over these draws; the backbones learn by cross-entropy alone.
 
-B videos, T frames, N routed rows, K classes, A actions, D features.
+B videos, T frames (CHW: channels, height, width), N routed rows, K classes, A actions, D features, H hidden units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -39,6 +40,7 @@ from adavid import (
     ActionSpace,
     BackboneSpec,
     CausalMethod,
+    Chunk,
     FrameClassifier,
     Ledger,
     MethodOutput,
@@ -47,6 +49,8 @@ from adavid import (
     by_size,
     cross_entropy,
     no_frames,
+    price,
+    reinforce_loss,
     run_on_frames,
 )
 
@@ -136,7 +140,7 @@ class ARNet(CausalMethod):
             (*(1 for _ in chosen), *skips),
         )
         self.register_buffer("covers_A", torch.tensor(self.actions.covers), persistent=False)
-        make = lambda spec: FrameClassifier(spec, num_classes, dropout, pretrained)  # noqa: E731
+        make = partial(FrameClassifier, num_classes=num_classes, dropout=dropout, pretrained=pretrained)
         self.branches = nn.ModuleDict({str(spec.size): make(spec) for spec in chosen if spec != backbones[-1]})
         self.glance = make(backbones[-1])
         if self.glance_size not in self.actions.sizes:
@@ -169,7 +173,7 @@ class ARNet(CausalMethod):
         if len(video_N):
             memory = (state.h_BH[video_N], state.c_BH[video_N])
             logits_NA, (h_NH, c_NH) = ledger.run("policy", self.policy, feature_BD[video_N], memory, owner_N=video_N)
-            choice_NA = self._choose(logits_NA, None if forced_B is None else forced_B[video_N])
+            choice_NA = self.choose(logits_NA, None if forced_B is None else forced_B[video_N])
             logits_BA = logits_BA.index_put((video_N,), logits_NA)
             state = state._replace(
                 h_BH=state.h_BH.index_put((video_N,), h_NH),
@@ -179,7 +183,7 @@ class ARNet(CausalMethod):
             )
         return state._replace(left_B=(state.left_B - 1).clamp(min=0)), logits_BA
 
-    def _choose(self, logits_NA: Tensor, forced_N: Tensor | None) -> Tensor:
+    def choose(self, logits_NA: Tensor, forced_N: Tensor | None) -> Tensor:
         """One-hot actions (N, A): sampled while the policy learns (equations 6 to 8), else the arg max."""
         if forced_N is None and self.policy.training:
             if self.estimator == "gumbel":
@@ -190,34 +194,20 @@ class ARNet(CausalMethod):
 
     # Section 3.1: route each frame to the backbone of its resolution, average the predictions
 
-    def step(
-        self,
-        frames_BTCHW: Tensor,
-        mask_BT: Tensor,
-        state: State,
-        ledger: Ledger,
-        forced_BT: Tensor | None = None,
-        dense: bool = False,
-    ) -> tuple[State, Tensor, dict[str, Tensor]]:
+    def step(self, chunk: Chunk, state: State, ledger: Ledger) -> tuple[State, Tensor, dict[str, Tensor]]:
+        """Decide frame by frame, then run each network once, on all frames that it is for."""
+        mask_BT = chunk.mask_BT
         num_videos, num_frames = mask_BT.shape
         time_T = torch.arange(num_frames, device=mask_BT.device)
-        lookahead = num_frames if dense else self.lookahead
+        lookahead = num_frames if chunk.dense else self.lookahead
         feature_BTD = state.h_BH.new_zeros(num_videos, num_frames, self.glance.backbone.num_features)
         choices, logits, visited = [], [], []
         for t in range(num_frames):
             if t % lookahead == 0:  # glance at the coming frames, but not at those known to be skipped
                 ahead_BT = (time_T >= t + state.left_B[:, None]) & (time_T < t + lookahead)
-                feature_BTD = run_on_frames(
-                    ledger,
-                    "glance",
-                    self.glance.backbone,
-                    frames_BTCHW,
-                    mask_BT & ahead_BT,
-                    self.glance_size,
-                    feature_BTD,
-                )
+                feature_BTD = self.glance_at(chunk, mask_BT & ahead_BT, feature_BTD, ledger)
             visited.append(mask_BT[:, t] & (state.left_B == 0))
-            forced_B = None if forced_BT is None else forced_BT[:, t]
+            forced_B = None if chunk.forced_BT is None else chunk.forced_BT[:, t]
             state, logits_BA = self.decide(feature_BTD[:, t], mask_BT[:, t], state, ledger, forced_B)
             choices.append(state.choice_BA)
             logits.append(logits_BA)
@@ -228,26 +218,27 @@ class ARNet(CausalMethod):
         total_BTK = choice_BTA.new_zeros(num_videos, num_frames, self.num_classes)
         for a, size in enumerate(self.actions.sizes):
             if size:
-                seen_BT = mask_BT if dense else action_BT == a
-                logits_BTK = self._predict(size, frames_BTCHW, feature_BTD, seen_BT, ledger)
+                seen_BT = mask_BT if chunk.dense else action_BT == a
+                logits_BTK = self.predict(size, chunk, seen_BT, feature_BTD, ledger)
                 used_BT = used_BT + choice_BTA[..., a]
                 total_BTK = total_BTK + choice_BTA[..., a, None] * logits_BTK
-        aux = {
-            "choice_BTA": choice_BTA,
-            "policy_BTA": torch.stack(logits, 1),
-            "visited_BT": torch.stack(visited, 1),
-        }
+        aux = {"choice_BTA": choice_BTA, "policy_BTA": torch.stack(logits, 1), "visited_BT": torch.stack(visited, 1)}
         return state._replace(mean=state.mean.add(total_BTK, used_BT)), action_BT, aux
 
     def answer(self, state: State, ledger: Ledger) -> Tensor:
         return state.mean.mean_BK()
 
-    def _predict(self, size: int, frames_BTCHW: Tensor, feature_BTD: Tensor, seen_BT: Tensor, ledger: Ledger) -> Tensor:
-        """Equation 4: the prediction (B, T, K) of one resolution's network for the frames it sees."""
+    def glance_at(self, chunk: Chunk, seen_BT: Tensor, feature_BTD: Tensor, ledger: Ledger) -> Tensor:
+        """The features (B, T, D) with those of the seen frames in the lowest resolution."""
+        backbone, size = self.glance.backbone, self.glance_size
+        return run_on_frames(ledger, "glance", backbone, chunk.frames_BTCHW, seen_BT, size, feature_BTD)
+
+    def predict(self, size: int, chunk: Chunk, seen_BT: Tensor, feature_BTD: Tensor, ledger: Ledger) -> Tensor:
+        """Equation 4: the prediction (B, T, K) of one resolution's network for the frames that it sees."""
         logits_BTK = feature_BTD.new_zeros(*seen_BT.shape, self.num_classes)
         if size != self.glance_size:
             branch = self.branches[str(size)]
-            return run_on_frames(ledger, str(size), branch, frames_BTCHW, seen_BT, size, logits_BTK)
+            return run_on_frames(ledger, str(size), branch, chunk.frames_BTCHW, seen_BT, size, logits_BTK)
         video_N, frame_N = seen_BT.nonzero(as_tuple=True)  # the policy has computed the features already
         if len(video_N) == 0:
             return logits_BTK
@@ -259,41 +250,39 @@ class ARNet(CausalMethod):
     def joint_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
         """Equation 12, or its policy-gradient form (supplementary, E)."""
         output = self(batch, ledger, dense=True)
-        mask_BT = batch.mask["frames"]
-        choice_BTA = output.aux["choice_BTA"]
+        mask_BT, choice_BTA = batch.mask["frames"], output.aux["choice_BTA"]
         accuracy_B = cross_entropy(output.logits_BK, batch.label_BK)  # equation 9
-        flops_BT = (choice_BTA * self.gflops_table(ledger, batch)).sum(-1)
-        flops_B = flops_BT.sum(1) / mask_BT.sum(1)  # equation 10
-        used_A = choice_BTA.sum((0, 1)) / mask_BT.sum()
+        flops_B = (choice_BTA * self.gflops_table()).sum(-1).sum(1) / mask_BT.sum(1)  # equation 10
         if self.estimator == "policy_gradient":
-            return self._policy_gradient_loss(output, accuracy_B, flops_B)
-        balance = (used_A - 1 / len(self.actions)).square().sum()  # equation 11
-        loss = (1 - self.alpha) * accuracy_B.mean() + self.alpha * flops_B.mean() + self.beta * balance
-        return {"loss": loss, "accuracy": accuracy_B.mean(), "gflops": flops_B.mean(), "balance": balance}
+            return self.policy_gradient_loss(output, accuracy_B, flops_B)
+        accuracy, gflops = accuracy_B.mean(), flops_B.mean()
+        balance = self.balance(choice_BTA.sum((0, 1)) / mask_BT.sum())
+        loss = (1 - self.alpha) * accuracy + self.alpha * gflops + self.beta * balance
+        return {"loss": loss, "accuracy": accuracy, "gflops": gflops, "balance": balance}
 
-    def _policy_gradient_loss(self, output: MethodOutput, accuracy_B: Tensor, flops_B: Tensor) -> dict[str, Tensor]:
-        """REINFORCE on -equation 12; the other videos' mean reward is the baseline, so the gradient is unbiased."""
+    def policy_gradient_loss(self, output: MethodOutput, accuracy_B: Tensor, flops_B: Tensor) -> dict[str, Tensor]:
+        """REINFORCE on -equation 12 over the draws that took effect, beside the backbones' cross-entropy."""
         log_BTA, visited_BT = output.aux["policy_BTA"].log_softmax(-1), output.aux["visited_BT"]
         log_taken_B = ((log_BTA * output.aux["choice_BTA"]).sum(-1) * visited_BT).sum(1)
-        reward_B = -((1 - self.alpha) * accuracy_B + self.alpha * flops_B).detach()
-        num_others = max(1, len(reward_B) - 1)
-        advantage_B = reward_B - (reward_B.sum() - reward_B) / num_others
-        expected_A = (log_BTA.exp() * visited_BT[..., None]).sum((0, 1)) / visited_BT.sum()
-        balance = (expected_A - 1 / len(self.actions)).square().sum()  # equation 11, over draws
-        policy = -(advantage_B * log_taken_B).mean()
-        loss = (1 - self.alpha) * accuracy_B.mean() + policy + self.beta * balance
-        return {"loss": loss, "accuracy": accuracy_B.mean(), "gflops": flops_B.mean(), "balance": balance}
+        policy = reinforce_loss(log_taken_B, -((1 - self.alpha) * accuracy_B + self.alpha * flops_B))
+        balance = self.balance((log_BTA.exp() * visited_BT[..., None]).sum((0, 1)) / visited_BT.sum())
+        accuracy = accuracy_B.mean()
+        loss = (1 - self.alpha) * accuracy + policy + self.beta * balance
+        return {"loss": loss, "accuracy": accuracy, "gflops": flops_B.mean(), "balance": balance}
 
-    def gflops_table(self, ledger: Ledger, batch: VideoBatch) -> Tensor:
+    def balance(self, used_A: Tensor) -> Tensor:
+        """Equation 11, of the shares of the actions."""
+        return (used_A - 1 / len(self.actions)).square().sum()
+
+    def gflops_table(self) -> Tensor:
         """Equation 10's table: GFLOPs (A,) of a frame under each action, the policy's share included."""
-        frame_NCHW = batch.frames["frames"][:1, 0]
-        at = lambda size: frame_NCHW[:, :, :size, :size]  # noqa: E731  (only the shape is priced)
-        state = self.init_state(1)
-        feature_ND = state.h_BH.new_zeros(1, self.glance.backbone.num_features)
-        glance = ledger.price(self.glance.backbone, at(self.glance_size)).macs
-        policy = glance + ledger.price(self.policy, feature_ND, (state.h_BH, state.c_BH)).macs
-        branch = {0: 0, self.glance_size: ledger.price(self.glance.head, feature_ND).macs}
-        branch |= {int(size): ledger.price(module, at(int(size))).macs for size, module in self.branches.items()}
-        branch_A = torch.tensor([float(branch[size]) for size in self.actions.sizes], device=feature_ND.device)
+        h_1H, c_1H, *_ = self.init_state(1)
+        feature_1D = h_1H.new_zeros(1, self.glance.backbone.num_features)
+        frames = {spec.size: torch.zeros(()).expand(spec.view(1).shape) for spec in self.specs}  # shapes have a price
+        glance = price(self.glance.backbone, frames[self.glance_size]).macs
+        policy = glance + price(self.policy, feature_1D, (h_1H, c_1H)).macs
+        branch = {0: 0, self.glance_size: price(self.glance.head, feature_1D).macs}
+        branch |= {int(size): price(module, frames[int(size)]).macs for size, module in self.branches.items()}
+        branch_A = torch.tensor([float(branch[size]) for size in self.actions.sizes], device=feature_1D.device)
         table_A = (branch_A + policy / self.covers_A) / 1e9
         return table_A * (self.dearest_gflops / table_A.max() if self.dearest_gflops else 1.0)

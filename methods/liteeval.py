@@ -17,7 +17,8 @@ projected v_c, h_f and c_f); no projections before the RNNs; the constraint on u
 (code: on the mean coarse fraction of a batch, its weight growing from 1 to 2); Gumbel noise is not halved; the
 temperature falls over all of training (code: it restarts every epoch); padding is not looked at.
 
-B videos, T frames, N routed rows, K classes, D features, H hidden units (Hc coarse, Hf fine).
+B videos, T frames (CHW: channels, height, width), N videos that have the frame, M of them that the fine network looks
+at, K classes, D features, H hidden units (Hc coarse, Hf fine).
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ from adavid import (
     ActionSpace,
     BackboneSpec,
     CausalMethod,
+    Chunk,
     FrameClassifier,
     Ledger,
     VideoBatch,
     cross_entropy,
     mean_of_used,
+    reinforce_loss,
     run_on_frames,
 )
 
@@ -79,6 +82,11 @@ class RNN(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(num) if normalize else nn.Identity() for num in num_features)
         self.num_features, self.hidden, self.num_states = tuple(num_features), hidden, 1 if cell == "gru" else 2
         self.cell = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "sru": SRUCell}[cell](sum(num_features), hidden)
+
+    def init_state(self, num_videos: int) -> Memory:
+        """The state before the first frame, (B, H) each."""
+        zeros_BH = next(self.cell.parameters()).new_zeros(num_videos, self.hidden)
+        return (zeros_BH,) * self.num_states
 
     def forward(self, feature_ND: Tensor, state: Memory) -> Memory:
         with torch.autocast(feature_ND.device.type, enabled=False):
@@ -172,22 +180,15 @@ class LiteEval(CausalMethod):
     # Section 3.1: coarse RNN, gate, fine RNN, synchronisation
 
     def init_state(self, num_videos: int) -> State:
-        zeros = lambda rnn: (self.head.weight.new_zeros(num_videos, rnn.hidden),) * rnn.num_states  # noqa: E731
-        return State(zeros(self.coarse_rnn) if self.sync else (), zeros(self.fine_rnn))
+        coarse = self.coarse_rnn.init_state(num_videos) if self.sync else ()
+        return State(coarse, self.fine_rnn.init_state(num_videos))
 
-    def step(
-        self,
-        frames_BTCHW: Tensor,
-        mask_BT: Tensor,
-        state: State,
-        ledger: Ledger,
-        forced_BT: Tensor | None = None,
-        dense: bool = False,
-    ) -> tuple[State, Tensor, dict[str, Tensor]]:
+    def step(self, chunk: Chunk, state: State, ledger: Ledger) -> tuple[State, Tensor, dict[str, Tensor]]:
         """Algorithm 1; the coarse features, which depend on no decision, of all frames at once."""
-        coarse_BTD = self._look("coarse", self.coarse, frames_BTCHW, mask_BT, ledger)
+        mask_BT, forced_BT, dense = chunk.mask_BT, chunk.forced_BT, chunk.dense
+        coarse_BTD = self.look("coarse", self.coarse, chunk, mask_BT, ledger)
         if dense:
-            fine_BTD = self._look("fine", self.fine, frames_BTCHW, mask_BT, ledger)
+            fine_BTD = self.look("fine", self.fine, chunk, mask_BT, ledger)
         opened, log_probs = [], []
         for t in range(mask_BT.shape[1]):
             (video_N,) = mask_BT[:, t].nonzero(as_tuple=True)
@@ -196,27 +197,27 @@ class LiteEval(CausalMethod):
             if self.sync:
                 coarse = ledger.run("coarse_rnn", self.coarse_rnn, coarse_ND, coarse, owner_N=video_N)  # equation 1
             gate_N2 = ledger.run("gate", self.gate, coarse_ND, before[0], owner_N=video_N)
-            open_N = self._choose(gate_N2, None if forced_BT is None else forced_BT[video_N, t])
-            fine = self._synchronize(coarse, before) if self.sync else before
+            open_N = self.choose(gate_N2, None if forced_BT is None else forced_BT[video_N, t])
+            fine = self.synchronize(coarse, before) if self.sync else before
             (look_M,) = (torch.ones_like(open_N) if dense else open_N).nonzero(as_tuple=True)
             if len(look_M):
-                look_B = torch.zeros_like(mask_BT[:, t]).index_fill(0, video_N[look_M], True)
+                video_M, open_M1 = video_N[look_M], open_N[look_M, None]
                 if not dense:
-                    fine_BTD = self._look("fine", self.fine, frames_BTCHW[:, t : t + 1], look_B[:, None], ledger)
-                fine_MD = fine_BTD[video_N[look_M], t if dense else 0]
-                both_MD = torch.cat([coarse_ND[look_M], fine_MD], -1)
+                    look_BT = torch.zeros_like(mask_BT)
+                    look_BT[video_M, t] = True
+                    fine_BTD = self.look("fine", self.fine, chunk, look_BT, ledger)
+                both_MD = torch.cat([coarse_ND[look_M], fine_BTD[video_M, t]], -1)
                 taken = tuple(part_NH[look_M] for part_NH in before)
-                looked = ledger.run("fine_rnn", self.fine_rnn, both_MD, taken, owner_N=video_N[look_M])  # equation 3
-                open_M1 = open_N[look_M, None]
+                looked = ledger.run("fine_rnn", self.fine_rnn, both_MD, taken, owner_N=video_M)  # equation 3
                 fine = tuple(  # equation 4
                     part_NH.index_put((look_M,), open_M1 * looked_MH + (1 - open_M1) * part_NH[look_M])
                     for part_NH, looked_MH in zip(fine, looked, strict=True)
                 )
-            state = State(*(self._put(old, video_N, new) for old, new in zip(state, (coarse, fine), strict=True)))
-            zero_B = coarse_BTD.new_zeros(len(mask_BT), dtype=open_N.dtype)
-            opened.append(zero_B.index_put((video_N,), open_N))
+            state = State(self.put(state.coarse, video_N, coarse), self.put(state.fine, video_N, fine))
+            zeros_B = coarse_BTD.new_zeros(len(mask_BT), dtype=open_N.dtype)
+            opened.append(zeros_B.index_put((video_N,), open_N))
             log_N = gate_N2.log_softmax(-1).gather(1, (open_N < 0.5).long()[:, None])[:, 0]
-            log_probs.append(zero_B.index_put((video_N,), log_N))
+            log_probs.append(zeros_B.index_put((video_N,), log_N))
         open_BT = torch.stack(opened, 1)
         action_BT = torch.where(open_BT > 0.5, FINE, COARSE).masked_fill(~mask_BT, -1)
         return state, action_BT, {"open_BT": open_BT, "log_prob_BT": torch.stack(log_probs, 1)}
@@ -226,14 +227,13 @@ class LiteEval(CausalMethod):
         h_BH = state.fine[0]
         return ledger.run("head", self.head, h_BH, owner_N=torch.arange(len(h_BH), device=h_BH.device))
 
-    def _look(
-        self, name: str, network: FrameClassifier, frames_BTCHW: Tensor, chosen_BT: Tensor, ledger: Ledger
-    ) -> Tensor:
+    def look(self, name: str, network: FrameClassifier, chunk: Chunk, chosen_BT: Tensor, ledger: Ledger) -> Tensor:
         """Features (B, T, D), zero where not chosen."""
-        zeros_BTD = frames_BTCHW.new_zeros(*chosen_BT.shape, network.backbone.num_features)
-        return run_on_frames(ledger, name, network.backbone, frames_BTCHW, chosen_BT, network.size, zeros_BTD)
+        frames_BTCHW, backbone = chunk.frames_BTCHW, network.backbone
+        zeros_BTD = frames_BTCHW.new_zeros(*chosen_BT.shape, backbone.num_features)
+        return run_on_frames(ledger, name, backbone, frames_BTCHW, chosen_BT, network.size, zeros_BTD)
 
-    def _choose(self, gate_N2: Tensor, forced_N: Tensor | None) -> Tensor:
+    def choose(self, gate_N2: Tensor, forced_N: Tensor | None) -> Tensor:
         """B_t (N,): 1 to look closely. Sampled while the gate learns (equation 9), else the arg max."""
         if forced_N is None and self.gate.training:
             if self.estimator == "gumbel":
@@ -243,12 +243,13 @@ class LiteEval(CausalMethod):
         return (action_N == FINE).to(gate_N2.dtype)
 
     @staticmethod
-    def _synchronize(coarse: Memory, fine: Memory) -> Memory:
+    def synchronize(coarse: Memory, fine: Memory) -> Memory:
         """Equation 5, for the hidden and the cell state."""
         return tuple(torch.cat([c_NH, f_NH[:, c_NH.shape[1] :]], 1) for c_NH, f_NH in zip(coarse, fine, strict=True))
 
     @staticmethod
-    def _put(memory: Memory, video_N: Tensor, rows: Memory) -> Memory:
+    def put(memory: Memory, video_N: Tensor, rows: Memory) -> Memory:
+        """An RNN's state with that of N videos replaced."""
         return tuple(old_BH.index_put((video_N,), new_NH) for old_BH, new_NH in zip(memory, rows, strict=True))
 
     # Section 3.2: optimisation
@@ -272,7 +273,5 @@ class LiteEval(CausalMethod):
         terms = {"accuracy": accuracy_B.mean(), "usage": usage_B.mean(), "constraint": constraint_B.mean()}
         if self.estimator == "gumbel":
             return {"loss": (accuracy_B + self.weight * constraint_B).mean(), **terms}
-        reward_B = -(accuracy_B + self.weight * constraint_B).detach()
-        advantage_B = reward_B - (reward_B.sum() - reward_B) / max(1, len(reward_B) - 1)
-        policy = -(advantage_B * output.aux["log_prob_BT"].sum(1)).mean()
+        policy = reinforce_loss(output.aux["log_prob_BT"].sum(1), -(accuracy_B + self.weight * constraint_B))
         return {"loss": accuracy_B.mean() + policy, **terms}

@@ -8,7 +8,7 @@ LSTM+CF ("concatenated coarse and fine features"), methods/lstm_cf.yaml. It trai
 Departures from AR-Net's code: the LSTM's cost is its true number of multiply-accumulates (the code approximates it by
 the squared feature size). From LiteEval's: the networks learn too, as AR-Net's baseline does.
 
-B videos, T frames, N routed rows, K classes, D features, H hidden units.
+B videos, T frames (CHW: channels, height, width), N routed rows, K classes, D features, H hidden units.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from adavid import (
     ActionSpace,
     BackboneSpec,
     CausalMethod,
+    Chunk,
     Ledger,
     UsedMean,
     build_backbone,
@@ -86,15 +87,8 @@ class LSTM(CausalMethod):
         zeros_BH = self.lstm.weight_hh.new_zeros(num_videos, self.lstm.hidden_size)
         return State(zeros_BH, zeros_BH, no_frames(num_videos, self.num_classes, zeros_BH))
 
-    def step(
-        self,
-        frames_BTCHW: Tensor,
-        mask_BT: Tensor,
-        state: State,
-        ledger: Ledger,
-        forced_BT: Tensor | None = None,
-        dense: bool = False,
-    ) -> tuple[State, Tensor, dict[str, Tensor]]:
+    def step(self, chunk: Chunk, state: State, ledger: Ledger) -> tuple[State, Tensor, dict[str, Tensor]]:
+        frames_BTCHW, mask_BT = chunk.frames_BTCHW, chunk.mask_BT
         features = []
         for size, backbone in self.backbones.items():
             zeros_BTD = frames_BTCHW.new_zeros(*mask_BT.shape, self.widths[size])
@@ -103,19 +97,18 @@ class LSTM(CausalMethod):
         for t in range(mask_BT.shape[1]):
             (video_N,) = mask_BT[:, t].nonzero(as_tuple=True)
             if len(video_N):
-                state = self._step_lstm(feature_BTD[video_N, t], video_N, state, ledger)
+                state = self.take_in(feature_BTD[video_N, t], video_N, state, ledger)
         return state, mask_BT.long() - 1, {}
 
-    def _step_lstm(self, feature_ND: Tensor, video_N: Tensor, state: State, ledger: Ledger) -> State:
+    def take_in(self, feature_ND: Tensor, video_N: Tensor, state: State, ledger: Ledger) -> State:
         """Take in one frame of the N videos that have one."""
         memory = (state.h_BH[video_N], state.c_BH[video_N])
         feature_ND = ledger.run("norm", self.norm, feature_ND, owner_N=video_N)
         h_NH, c_NH = ledger.run("lstm", self.lstm, feature_ND, memory, owner_N=video_N)
         mean = state.mean
         if self.prediction == "average":
-            logits_NK = ledger.run("head", self.head, h_NH, owner_N=video_N).to(mean.total_BK.dtype)
-            one_N1 = torch.ones_like(logits_NK[:, :1])
-            mean = UsedMean(mean.total_BK.index_add(0, video_N, logits_NK), mean.num_B1.index_add(0, video_N, one_N1))
+            logits_NK = ledger.run("head", self.head, h_NH, owner_N=video_N)
+            mean = mean.add_rows(video_N, logits_NK, mean.num_B1.new_ones(len(video_N), 1))
         h_BH = state.h_BH.index_put((video_N,), h_NH.to(state.h_BH.dtype))
         return State(h_BH, state.c_BH.index_put((video_N,), c_NH.to(state.c_BH.dtype)), mean)
 

@@ -6,20 +6,20 @@ different resolutions through our backbone framework"). It trains under its own 
 Departures: the networks are trained together on the averaged prediction; AR-Net's code evaluates AR-Net's own networks
 with all of them on, and counts the policy network once more (no policy runs here, so none is paid).
 
-B videos, T frames, K classes.
+B videos, T frames (CHW: channels, height, width), K classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from adavid import (
     ActionSpace,
     BackboneSpec,
     CausalMethod,
+    Chunk,
     FrameClassifier,
     Ledger,
     UsedMean,
@@ -62,20 +62,13 @@ class MultiScale(CausalMethod):
     def init_state(self, num_videos: int) -> UsedMean:
         return no_frames(num_videos, self.num_classes, next(self.parameters()))
 
-    def step(
-        self,
-        frames_BTCHW: Tensor,
-        mask_BT: Tensor,
-        state: UsedMean,
-        ledger: Ledger,
-        forced_BT: Tensor | None = None,
-        dense: bool = False,
-    ) -> tuple[UsedMean, Tensor, dict[str, Tensor]]:
-        logits_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, self.num_classes)
-        for name, branch in self.branches.items():
-            zeros_BTK = torch.zeros_like(logits_BTK)
-            logits_BTK = logits_BTK + run_on_frames(ledger, name, branch, frames_BTCHW, mask_BT, int(name), zeros_BTK)
-        return state.add(logits_BTK / len(self.branches), mask_BT), mask_BT.long() - 1, {}
+    def step(self, chunk: Chunk, state: UsedMean, ledger: Ledger) -> tuple[UsedMean, Tensor, dict[str, Tensor]]:
+        frames_BTCHW, mask_BT = chunk.frames_BTCHW, chunk.mask_BT
+        zeros_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, self.num_classes)
+        total_BTK = zeros_BTK
+        for size, branch in self.branches.items():
+            total_BTK = total_BTK + run_on_frames(ledger, size, branch, frames_BTCHW, mask_BT, int(size), zeros_BTK)
+        return state.add(total_BTK / len(self.branches), mask_BT), mask_BT.long() - 1, {}
 
     def answer(self, state: UsedMean, ledger: Ledger) -> Tensor:
         return state.mean_BK()

@@ -5,7 +5,7 @@ its last stage, here both on random patches. No policy runs, so none is paid.
 
 In evaluation the places follow from the seed and the video's id, so that a run can be repeated.
 
-B videos, T frames, K classes, D features.
+B videos, T frames (CHW: channels, height, width), K classes, D features, H hidden units.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Departures from AR-Net's code:
 - No policy network runs, so none is paid (the code charges it; the lowest resolution's network runs when drawn).
 - In evaluation the actions follow from the seed and the video's id, so that a run can be repeated.
 
-B videos, T frames, K classes, A actions.
+B videos, T frames (CHW: channels, height, width), K classes, A actions.
 """
 
 from __future__ import annotations

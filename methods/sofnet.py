@@ -15,12 +15,13 @@ Departures from the official code, where it differs from the paper, which is fol
 (code: every block on every frame, masked); evaluation takes the arg max (code: samples); alpha and beta as printed;
 inner classifiers learn only where the gate goes on; a policy's memory is that of the last frame that passed all gates.
 
-B videos, T frames, N routed rows, G gates, K classes, D features, H hidden units.
+B videos, T frames (CHW: channels, height, width), N videos that look at a frame, M of them that go on, G gates, K
+classes, D features, H hidden units.
 """
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,7 @@ from adavid import (
     ActionSpace,
     BackboneSpec,
     CausalMethod,
+    Chunk,
     FrameClassifier,
     Ledger,
     UsedMean,
@@ -42,7 +44,6 @@ from adavid import (
 )
 
 Memory = tuple[Tensor, ...]  # an LSTM's h and c, each (B, H); empty without temporal modelling
-USED = 0
 
 
 class Policy(nn.Module):
@@ -53,7 +54,7 @@ class Policy(nn.Module):
 
     def __init__(self, num_features: int, hidden: int, temporal: bool, normalize: bool) -> None:
         super().__init__()
-        self.hidden, self.temporal = hidden, temporal
+        self.temporal = temporal
         self.norm = nn.LayerNorm(num_features) if normalize else nn.Identity()
         self.embed = nn.Linear(num_features, num_features)  # W_x
         self.cell = nn.LSTMCell(num_features, hidden) if temporal else nn.Linear(num_features, hidden)
@@ -120,26 +121,18 @@ class SoFNet(CausalMethod):
             if not 0 <= value <= 1:
                 raise ValueError(f"sofnet: {name} must lie in [0, 1], got {value}")
         self.spec, self.num_classes = backbone, num_classes
+        self.hidden, self.temporal = hidden, temporal
         self.guidance, self.rho, self.min_frames = guidance, rho, min_frames
         self.alpha, self.beta, self.total_gflops = alpha, beta, total_gflops
         self.views = {"frames": backbone.view(num_frames)}
         self.network = FrameClassifier(backbone, num_classes, dropout, pretrained)
-        self.shapes = self._shapes()
+        self.shapes = self.network.backbone.map_shapes(backbone)
         widths = [self.network.backbone.pool(torch.zeros(shape)).flatten(1).shape[1] for shape in self.shapes[1:]]
         self.policies = nn.ModuleList(Policy(width, hidden, temporal, normalize) for width in widths)
         if guidance:
             self.inner = nn.ModuleList(nn.Linear(hidden, num_classes) for _ in widths)  # W_cls
         gates = [f"res{n + 1}" for n in range(len(widths))]
         self.actions = ActionSpace(("used", *reversed(gates), "exit"), (backbone.size, *(0 for _ in gates), 0))
-
-    def _shapes(self) -> list[torch.Size]:
-        """Of one row before each stage and after the last."""
-        stages = copy.deepcopy(self.network.backbone.stages).to("meta").eval()
-        x_1CHW = torch.zeros(1, *self.spec.view(1).shape[1:], device="meta")
-        try:
-            return [x_1CHW.shape] + [(x_1CHW := stage(x_1CHW)).shape for stage in stages]
-        except AttributeError:  # pathways side by side
-            raise ValueError(f"sofnet: the stages of {self.spec} do not hand on one map each") from None
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:
         return {"network": self.spec}
@@ -148,102 +141,108 @@ class SoFNet(CausalMethod):
 
     def init_state(self, num_videos: int) -> State:
         weight = self.network.head[1].weight  # type: ignore[index]
-        zeros = lambda policy: weight.new_zeros(num_videos, policy.hidden)  # noqa: E731
-        memories = tuple((zeros(policy), zeros(policy)) if policy.temporal else () for policy in self.policies)
+        zeros_BH = weight.new_zeros(num_videos, self.hidden)
+        memory = (zeros_BH, zeros_BH) if self.temporal else ()
         count_B = torch.zeros(num_videos, dtype=torch.long, device=weight.device)
-        return State(memories, no_frames(num_videos, self.num_classes, weight), count_B, count_B > 0)
+        mean = no_frames(num_videos, self.num_classes, weight)
+        return State((memory,) * len(self.policies), mean, num_seen_B=count_B, ended_B=count_B > 0)
 
-    def step(
-        self,
-        frames_BTCHW: Tensor,
-        mask_BT: Tensor,
-        state: State,
-        ledger: Ledger,
-        forced_BT: Tensor | None = None,
-        dense: bool = False,
-    ) -> tuple[State, Tensor, dict[str, Tensor]]:
+    def step(self, chunk: Chunk, state: State, ledger: Ledger) -> tuple[State, Tensor, dict[str, Tensor]]:
         """Frame by frame, since a policy remembers only frames that passed all gates; the batch's videos together."""
-        num_gates, actions, said = len(self.policies), [], []
-        features = self._features(frames_BTCHW, mask_BT, ledger) if dense else []
+        mask_BT, forced_BT, num_gates = chunk.mask_BT, chunk.forced_BT, len(self.policies)
+        features = self.features(chunk, ledger) if chunk.dense else []
+        actions, said = [], []
         for t in range(mask_BT.shape[1]):
-            forced_B = None if forced_BT is None else forced_BT[:, t]
-            watched_B = mask_BT[:, t] & ~state.ended_B
-            if forced_B is not None:
-                watched_B = watched_B & (forced_B <= num_gates)
-            action_B = torch.full_like(state.num_seen_B, num_gates + 1).masked_fill(~mask_BT[:, t], -1)
+            watched_B = mask_BT[:, t] & ~(state.ended_B if forced_BT is None else forced_BT[:, t] > num_gates)
             (video_N,) = watched_B.nonzero(as_tuple=True)
-            x_N = frames_BTCHW[:0, t] if dense else resize_frames(frames_BTCHW[video_N, t], self.spec.size)
-            used_N = state.mean.num_B1.new_ones(len(video_N))  # s: the product of the gates
-            memories: list[Memory] = []
-            gates = []
-            for n, policy in enumerate(self.policies):
-                if len(video_N) == 0:
-                    break
-                if dense:
-                    feature_ND = features[n][video_N, t]
-                else:
-                    x_N, feature_ND = self._look(n, x_N, video_N, ledger)
-                before = tuple(part_BH[video_N] for part_BH in state.memories[n])
-                logits_N2, h_NH, after = ledger.run(f"policy{n + 1}", policy, feature_ND, before, owner_N=video_N)
-                go_N = self._choose(logits_N2, None if forced_B is None else forced_B[video_N] < num_gates - n)
-                action_B[video_N[(used_N > 0.5) & (go_N < 0.5)]] = num_gates - n
-                used_N = used_N * go_N
-                memories.append(after)
-                gates.append((logits_N2, go_N, h_NH))
-                if not dense:  # a stopped frame runs no further
-                    (on_M,) = (go_N > 0.5).nonzero(as_tuple=True)
-                    video_N, used_N, x_N, feature_ND = (rows[on_M] for rows in (video_N, used_N, x_N, feature_ND))
-                    memories = [tuple(part_NH[on_M] for part_NH in memory) for memory in memories]
+            action_B = torch.full_like(state.num_seen_B, num_gates + 1).masked_fill(~mask_BT[:, t], -1)
             if len(video_N):
-                action_B[video_N[used_N > 0.5]] = USED
-                logits_NK = ledger.run("head", self.network.head, feature_ND, owner_N=video_N)
-                state = self._remember(state, video_N, used_N, logits_NK, memories)
-                if dense:
-                    said.append((video_N, *(torch.stack(parts, 1) for parts in zip(*gates, strict=True))))
-            state = state._replace(num_seen_B=state.num_seen_B + watched_B)
-            if forced_B is None and not dense:
-                state = state._replace(ended_B=state.ended_B | self._is_sure(state))
+                forced_N = None if forced_BT is None else forced_BT[video_N, t]
+                if chunk.dense:
+                    of_stages = [feature_BTD[video_N, t] for feature_BTD in features]
+                    state, passed_N, gates = self.weigh(of_stages, video_N, forced_N, state, ledger)
+                    said.append(gates)
+                else:
+                    frames_NCHW = chunk.frames_BTCHW[video_N, t]
+                    state, passed_N = self.stop_or_forward(frames_NCHW, video_N, forced_N, state, ledger)
+                action_B = action_B.index_put((video_N,), num_gates - passed_N)
             actions.append(action_B)
-        names = ("video_N", "logits_NG2", "go_NG", "h_NGH")
-        aux = {name: torch.cat(parts) for name, parts in zip(names, zip(*said, strict=True), strict=False)}
-        return state, torch.stack(actions, 1), aux
+            state = state._replace(num_seen_B=state.num_seen_B + watched_B)
+            if forced_BT is None and not chunk.dense:
+                state = state._replace(ended_B=state.ended_B | self.is_sure(state))
+        names = said[0] if said else ()
+        return state, torch.stack(actions, 1), {name: torch.cat([gates[name] for gates in said]) for name in names}
 
-    def answer(self, state: State, ledger: Ledger) -> Tensor:
-        """Equation 6, before the softmax."""
-        return state.mean.mean_BK()
+    def stop_or_forward(
+        self, frames_NCHW: Tensor, video_N: Tensor, forced_N: Tensor | None, state: State, ledger: Ledger
+    ) -> tuple[State, Tensor]:
+        """A frame of each of N videos, stage after stage until a gate stops it. Also how many gates it passed (N,)."""
+        passed_N, memories = torch.zeros_like(video_N), list[Memory]()
+        row_M, video_M = torch.arange(len(video_N), device=video_N.device), video_N
+        x_M = resize_frames(frames_NCHW, self.spec.size)
+        for n in range(len(self.policies)):
+            x_M, feature_MD = self.look(n, x_M, video_M, ledger)
+            forced_M = None if forced_N is None else forced_N[row_M]
+            _, go_M, _, after = self.decide(n, feature_MD, video_M, forced_M, state, ledger)
+            (on,) = (go_M > 0.5).nonzero(as_tuple=True)
+            row_M, video_M, x_M, feature_MD = (rows[on] for rows in (row_M, video_M, x_M, feature_MD))
+            memories = [tuple(part_MH[on] for part_MH in memory) for memory in (*memories, after)]
+            passed_N[row_M] += 1
+            if len(row_M) == 0:
+                return state, passed_N
+        used_M = state.mean.num_B1.new_ones(len(video_M))
+        return self.remember(state, video_M, used_M, feature_MD, memories, ledger), passed_N
 
-    def has_ended(self, state: State) -> Tensor:
-        return state.ended_B
+    def weigh(
+        self, features: list[Tensor], video_N: Tensor, forced_N: Tensor | None, state: State, ledger: Ledger
+    ) -> tuple[State, Tensor, dict[str, Tensor]]:
+        """The same after all stages: the gates weigh what a frame changes. Also what the losses need of them."""
+        said = [self.decide(n, feature_ND, video_N, forced_N, state, ledger) for n, feature_ND in enumerate(features)]
+        logits, gates, hidden, memories = zip(*said, strict=True)
+        used_N, passed_N = state.mean.num_B1.new_ones(len(video_N)), torch.zeros_like(video_N)
+        for go_N in gates:
+            used_N = used_N * go_N  # s: the product of the gates
+            passed_N += used_N > 0.5
+        state = self.remember(state, video_N, used_N, features[-1], memories, ledger)
+        heard = {"logits_NG2": torch.stack(logits, 1), "go_NG": torch.stack(gates, 1), "h_NGH": torch.stack(hidden, 1)}
+        return state, passed_N, {"video_N": video_N, **heard}
 
-    def _look(self, n: int, x_N: Tensor, video_N: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
+    def features(self, chunk: Chunk, ledger: Ledger) -> list[Tensor]:
+        """Pooled features (B, T, D) after each stage, of all frames at once."""
+        video_N, frame_N = chunk.mask_BT.nonzero(as_tuple=True)
+        x_N = resize_frames(chunk.frames_BTCHW[video_N, frame_N], self.spec.size)
+        features = []
+        for n in range(len(self.policies)):
+            x_N, feature_ND = self.look(n, x_N, video_N, ledger)
+            zeros_BTD = feature_ND.new_zeros(*chunk.mask_BT.shape, feature_ND.shape[1])
+            features.append(zeros_BTD.index_put((video_N, frame_N), feature_ND))
+        return features
+
+    def look(self, n: int, x_N: Tensor, video_N: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """Run one more stage; pool what comes out (equation 1)."""
         backbone = self.network.backbone
         x_N = ledger.run(f"res{n + 1}", backbone.stages[n], x_N, owner_N=video_N)
         return x_N, ledger.run(f"policy{n + 1}", backbone.pool, x_N, owner_N=video_N)
 
-    def _features(self, frames_BTCHW: Tensor, mask_BT: Tensor, ledger: Ledger) -> list[Tensor]:
-        """Pooled features (B, T, D) after each stage, of all frames at once."""
-        video_N, frame_N = mask_BT.nonzero(as_tuple=True)
-        x_N = resize_frames(frames_BTCHW[video_N, frame_N], self.spec.size)
-        features = []
-        for n in range(len(self.policies)):
-            x_N, feature_ND = self._look(n, x_N, video_N, ledger)
-            zeros_BTD = feature_ND.new_zeros(*mask_BT.shape, feature_ND.shape[1])
-            features.append(zeros_BTD.index_put((video_N, frame_N), feature_ND))
-        return features
+    def decide(
+        self, n: int, feature_ND: Tensor, video_N: Tensor, forced_N: Tensor | None, state: State, ledger: Ledger
+    ) -> tuple[Tensor, Tensor, Tensor, Memory]:
+        """A policy's output and g (N,), 1 to go on: sampled while the policies learn (equation 4), else the arg max."""
+        before = tuple(part_BH[video_N] for part_BH in state.memories[n])
+        logits_N2, h_NH, after = ledger.run(f"policy{n + 1}", self.policies[n], feature_ND, before, owner_N=video_N)
+        if forced_N is not None:  # the later the gate that stops a frame, the lower the action
+            go_N = (forced_N < len(self.policies) - n).to(logits_N2.dtype)
+        elif self.policies.training:
+            go_N = F.gumbel_softmax(logits_N2, self.temperature, hard=True)[:, 1]
+        else:
+            go_N = logits_N2.argmax(-1).to(logits_N2.dtype)
+        return logits_N2, go_N, h_NH, after
 
-    def _choose(self, logits_N2: Tensor, forced_N: Tensor | None) -> Tensor:
-        """g (N,): 1 to go on. Sampled while the policies learn (equation 4), else the arg max."""
-        if forced_N is not None:
-            return forced_N.to(logits_N2.dtype)
-        if self.policies.training:
-            return F.gumbel_softmax(logits_N2, self.temperature, hard=True)[:, 1]
-        return logits_N2.argmax(-1).to(logits_N2.dtype)
-
-    @staticmethod
-    def _remember(state: State, video_N: Tensor, used_N: Tensor, logits_NK: Tensor, after: list[Memory]) -> State:
+    def remember(
+        self, state: State, video_N: Tensor, used_N: Tensor, feature_ND: Tensor, after: Sequence[Memory], ledger: Ledger
+    ) -> State:
         """A used frame's prediction counts and the policies remember it."""
-        used_N1 = used_N[:, None]
+        logits_NK, used_N1 = ledger.run("head", self.network.head, feature_ND, owner_N=video_N), used_N[:, None]
         memories = tuple(
             tuple(
                 old_BH.index_put((video_N,), used_N1 * new_NH + (1 - used_N1) * old_BH[video_N])
@@ -251,15 +250,19 @@ class SoFNet(CausalMethod):
             )
             for before, memory in zip(state.memories, after, strict=True)
         )
-        total_BK, num_B1 = state.mean
-        total_BK = total_BK.index_add(0, video_N, used_N1 * logits_NK.to(total_BK.dtype))
-        return state._replace(memories=memories, mean=UsedMean(total_BK, num_B1.index_add(0, video_N, used_N1)))
+        return state._replace(memories=memories, mean=state.mean.add_rows(video_N, logits_NK, used_N1))
 
-    def _is_sure(self, state: State) -> Tensor:
+    def answer(self, state: State, ledger: Ledger) -> Tensor:
+        """Equation 6, before the softmax."""
+        return state.mean.mean_BK()
+
+    def is_sure(self, state: State) -> Tensor:
         """Equation 7."""
         score_B = state.mean.mean_BK().float().softmax(-1).amax(-1)
-        has_used_B = state.mean.num_B1[:, 0] > 0.5
-        return has_used_B & (score_B > self.rho) & (state.num_seen_B > self.min_frames)
+        return (state.mean.num_B1[:, 0] > 0.5) & (score_B > self.rho) & (state.num_seen_B > self.min_frames)
+
+    def has_ended(self, state: State) -> Tensor:
+        return state.ended_B
 
     # Section 3.3: training
 
@@ -272,18 +275,16 @@ class SoFNet(CausalMethod):
         loss = self.alpha * accuracy + (1 - self.alpha) * efficiency
         terms = {"accuracy": accuracy, "efficiency": efficiency, "used": go_NG.prod(-1).mean()}
         if self.guidance:
-            inner, itself = self._guidance(output.aux, batch.label_BK, ledger)
+            inner, itself = self.guidance_losses(output.aux, batch.label_BK, ledger)
             loss = loss + self.beta * inner + (1 - self.beta) * itself  # equation 12
             terms |= {"inner": inner, "self": itself}
         return {"loss": loss, **terms}
 
-    def _guidance(self, aux: dict[str, Tensor], label_BK: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
+    def guidance_losses(self, aux: dict[str, Tensor], label_BK: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """Equations 13 to 15: the inner classifiers' loss, and the policies' own."""
         video_N, go_NG, logits_NG2 = aux["video_N"], aux["go_NG"].detach(), aux["logits_NG2"]
-        predictions = [
-            ledger.run("inner", fc, h_NH, owner_N=video_N)
-            for fc, h_NH in zip(self.inner, aux["h_NGH"].unbind(1), strict=True)
-        ]
+        hidden = zip(self.inner, aux["h_NGH"].unbind(1), strict=True)
+        predictions = [ledger.run("inner", fc, h_NH, owner_N=video_N) for fc, h_NH in hidden]
         error_NG = torch.stack([cross_entropy(logits_NK, label_BK[video_N]) for logits_NK in predictions], 1)
         inner = (go_NG * error_NG).sum() / go_NG.sum().clamp(min=1)
         grows_NG = (error_NG[:, 1:] < error_NG[:, :-1]).to(error_NG.dtype)  # p(y), from gate to gate
@@ -292,11 +293,8 @@ class SoFNet(CausalMethod):
 
     def remaining_gflops(self) -> list[float]:
         """Equation 10's table: what a frame still costs that goes on at each gate, up to its prediction."""
-        network = self.network
-        stages = [
-            price(stage, torch.zeros(()).expand(shape)).macs
-            for stage, shape in zip(network.backbone.stages, self.shapes, strict=False)
-        ]
+        network, rows = self.network, [torch.zeros(()).expand(shape) for shape in self.shapes[:-1]]
+        stages = [price(stage, x).macs for stage, x in zip(network.backbone.stages, rows, strict=True)]
         costs = [*stages, price(network.head, torch.zeros(1, network.backbone.num_features)).macs]
         scale = self.total_gflops / sum(costs) if self.total_gflops else 1e-9
         return [scale * sum(costs[n + 1 :]) for n in range(len(stages))]

@@ -13,7 +13,7 @@ a video); the batch size is the recipe's (the paper's is 64); after TSM's own ep
 trains on for as many as TSM+; TSM+'s networks start with the linear layers of their fine-tuning, where AdaFocus's code
 makes f_L's anew.
 
-B videos, T frames, K classes.
+B videos, T frames (CHW: channels, height, width), K classes.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Wang, Xiong, Wang, Qiao, Lin, Tang, Van Gool: "Temporal Segment Networks", ECCV 
 
 Departures: none known; AR-Net's code trains it at a lower budget than AR-Net, here the budgets are equal.
 
-B videos, T frames, K classes.
+B videos, T frames (CHW: channels, height, width), N frames of all videos, K classes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from adavid import (
     ActionSpace,
     BackboneSpec,
     CausalMethod,
+    Chunk,
     FrameClassifier,
     Ledger,
     UsedMean,
@@ -59,18 +60,11 @@ class Uniform(CausalMethod):
     def init_state(self, num_videos: int) -> UsedMean:
         return no_frames(num_videos, self.num_classes, next(self.parameters()))
 
-    def step(
-        self,
-        frames_BTCHW: Tensor,
-        mask_BT: Tensor,
-        state: UsedMean,
-        ledger: Ledger,
-        forced_BT: Tensor | None = None,
-        dense: bool = False,
-    ) -> tuple[UsedMean, Tensor, dict[str, Tensor]]:
-        logits_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, self.num_classes)
+    def step(self, chunk: Chunk, state: UsedMean, ledger: Ledger) -> tuple[UsedMean, Tensor, dict[str, Tensor]]:
+        frames_BTCHW, mask_BT = chunk.frames_BTCHW, chunk.mask_BT
+        zeros_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, self.num_classes)
         name, size = self.actions.names[0], self.spec.size
-        logits_BTK = run_on_frames(ledger, name, self.classifier, frames_BTCHW, mask_BT, size, logits_BTK)
+        logits_BTK = run_on_frames(ledger, name, self.classifier, frames_BTCHW, mask_BT, size, zeros_BTK)
         action_BT = mask_BT.long() - 1  # the only action, or -1 on padding
         return state.add(logits_BTK, mask_BT), action_BT, {"logits_BTK": logits_BTK}
 

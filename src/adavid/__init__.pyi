@@ -24,6 +24,7 @@ from .losses import cross_entropy as cross_entropy
 from .losses import loss_of_every_step as loss_of_every_step
 from .method import AdaptiveMethod as AdaptiveMethod
 from .method import CausalMethod as CausalMethod
+from .method import Chunk as Chunk
 from .method import MethodOutput as MethodOutput
 from .networks.backbones import Backbone as Backbone
 from .networks.backbones import BackboneSpec as BackboneSpec
@@ -34,6 +35,7 @@ from .networks.backbones import clip_view as clip_view
 from .networks.recurrent import RecurrentClassifier as RecurrentClassifier
 from .policy_gradient import discounted_returns as discounted_returns
 from .policy_gradient import ppo_loss as ppo_loss
+from .policy_gradient import reinforce_loss as reinforce_loss
 from .routing import UsedMean as UsedMean
 from .routing import draw_actions as draw_actions
 from .routing import hold_skips as hold_skips

@@ -1,6 +1,6 @@
 """The decisions that a method may take about a frame, and the places of a patch, if that is what it decides.
 
-B videos, T frames, N rows, P places.
+N actions, S places on a side, C cells on a side.
 """
 
 from __future__ import annotations

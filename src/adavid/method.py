@@ -1,14 +1,14 @@
 """What every method is: a LightningModule that routes, pays through a ledger, and trains in stages.
 
-B videos, T frames, K classes, A actions.
+B videos, T frames (CHW: channels, height, width), K classes.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pytorch_lightning import LightningModule
@@ -31,16 +31,31 @@ class MethodOutput(NamedTuple):
     aux: dict[str, Tensor]  # whatever the method's own losses need
 
 
+class Chunk(NamedTuple):
+    """The next T frames, one or more, of B videos, and how to take them in: what a causal method steps by."""
+
+    frames_BTCHW: Tensor  # float32, normalised; (B, T, S, C, H, W) where the view is of clips of S frames
+    mask_BT: Tensor  # bool, False = padding
+    forced_BT: Tensor | None = None  # int64, decisions from outside as `action_BT` has them; None: the method's own
+    dense: bool = False  # run every branch on every frame
+
+
 class AdaptiveMethod(LightningModule, ABC):
     """Base of every method.
 
     A subclass sets `views` and `actions`, says which sub-modules start from shared backbones, and defines
     `forward` and its losses. In evaluation `forward` routes sparsely (a branch sees only its rows); losses call it
     with `dense=True` (every branch sees every frame, weighted by the decision, so that gradients flow).
+
+    Attributes:
+        views: what it reads of a video, by name; decisions are about the frames of the first.
+        actions: the decisions that it may take.
+        fewest_videos: that a batch must hold for the method to train on it, such as 2 for BatchNorm over videos.
     """
 
     views: Mapping[str, View]
     actions: ActionSpace
+    fewest_videos: ClassVar[int] = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,6 +86,20 @@ class AdaptiveMethod(LightningModule, ABC):
         """Cross-entropy of the video's prediction."""
         return {"loss": cross_entropy(self(batch, ledger, dense=True).logits_BK, batch.label_BK).mean()}
 
+    @classmethod
+    def check_batch(cls, num_videos: int, source: str) -> None:
+        """Refuse to train on batches that are too small for the method.
+
+        Args:
+            num_videos: of a batch, or of all that there are.
+            source: where the number comes from, such as "recipe.batch_size".
+
+        Raises:
+            ValueError: they are fewer than `fewest_videos`.
+        """
+        if num_videos < cls.fewest_videos:
+            raise ValueError(f"{source}: {cls.__name__} trains on {cls.fewest_videos} videos or more, got {num_videos}")
+
     # Training, one stage at a time
 
     def enter(self, stage: Stage) -> None:
@@ -90,20 +119,21 @@ class AdaptiveMethod(LightningModule, ABC):
             raise ValueError(f"stage '{stage.name}': {type(self).__name__} has no loss '{stage.loss}'")
         self.stage = stage
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(_covers(stage.train, name))
+            parameter.requires_grad_(is_inside(name, stage.train))
         self.train(self.training)
 
     def train(self, mode: bool = True) -> AdaptiveMethod:
         super().train(mode)
         if mode and self.stage is not None:
             for name, module in self.named_modules():
-                learns = any(_covers([name], part) or _covers([part], name) for part in self.stage.train) or not name
+                learns = is_inside(name, self.stage.train) or contains_any(name, self.stage.train)
                 if not learns or (self.stage.freeze_norm and isinstance(module, _BatchNorm)):
                     module.training = False
         return self
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         assert self.stage is not None
+        self.check_batch(len(batch.video_id), f"stage '{self.stage.name}'")
         progress = self.trainer.global_step / max(1, self._num_steps()) * self.stage.epochs
         self.temperature = self.stage.tau * math.exp(self.stage.tau_decay * progress)
         ledger = Ledger(len(batch.video_id), self.device)
@@ -171,7 +201,7 @@ class AdaptiveMethod(LightningModule, ABC):
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                names = [part for part in self.stage.lr_scale if _covers([part], name)]
+                names = [part for part in self.stage.lr_scale if is_inside(name, [part])]
                 scale = self.stage.lr_scale[max(names, key=len)] if names else 1.0
                 decay = self.stage.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((scale, decay), []).append(parameter)
@@ -192,19 +222,11 @@ class CausalMethod(AdaptiveMethod):
         """Where B videos stand before their first frame."""
 
     @abstractmethod
-    def step(
-        self,
-        frames_BTCHW: Tensor,
-        mask_BT: Tensor,
-        state: Any,
-        ledger: Ledger,
-        forced_BT: Tensor | None = None,
-        dense: bool = False,
-    ) -> tuple[Any, Tensor, dict[str, Tensor]]:
-        """Take in the next T frames of each video, one or more; see `forward` for the arguments.
+    def step(self, chunk: Chunk, state: Any, ledger: Ledger) -> tuple[Any, Tensor, dict[str, Tensor]]:
+        """Take in the next frames of each video and bill the ledger.
 
         Returns:
-            the next state, the decisions `action_BT` and whatever the method's own losses need.
+            the next state, the decisions `action_BT` (-1 on padding) and whatever the method's own losses need.
         """
 
     @abstractmethod
@@ -218,12 +240,16 @@ class CausalMethod(AdaptiveMethod):
     def forward(
         self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
     ) -> MethodOutput:
-        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
-        state = self.init_state(len(mask_BT))
-        state, action_BT, aux = self.step(frames_BTCHW, mask_BT, state, ledger, forced, dense)
+        chunk = Chunk(batch.frames["frames"], batch.mask["frames"], forced, dense)
+        state, action_BT, aux = self.step(chunk, self.init_state(len(chunk.mask_BT)), ledger)
         return MethodOutput(self.answer(state, ledger), action_BT, aux)
 
 
-def _covers(parts: list[str], name: str) -> bool:
-    """Is `name` one of the dotted names, or inside one of them?"""
+def is_inside(name: str, parts: Iterable[str]) -> bool:
+    """Whether a dotted name is one of `parts` or lies inside one of them: `head.fc` inside `head`."""
     return any(name == part or name.startswith(part + ".") for part in parts)
+
+
+def contains_any(name: str, parts: Iterable[str]) -> bool:
+    """Whether one of `parts` lies inside a dotted name; inside "", the whole, lies every one."""
+    return any(not name or part.startswith(name + ".") for part in parts)

@@ -1,6 +1,6 @@
 """Watching videos frame by frame, without looking ahead: an answer, a decision and a bill after every frame.
 
-B videos, T frames, K classes, CHW.
+B videos, T frames (CHW: channels, height, width), K classes, A actions by kind.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adavid.cost import Ledger
-from adavid.method import AdaptiveMethod, CausalMethod
+from adavid.method import AdaptiveMethod, CausalMethod, Chunk
 
 
 class Observation(NamedTuple):
@@ -60,10 +60,10 @@ class OnlinePredictor:
         """Take in one frame of each video, normalised, of the size of the method's view; False in the mask: none."""
         if mask_B is None:
             mask_B = torch.ones(len(frames_BCHW), dtype=torch.bool, device=frames_BCHW.device)
-        state, action_B1, _ = self.method.step(frames_BCHW[:, None], mask_B[:, None], self._state, self.ledger)
-        self._state = state
+        chunk = Chunk(frames_BCHW[:, None], mask_B[:, None])
+        self._state, action_B1, _ = self.method.step(chunk, self._state, self.ledger)
         action_B = action_B1[:, 0]
         actions = self.method.actions
         is_close_A = torch.tensor([*actions.is_close, False], device=action_B.device)  # -1: padding
         self.num_close_B += is_close_A[actions.kind(action_B)]
-        return Observation(self.method.answer(state, self.ledger), action_B, self.ledger.total_B)
+        return Observation(self.method.answer(self._state, self.ledger), action_B, self.ledger.total_B)

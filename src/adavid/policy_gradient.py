@@ -1,7 +1,12 @@
-"""Proximal policy optimisation as GFNet and AdaFocus train their policies, one update a batch.
+"""How policies learn from a reward that no gradient passes through: REINFORCE, and proximal policy optimisation.
 
-Schulman, Wolski, Dhariwal, Radford, Klimov: "Proximal Policy Optimization Algorithms", 2017, equations 7 and 9; the
-constants are those of GFNet (Wang et al., NeurIPS 2020), whose "training hyper-parameters" AdaFocus adopts.
+REINFORCE (Williams: "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning", 1992)
+with a baseline that leaves the video itself out, so that the gradient stays unbiased (as Kool, van Hoof, Welling: "Buy
+4 REINFORCE Samples, Get a Baseline for Free!", 2019, do for several samples of one input).
+
+PPO (Schulman, Wolski, Dhariwal, Radford, Klimov: "Proximal Policy Optimization Algorithms", 2017, equations 7 and 9) as
+GFNet and AdaFocus train their policies, one update a batch; the constants are those of GFNet (Wang et al., NeurIPS
+2020), whose "training hyper-parameters" AdaFocus adopts.
 
 B videos, T decisions, N decisions of all videos.
 """
@@ -16,6 +21,22 @@ DISCOUNT = 0.7
 CLIP = 0.2
 VALUE_WEIGHT = 0.5
 ENTROPY_WEIGHT = 0.01
+
+
+def reinforce_loss(log_prob_B: Tensor, reward_B: Tensor) -> Tensor:
+    """Minus the mean of log-probability times advantage, whose gradient is minus the expected reward's.
+
+    Args:
+        log_prob_B: of all the decisions about a video together, under the policy that took them.
+        reward_B: what they were worth; a number, through which nothing learns.
+    """
+    return -(leave_one_out_advantage(reward_B.detach()) * log_prob_B).mean()
+
+
+def leave_one_out_advantage(reward_B: Tensor) -> Tensor:
+    """Each video's reward minus the mean of the batch's other videos'; a single video's is its reward."""
+    num_others = max(1, len(reward_B) - 1)
+    return reward_B - (reward_B.sum() - reward_B) / num_others
 
 
 def discounted_returns(reward_BT: Tensor, mask_BT: Tensor, discount: float = DISCOUNT) -> Tensor:

@@ -1,6 +1,7 @@
 """Sending frames to branches: sparsely in evaluation, densely in training.
 
-B videos, T frames, N routed rows, L branches, K classes, A actions.
+B videos, T frames (CHW: channels, height, width), S frames of a clip, N routed rows, K classes, A actions, D features,
+H hidden units, X whatever shape a module's output has.
 """
 
 from __future__ import annotations
@@ -101,7 +102,13 @@ class UsedMean(NamedTuple):
         """Take in T more frames, their logits zero where not used; see `mean_of_used`."""
         return UsedMean(self.total_BK + logits_BTK.sum(1), self.num_B1 + used_BT.sum(1, keepdim=True))
 
+    def add_rows(self, video_N: Tensor, logits_NK: Tensor, used_N1: Tensor) -> UsedMean:
+        """Take in one more frame of each of N different videos; `used_N1` is 1 or 0 and may carry gradients."""
+        total_BK = self.total_BK.index_add(0, video_N, used_N1 * logits_NK.to(self.total_BK.dtype))
+        return UsedMean(total_BK, self.num_B1.index_add(0, video_N, used_N1))
+
     def mean_BK(self) -> Tensor:
+        """The mean logits (B, K)."""
         # A straight-through 1 is 1 up to rounding: a floor of 1 would cut the gradient of a single used frame.
         return self.total_BK / self.num_B1.clamp(min=0.5)
 

@@ -1,9 +1,49 @@
+"""Policy gradients in closed form.
+
+B videos, T decisions, N decisions of all videos, A actions.
+"""
+
 import math
+from itertools import product
 
 import pytest
 import torch
 
-from adavid.policy_gradient import discounted_returns, ppo_loss
+from adavid.policy_gradient import discounted_returns, leave_one_out_advantage, ppo_loss, reinforce_loss
+
+
+def test_the_advantage_is_over_the_other_videos() -> None:
+    advantage_B = leave_one_out_advantage(torch.tensor([1.0, 3.0, 8.0]))
+    torch.testing.assert_close(advantage_B, torch.tensor([1 - (3 + 8) / 2, 3 - (1 + 8) / 2, 8 - (1 + 3) / 2]))
+    assert leave_one_out_advantage(torch.full((4,), 0.3)).abs().max() < 1e-6
+    assert leave_one_out_advantage(torch.tensor([2.0])) == 2, "a single video has no others"
+
+
+def test_reinforce_in_closed_form() -> None:
+    log_prob_B = torch.tensor([-0.5, -1.0, -2.0], requires_grad=True)
+    reward_B = torch.tensor([1.0, 3.0, 8.0], requires_grad=True)
+    loss = reinforce_loss(log_prob_B, reward_B)
+    assert loss.item() == pytest.approx(-(-4.5 * -0.5 + -1.5 * -1.0 + 6.0 * -2.0) / 3)
+    loss.backward()
+    torch.testing.assert_close(log_prob_B.grad, torch.tensor([4.5, 1.5, -6.0]) / 3)
+    assert reward_B.grad is None, "the reward is a number"
+
+
+@pytest.mark.parametrize("num_videos", [2, 3])
+def test_reinforce_is_unbiased(num_videos: int) -> None:
+    """Over all draws of two actions by every video, the expected gradient is that of minus the expected reward."""
+    reward_A = torch.tensor([1.5, -0.5], dtype=torch.float64)
+    logits_BA = torch.randn(num_videos, 2, dtype=torch.float64, requires_grad=True)
+    log_BA = logits_BA.log_softmax(-1)
+    (true_BA,) = torch.autograd.grad(-(log_BA.exp() @ reward_A).mean(), logits_BA, retain_graph=True)
+    expected_BA = torch.zeros_like(logits_BA)
+    for draw in product(range(2), repeat=num_videos):
+        action_B = torch.tensor(draw)
+        log_prob_B = log_BA.gather(1, action_B[:, None])[:, 0]
+        loss = reinforce_loss(log_prob_B, reward_A[action_B])
+        (gradient_BA,) = torch.autograd.grad(loss, logits_BA, retain_graph=True)
+        expected_BA += log_prob_B.sum().exp().detach() * gradient_BA
+    torch.testing.assert_close(expected_BA, true_BA)
 
 
 def test_returns_in_closed_form() -> None:

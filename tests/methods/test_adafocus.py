@@ -216,7 +216,10 @@ def test_the_policy_learns_a_planted_best_patch() -> None:
         gru.weight_ih[2, 3] = 5
         head.weight[:, 0] = torch.tensor([3.0, -3.0])
     test, place_BT = planted(200)
-    hits = lambda: (method.eval()(test, Ledger(200)).action_BT == place_BT).float().mean()  # noqa: E731
+
+    def hits() -> float:
+        return float((method.eval()(test, Ledger(200)).action_BT == place_BT).float().mean())
+
     assert hits() < 0.6
     optimizer = torch.optim.Adam(method.policy.parameters(), lr=0.01)
     for _ in range(250):
@@ -293,7 +296,7 @@ def test_clips_are_cut_whole() -> None:
     method.focus.forward = lambda clip_NSCHW: seen.append(clip_NSCHW) or torch.zeros(len(clip_NSCHW), 12)
     clips_BTSCHW = torch.randn(1, 2, 5, 3, 24, 24)
     mask_BT, action_BT = torch.ones(1, 2, dtype=torch.bool), torch.tensor([[0, 5]])
-    method.focus_on(clips_BTSCHW, action_BT, mask_BT, CountingLedger(1))
+    method.focus_on(clips_BTSCHW, torch.zeros(1, 2, 12), action_BT, mask_BT, CountingLedger(1))
     assert torch.equal(seen[0][1], clips_BTSCHW[0, 1, ..., 4:20, 8:24])
     map_BTDHW, _ = method.glance_at(clips_BTSCHW, mask_BT, Ledger(1))
     torch.testing.assert_close(map_BTDHW, method.glance_at(clips_BTSCHW[:, :, 2], mask_BT, Ledger(1))[0])

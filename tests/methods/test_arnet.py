@@ -83,7 +83,7 @@ def test_the_table_adds_up_to_the_bill() -> None:
     ledger = Ledger(2)
     action_BT = model(batch, ledger, forced=torch.tensor(rows)).action_BT
     assert action_BT.tolist() == rows
-    table_A = model.gflops_table(ledger, batch).double()
+    table_A = model.gflops_table().double()
     torch.testing.assert_close(table_A[action_BT].sum(1) * 1e9, ledger.total_B.double(), rtol=1e-6, atol=0)
     look = price(model.glance.backbone, torch.zeros(1, 3, 16, 16)).macs
     look += price(model.policy, torch.zeros(1, 8), (torch.zeros(1, 8), torch.zeros(1, 8))).macs
@@ -92,11 +92,21 @@ def test_the_table_adds_up_to_the_bill() -> None:
 
 def test_dearest_gflops_scales_the_table() -> None:
     true, scaled = make(), make(dearest_gflops=4.11)
-    batch = random_batch(true, 1)
-    table_A, scaled_A = (model.gflops_table(Ledger(1), batch) for model in (true, scaled))
+    table_A, scaled_A = (model.gflops_table() for model in (true, scaled))
     torch.testing.assert_close(scaled_A.max(), torch.tensor(4.11))
     torch.testing.assert_close(scaled_A / scaled_A.max(), table_A / table_A.max())
     assert table_A.argmax() == R32
+
+
+@torch.no_grad()
+def test_a_network_of_clips_is_priced_by_the_clip() -> None:
+    """Only the highest resolution reads clips; the others, priced at their own size, the frame in the middle."""
+    specs = [BackboneSpec("slowfast/r50-8x8", 32), SPECS[-1]]
+    model = opinionated(ARNet(NUM_CLASSES, specs, num_frames=1, skips=(1,), hidden=8))
+    batch, ledger = random_batch(model, 3), Ledger(3)
+    assert batch.frames["frames"].shape == (3, 1, 32, 3, 32, 32)
+    model(batch, ledger, torch.tensor([[0], [1], [2]]))
+    torch.testing.assert_close(model.gflops_table().double() * 1e9, ledger.total_B.double(), rtol=1e-6, atol=0)
 
 
 # Equations 11 and 12
@@ -109,7 +119,7 @@ def test_joint_loss(alpha: float, beta: float) -> None:
     action_BT = forced_to(model, [[R32, R16, SKIP2, SKIP2], [R32, R32, R24, SKIP1]])
     terms = model.joint_loss(batch, Ledger(2))
     accuracy = cross_entropy(model(batch, Ledger(2)).logits_BK, batch.label_BK).mean()
-    gflops = model.gflops_table(Ledger(2), batch)[action_BT].mean()
+    gflops = model.gflops_table()[action_BT].mean()
     balance = sum((count / 8 - 1 / 6) ** 2 for count in (3, 1, 1, 1, 2, 0))
     torch.testing.assert_close(terms["accuracy"], accuracy)
     torch.testing.assert_close(terms["gflops"], gflops)
@@ -177,7 +187,7 @@ def test_decisions_in_a_loop_are_the_forward_and_a_skip_moves_no_state() -> None
     assert torch.equal(torch.stack(choices, 1), whole.action_BT)
     assert (
         ledger.macs["policy"].sum()
-        == whole.aux["visited_BT"].sum() * ledger.price(model.policy, feature_BD, (state.h_BH, state.c_BH)).macs
+        == whole.aux["visited_BT"].sum() * price(model.policy, feature_BD, (state.h_BH, state.c_BH)).macs
     )
 
 
@@ -281,7 +291,7 @@ def enumerated(model: ARNet, batch: VideoBatch, rows: list[list[int]]) -> tuple[
         output = model(batch, Ledger(2), dense=True)
         log_BTA = output.aux["policy_BTA"].log_softmax(-1).gather(-1, output.action_BT[..., None])[..., 0]
         probability_B = (log_BTA * output.aux["visited_BT"]).sum(1).exp()
-        cost_B = model.gflops_table(Ledger(2), batch)[output.action_BT].mean(1)
+        cost_B = model.gflops_table()[output.action_BT].mean(1)
         reward_B = -(1 - model.alpha) * cross_entropy(output.logits_BK, batch.label_BK) - model.alpha * cost_B
         trajectories.append((row, probability_B, reward_B.detach()))
     torch.testing.assert_close(sum(p for _, p, _ in trajectories), torch.ones(2))
@@ -316,7 +326,7 @@ def test_policy_gradient_loss_in_numbers() -> None:
     log_BTA, visited_BT = output.aux["policy_BTA"].log_softmax(-1), output.aux["visited_BT"]
     assert visited_BT.tolist() == [[True, True, False], [True] * 3, [True] * 3]
     accuracy_B = cross_entropy(output.logits_BK, batch.label_BK)
-    gflops_B = model.gflops_table(Ledger(3), batch)[output.action_BT].mean(1)
+    gflops_B = model.gflops_table()[output.action_BT].mean(1)
     r = (-0.75 * accuracy_B - 0.25 * gflops_B).tolist()
     taken = [[log_BTA[b, t, output.action_BT[b, t]] for t in range(3) if visited_BT[b, t]] for b in range(3)]
     policy = sum(-(r[b] - (sum(r) - r[b]) / 2) * sum(taken[b]) for b in range(3)) / 3
@@ -335,7 +345,7 @@ def test_policy_gradient_draws_from_the_policy() -> None:
     model = make(estimator="policy_gradient")
     model.policy.train()
     logits_A = torch.tensor([1.0, 0.0, -1.0, 0.5, 0.0, 2.0])
-    share_A = model._choose(logits_A.expand(20_000, -1), None).mean(0)
+    share_A = model.choose(logits_A.expand(20_000, -1), None).mean(0)
     torch.testing.assert_close(share_A, logits_A.softmax(-1), rtol=0, atol=0.015)  # more than 4 standard errors
 
 

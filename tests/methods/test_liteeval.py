@@ -20,7 +20,7 @@ from adavid.cost import Ledger, price
 from adavid.data.batch import VideoBatch
 from adavid.data.transforms import resize_frames
 from adavid.losses import cross_entropy
-from adavid.method import MethodOutput
+from adavid.method import Chunk, MethodOutput
 from adavid.networks.backbones import BackboneSpec
 from benchmarks.compose import compose
 from benchmarks.layers import catalogue, merge, method_files, profiles
@@ -146,9 +146,8 @@ def test_a_shut_gate_copies_both_states_and_keeps_the_rest() -> None:
     batch = videos(model, [1, 1])
     ones = torch.ones(2, HF)
     before = model.init_state(2)._replace(fine=(2 * ones, 3 * ones))
-    after, _, _ = model.step(
-        batch.frames["frames"], batch.mask["frames"], before, Ledger(2), torch.tensor([[COARSE], [FINE]])
-    )
+    chunk = Chunk(batch.frames["frames"], batch.mask["frames"], forced_BT=torch.tensor([[COARSE], [FINE]]))
+    after, _, _ = model.step(chunk, before, Ledger(2))
     for copied_BH, coarse_BH, value in zip(after.fine, after.coarse, (2, 3), strict=True):
         assert torch.equal(copied_BH[0], torch.cat([coarse_BH[0], torch.full((HF - HC,), value)]))
         assert not (copied_BH[1, :HC] == coarse_BH[1]).any(), "an open gate synchronises nothing"
@@ -278,12 +277,12 @@ def test_the_gate_draws_from_its_softmax_while_it_learns_and_takes_the_best_afte
     model = make(estimator=estimator)
     model.temperature = 3.0
     logits_N2 = torch.tensor([0.4, 1.2]).expand(4000, 2)
-    assert (model._choose(logits_N2, None) == 0).all()
+    assert (model.choose(logits_N2, None) == 0).all()
     model.gate.train()
-    opened = int(model._choose(logits_N2, None).sum())
+    opened = int(model.choose(logits_N2, None).sum())
     p_open = float(logits_N2[0].softmax(0)[FINE])
     assert chisquare([opened, 4000 - opened], [4000 * p_open, 4000 * (1 - p_open)]).pvalue > 0.001
-    assert model._choose(logits_N2, torch.full((4000,), FINE)).all()
+    assert model.choose(logits_N2, torch.full((4000,), FINE)).all()
 
 
 def test_backbone_loss_is_that_of_two_classifiers_of_frames() -> None:

@@ -13,12 +13,14 @@ N rows (frames, clips or videos), S frames of a clip, T frames of a video, D fea
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import timm
+import torch
 import torchvision
 from timm.layers import SelectAdaptivePool2d
 from timm.models.resnet import BasicBlock, ResNet
@@ -99,6 +101,22 @@ class Backbone(nn.Module):
     def map_side(self, size: int) -> int:
         """Cells on a side of the stages' map of a frame of `size` pixels."""
         return -(-size // self.stride)
+
+    def map_shapes(self, spec: BackboneSpec) -> list[torch.Size]:
+        """Of one row at `spec`'s size: what goes into the first stage, then what comes out of each.
+
+        Raises:
+            ValueError: the stages hand on several maps side by side.
+        """
+        stages = copy.deepcopy(self.stages).to("meta").eval()
+        x = torch.zeros(spec.view(1).shape, device="meta")
+        shapes = [x.shape]
+        for stage in stages:
+            x = stage(x)
+            if not isinstance(x, Tensor):
+                raise ValueError(f"the stages of {spec} do not hand on one map each")
+            shapes.append(x.shape)
+        return shapes
 
 
 class FrameClassifier(nn.Module):

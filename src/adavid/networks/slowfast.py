@@ -4,7 +4,7 @@ The 8x8 form with ResNet-50: of a clip of 32 frames the slow pathway reads every
 leaves something open, as the official configuration has it (https://github.com/facebookresearch/SlowFast, read, not
 used): lateral convolutions over 7 frames, BatchNorm and ReLU after them, a block's last BatchNorm starting at zero.
 
-N clips, S frames (slow S / 4), C channels, D features.
+N clips, S frames (slow S / 4), CHW: channels, height, width, D features.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ An eighth of the channels comes from the next frame, an eighth from the one befo
 the first convolution of every residual block ("residual shift"): of all blocks of a ResNet, of every second one of each
 stage in networks as deep as ResNet-101, and of MobileNetV2's blocks that have a shortcut.
 
-N videos, T frames, CHW.
+N videos, T frames (CHW: channels, height, width).
 """
 
 from __future__ import annotations
