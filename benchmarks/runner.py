@@ -179,7 +179,8 @@ def shared_backbone(run: Run, spec: BackboneSpec, dashboard: Dashboard) -> dict[
             data = prepare(warmup)
             torch.manual_seed(run.seed)
             method = channels_last(warmup.build_method(data.num_classes, pretrained=run.recipe.pretrained))
-            fit(method, warmup.stages, partial(_data, warmup, method), folder, run.seed, _trainer(run))
+            data_of = partial(_data, warmup, method)
+            fit(method, warmup.stages, data_of, folder, run.seed, _trainer(run), section="recipe.warmup")
             (name,) = method.shared_backbones()
             classifier = method.get_submodule(name)
             state = {"state_dict": classifier.state_dict(), "train_macs": method.train_macs}

@@ -98,7 +98,9 @@ class AdaptiveMethod(LightningModule, ABC):
             ValueError: they are fewer than `fewest_videos`.
         """
         if num_videos < cls.fewest_videos:
-            raise ValueError(f"{source}: {cls.__name__} trains on {cls.fewest_videos} videos or more, got {num_videos}")
+            raise ValueError(
+                f"{source}: {cls.__name__} trains on {cls.fewest_videos} videos or more at once, got {num_videos}"
+            )
 
     # Training, one stage at a time
 

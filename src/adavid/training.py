@@ -61,6 +61,7 @@ def fit(
     trainer: Mapping[str, Any],
     callbacks: Sequence[Callback] = (),
     loggers: Any = False,
+    section: str = "stages",
 ) -> None:
     """Train `method` through `stages`; stages that `folder` says are finished are loaded, not run.
 
@@ -73,6 +74,10 @@ def fit(
         trainer: arguments of Lightning's Trainer.
         callbacks: further ones.
         loggers: Lightning's loggers, False for none.
+        section: of the configuration, that the stages stand in.
+
+    Raises:
+        ValueError: training diverges (see `Divergence`), or a batch holds too few videos for the method.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for i, stage in enumerate(stages):
@@ -89,7 +94,7 @@ def fit(
         fitter = make_trainer(
             trainer,
             max_epochs=stage.epochs,
-            callbacks=[EpochSeed(seed, i), GFLOPsCallback(), checkpoint, *callbacks],
+            callbacks=[EpochSeed(seed, i), Divergence(section), GFLOPsCallback(), checkpoint, *callbacks],
             logger=loggers,
             log_every_n_steps=10,
             num_sanity_val_steps=0,
@@ -189,3 +194,45 @@ class EpochSeed(Callback):
         # Not at the epoch's start: the loader's iterator, made before it on resuming and after it else, draws too.
         entropy = np.random.SeedSequence([self.seed, self.stage, trainer.current_epoch, trainer.global_rank])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
+
+
+class Divergence(Callback):
+    """Ends a training that has diverged before its epoch is validated or kept.
+
+    Whether every loss is finite is noted on the device, where no step waits for it, and looked at once an epoch, with
+    the weights.
+
+    Args:
+        section: of the configuration, that the stages stand in.
+    """
+
+    is_finite: Tensor  # every loss of this epoch
+
+    def __init__(self, section: str = "stages") -> None:
+        self.section = section
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.is_finite = torch.tensor(True, device=pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.is_finite &= outputs["loss"].isfinite()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self.look(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.look(trainer, pl_module)
+
+    def look(self, trainer: Trainer, method: LightningModule) -> None:
+        """Raises ValueError where a loss of this epoch was not finite, or a weight or statistic is not."""
+        assert isinstance(method, AdaptiveMethod) and method.stage is not None
+        state = [value.isfinite().all() for value in method.state_dict().values()]
+        if not torch.stack([self.is_finite, *state]).all():
+            stage, epoch = method.stage, trainer.current_epoch + 1
+            raise ValueError(
+                f"stage '{stage.name}' diverged in epoch {epoch}: its loss or a weight is not finite; "
+                f"try a lower {self.section}.{stage.name}.lr than {stage.lr:g}"
+            )

@@ -1,4 +1,4 @@
-"""Fitting in stages: a killed run ends where an uninterrupted one does."""
+"""Fitting in stages: a killed run ends where an uninterrupted one does, a diverged one is said as such."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
+from torch import Tensor
 
+from adavid.cost import Ledger
+from adavid.data.batch import VideoBatch
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
 from adavid.training import evaluate, fit
@@ -113,6 +116,59 @@ def test_every_epoch_has_a_seed_of_its_own(tmp_path: Path) -> None:
         run(tmp_path / str(i), recorder, seed=seed)
     assert first.seeds == again.seeds
     assert len({*first.seeds.values(), *other.seeds.values()}) == 2 * (1 + 3)
+
+
+class Diverging(Uniform):
+    """From an epoch on the loss is NaN; or it is finite, and its gradient is not."""
+
+    def classification_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
+        loss = super().classification_loss(batch, ledger)["loss"]
+        if self.stage is not None and self.stage.name == "second" and self.trainer.current_epoch >= 1:
+            (weight, *_) = self.classifier.head.parameters()
+            loss = loss * torch.nan if self.by_loss else loss + (weight - weight.detach()).sum().sqrt()
+        return {"loss": loss}
+
+
+def fit_diverging(folder: Path, by_loss: bool, trainer: dict[str, Any], callback: Callback) -> None:
+    method = Diverging(NUM_CLASSES, BackboneSpec("narrow/4-4-8", 16), num_frames=2)
+    method.by_loss = by_loss
+    data = RandomVideos(method)
+    fit(method, STAGES, lambda stage: data, folder, 0, trainer, [callback], section="recipe.warmup")
+
+
+@pytest.mark.parametrize("by_loss", [True, False], ids=["loss", "weights"])
+@pytest.mark.parametrize("validates", [True, False])
+def test_a_diverged_training_is_said_as_such_and_not_kept(tmp_path: Path, by_loss: bool, validates: bool) -> None:
+    words = (
+        r"^stage 'second' diverged in epoch 2: its loss or a weight is not finite; "
+        r"try a lower recipe.warmup.second.lr than 0.01$"
+    )
+    trainer = TRAINER if validates else {**TRAINER, "limit_val_batches": 0}
+    for first_epoch in (0, 1):  # again: what was kept is from before
+        callback = Kill()
+        with pytest.raises(ValueError, match=words):
+            fit_diverging(tmp_path, by_loss, trainer, callback)
+        epochs = [epoch for stage, epoch, _ in callback.batches if stage == "second"]
+        assert epochs == [epoch for epoch in (0, 1) if epoch >= first_epoch for _ in range(2)]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["0-first.pt", "1-second.ckpt"]
+        kept = torch.load(tmp_path / "1-second.ckpt", weights_only=False)
+        assert kept["epoch"] == 0 and all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+def test_a_batch_below_the_methods_fewest_is_refused_before_a_step(tmp_path: Path) -> None:
+    class Pairs(Uniform):
+        fewest_videos = 2
+
+    method = Pairs(NUM_CLASSES, BackboneSpec("narrow/4-4-8", 16), num_frames=2)
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    with pytest.raises(ValueError, match=r"^stage 'first': Pairs trains on 2 videos or more at once, got 1$"):
+        fit(method, STAGES, lambda stage: RandomVideos(method, num_videos=1), tmp_path, 0, TRAINER)
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=r"^recipe.batch_size: Pairs trains on 2 videos or more at once, got 1$"):
+        Pairs.check_batch(1, "recipe.batch_size")
+    Pairs.check_batch(2, "recipe.batch_size")
+    fit(method, STAGES[:1], lambda stage: RandomVideos(method, num_videos=2), tmp_path, 0, TRAINER)
 
 
 def test_evaluate_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
