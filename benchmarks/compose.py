@@ -146,6 +146,7 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
         variants=files.variants,
         data_request=data,
     )
+    method_class.check_batch(recipe.batch_size, "recipe.batch_size")
     for spec in shared_backbones(run):
         if recipe.warmup is not None:
             warmup_of(run, spec)

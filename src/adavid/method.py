@@ -87,20 +87,18 @@ class AdaptiveMethod(LightningModule, ABC):
         return {"loss": cross_entropy(self(batch, ledger, dense=True).logits_BK, batch.label_BK).mean()}
 
     @classmethod
-    def check_batch(cls, num_videos: int, source: str) -> None:
+    def check_batch(cls, num_videos: int, where: str) -> None:
         """Refuse to train on batches that are too small for the method.
 
         Args:
             num_videos: of a batch, or of all that there are.
-            source: where the number comes from, such as "recipe.batch_size".
+            where: what says the number, such as "recipe.batch_size".
 
         Raises:
             ValueError: they are fewer than `fewest_videos`.
         """
         if num_videos < cls.fewest_videos:
-            raise ValueError(
-                f"{source}: {cls.__name__} trains on {cls.fewest_videos} videos or more at once, got {num_videos}"
-            )
+            raise ValueError(f"{where}: {cls.__name__} trains on {cls.fewest_videos} videos or more, got {num_videos}")
 
     # Training, one stage at a time
 

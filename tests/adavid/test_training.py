@@ -161,11 +161,11 @@ def test_a_batch_below_the_methods_fewest_is_refused_before_a_step(tmp_path: Pat
 
     method = Pairs(NUM_CLASSES, BackboneSpec("narrow/4-4-8", 16), num_frames=2)
     before = {name: value.clone() for name, value in method.state_dict().items()}
-    with pytest.raises(ValueError, match=r"^stage 'first': Pairs trains on 2 videos or more at once, got 1$"):
+    with pytest.raises(ValueError, match=r"^stage 'first': Pairs trains on 2 videos or more, got 1$"):
         fit(method, STAGES, lambda stage: RandomVideos(method, num_videos=1), tmp_path, 0, TRAINER)
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ValueError, match=r"^recipe.batch_size: Pairs trains on 2 videos or more at once, got 1$"):
+    with pytest.raises(ValueError, match=r"^recipe.batch_size: Pairs trains on 2 videos or more, got 1$"):
         Pairs.check_batch(1, "recipe.batch_size")
     Pairs.check_batch(2, "recipe.batch_size")
     fit(method, STAGES[:1], lambda stage: RandomVideos(method, num_videos=2), tmp_path, 0, TRAINER)

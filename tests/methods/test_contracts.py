@@ -3,55 +3,77 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from _pytest.mark import ParameterSet
 from pytorch_lightning import Trainer
 
+from adavid.config import locate
 from adavid.cost import Ledger, audit
 from adavid.data.batch import VideoBatch
 from adavid.evaluation.collector import GFLOPsCallback
 from adavid.method import AdaptiveMethod, CausalMethod
 from adavid.online import OnlinePredictor
-from benchmarks.compose import compose
-from benchmarks.layers import catalogue
+from benchmarks.compose import compose, layers_of
+from benchmarks.layers import catalogue, merge, method_files
 from benchmarks.run import Run
 from methods.uniform import Uniform
 from tests.conftest import NUM_CLASSES, RandomVideos, opinionated, random_batch, random_decisions
 
 TINY = [
-    pytest.param(compose(name, variant=variant), id=f"{name}@{variant}" if variant else name)
+    pytest.param((name, variant), id=f"{name}@{variant}" if variant else name)
     for name in catalogue()
-    for variant in ("", *compose(name).variants)
+    for variant in ("", *method_files(name).variants)
 ]
 SMALL = {"dpn107": 64, "slowfast": 64}  # pixels: at full size these take minutes
 
 
-def papers_runs() -> Iterator[tuple[str, Run]]:
+def merged(name: str, *words: str) -> dict[str, Any]:
+    """The settings of a method with the papers' networks, not yet checked, which takes longer."""
+    return merge(layers_of(method_files(name), "sprites", "paper", overrides=words))
+
+
+def papers_runs() -> Iterator[ParameterSet]:
     for name in catalogue():
-        own, known = compose(name, profile="paper").recipe, []
-        for family, (first, *others) in own.pyramids.items():
-            words = [f"recipe.family={family}", "recipe.num_frames=3"]
-            if family not in ("resnet", "efficientnet") and own.family != "resnet101":  # LiteEval's, as the rest are
+        own, known = merged(name)["recipe"], list[Any]()
+        for family, (first, *others) in own["pyramids"].items():
+            if family not in ("resnet", "efficientnet") and own["family"] != "resnet101":  # LiteEval's, as the rest are
                 continue
+            words = [] if family == own["family"] else [f"recipe.family={family}"]
             if family in SMALL:
-                first = replace(first, size=SMALL[family])
-                others = [replace(spec, size=min(spec.size, first.size // 2)) for spec in others]
-                sizes = [{"name": spec.name, "size": spec.size} for spec in (first, *others)]
+                sizes = [
+                    first | {"size": SMALL[family]},
+                    *(of | {"size": min(of["size"], SMALL[family] // 2)} for of in others),
+                ]
                 words.append(f"recipe.pyramids.{family}={json.dumps(sizes)}")
-            run = compose(name, profile="paper", overrides=words)
-            if run.config["model"] not in known:  # a method may name its network itself
-                known.append(run.config["model"])
-                yield f"{name}-paper-{family}", run
+            model = merged(name, *words)["model"]
+            if model in known:  # a method may name its network itself
+                continue
+            known.append(model)
+            short = "recipe.num_frames=3"  # some networks name their frames themselves
+            words += [short] if merged(name, *words, short)["model"] != model else []
+            yield pytest.param((name, "", "paper", *words), id=f"{name}-paper-{family}", marks=pytest.mark.slow)
 
 
-PAPER = [pytest.param(run, id=label, marks=pytest.mark.slow) for label, run in papers_runs()]
-of_tiny = pytest.mark.parametrize("run", TINY)
-of_all = pytest.mark.parametrize("run", TINY + PAPER)
+PAPER = list(papers_runs())
+of_tiny = pytest.mark.parametrize("run", TINY, indirect=True)
+of_all = pytest.mark.parametrize("run", TINY + PAPER, indirect=True)
+
+
+@functools.cache
+def composed(name: str, variant: str = "", profile: str = "tiny", *words: str) -> Run:
+    return compose(name, profile=profile, variant=variant, overrides=words)
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest) -> Run:
+    """Composed when its test runs: collecting the tests is quick."""
+    return composed(*request.param)
 
 
 def decisions(run: Run, method: AdaptiveMethod, batch: VideoBatch) -> list[torch.Tensor | None]:
@@ -148,10 +170,10 @@ def test_a_video_is_treated_alike_in_any_company(run: Run) -> None:
 
 
 def causal(params: list[ParameterSet]) -> list[ParameterSet]:
-    return [param for param in params if issubclass(param.values[0].method_class, CausalMethod)]
+    return [param for param in params if issubclass(locate(method_files(param.values[0][0]).target), CausalMethod)]
 
 
-@pytest.mark.parametrize("run", causal(TINY + PAPER))
+@pytest.mark.parametrize("run", causal(TINY + PAPER), indirect=True)
 def test_the_online_bill_is_what_an_independent_counter_sees(run: Run) -> None:
     method = make(run)
     batch = random_batch(method, 1)
@@ -163,7 +185,7 @@ def test_the_online_bill_is_what_an_independent_counter_sees(run: Run) -> None:
         assert counter.macs == predictor.ledger.audited_total_B.sum() - before
 
 
-@pytest.mark.parametrize("run", causal(TINY))
+@pytest.mark.parametrize("run", causal(TINY), indirect=True)
 def test_watching_frame_by_frame_answers_what_the_first_frames_answer(run: Run) -> None:
     method = make(run).double()
     batch = random_batch(method, 3, dtype=torch.float64)
