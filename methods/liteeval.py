@@ -235,7 +235,7 @@ class LiteEval(CausalMethod):
 
     def choose(self, gate_N2: Tensor, forced_N: Tensor | None) -> Tensor:
         """B_t (N,): 1 to look closely. Sampled while the gate learns (equation 9), else the arg max."""
-        if forced_N is None and self.gate.training:
+        if forced_N is None and self.gate.training and len(gate_N2):  # torch draws nothing from no distribution
             if self.estimator == "gumbel":
                 return F.gumbel_softmax(gate_N2, self.temperature, hard=True)[:, FINE]
             forced_N = torch.distributions.Categorical(logits=gate_N2).sample()

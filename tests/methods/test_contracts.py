@@ -169,8 +169,13 @@ def test_a_video_is_treated_alike_in_any_company(run: Run) -> None:
             torch.testing.assert_close(apart.logits_BK, together.logits_BK[videos], rtol=1e-9, atol=1e-9)
 
 
+def method_class(param: ParameterSet) -> type[AdaptiveMethod]:
+    found: type[AdaptiveMethod] = locate(method_files(param.values[0][0]).target)
+    return found
+
+
 def causal(params: list[ParameterSet]) -> list[ParameterSet]:
-    return [param for param in params if issubclass(locate(method_files(param.values[0][0]).target), CausalMethod)]
+    return [param for param in params if issubclass(method_class(param), CausalMethod)]
 
 
 @pytest.mark.parametrize("run", causal(TINY + PAPER), indirect=True)
@@ -238,6 +243,44 @@ def test_every_stage_trains_what_it_names_and_nothing_else(run: Run) -> None:
         for key, value in method.state_dict().items():
             if not any(key.startswith(part + ".") for part in stage.train):
                 assert torch.equal(value, frozen[key]), f"{key} moved though frozen"
+
+
+@of_tiny
+def test_every_stage_trains_on_the_fewest_videos_whatever_their_length(run: Run) -> None:
+    """A batch of one, unless the method says that it needs more; and where every video ends after its first frame."""
+    method = make(run)
+    num_videos = method.fewest_videos
+    batch = random_batch(method, num_videos)
+    short = {name: torch.arange(mask_BT.shape[1]).expand_as(mask_BT) < 1 for name, mask_BT in batch.mask.items()}
+    for stage in run.stages:
+        method.enter(stage)
+        method.train()
+        for mask in (batch.mask, short):
+            method.zero_grad()
+            terms = getattr(method, stage.loss)(batch._replace(mask=mask), Ledger(num_videos))
+            terms["loss"].backward()
+            assert all(value.isfinite().all() for value in terms.values())
+            gradients = {key: parameter.grad for key, parameter in method.named_parameters() if parameter.requires_grad}
+            assert all(grad is not None and grad.isfinite().all() for grad in gradients.values())
+
+
+def several(params: list[ParameterSet]) -> list[ParameterSet]:
+    return [param for param in params if method_class(param).fewest_videos > 1]
+
+
+@pytest.mark.parametrize("run", several(TINY), indirect=True)
+def test_a_method_that_asks_for_several_videos_fails_on_fewer(run: Run) -> None:
+    method = make(run)
+    num_videos = method.fewest_videos - 1
+    failed = []
+    for stage in run.stages:
+        method.enter(stage)
+        method.train()
+        try:
+            getattr(method, stage.loss)(random_batch(method, num_videos), Ledger(num_videos))["loss"].backward()
+        except ValueError:
+            failed.append(stage.name)
+    assert failed, "it need not ask"
 
 
 @of_tiny
