@@ -110,14 +110,14 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 def _curve(arguments: argparse.Namespace) -> None:
     from benchmarks.dashboard import Dashboard
-    from benchmarks.report import curve as report_curve
+    from benchmarks.report import curve_report
     from benchmarks.runner import curve
 
     runs = _runs(arguments)
     for run in runs:
         curve(run, Dashboard(arguments.wandb))
     for method in dict.fromkeys(run.label for run in runs):
-        print(report_curve(RESULTS, method, data=runs[0].data, profile=runs[0].profile))
+        print(curve_report(RESULTS, method, data=runs[0].data, profile=runs[0].profile))
 
 
 def _latency(arguments: argparse.Namespace) -> None:

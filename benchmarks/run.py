@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from adavid.config import build, config_hash, essential, schema
+from adavid.config import build, schema
 from adavid.data.datamodule import VideoDataModule
+from adavid.evaluation.records import identity
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
@@ -83,8 +84,7 @@ class Run:
     @property
     def hash(self) -> str:
         """Of everything but the seed and what makes no difference to the result; the videos' list included."""
-        config = essential({key: of for key, of in self.config.items() if key not in ("seed", "curve", "usage")})
-        return config_hash(config | {"videos": self.datamodule.fingerprint})
+        return identity(self.config, self.datamodule.fingerprint)
 
     def folder(self, results: Path) -> Path:
         return results / self.data / self.profile / self.label / self.hash / f"seed{self.seed}"

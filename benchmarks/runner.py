@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -22,8 +21,9 @@ from adavid.data.datamodule import VideoDataModule
 from adavid.environment import device_name, git_revision, versions
 from adavid.evaluation.collector import Evaluation
 from adavid.evaluation.predictions import Predictions
-from adavid.evaluation.records import SCHEMA, withdraw, write_record
-from adavid.evaluation.summary import summarize
+from adavid.evaluation.records import DataInfo, Record, StageEpochs, Training, withdraw, write_record
+from adavid.evaluation.schema import SCHEMA
+from adavid.evaluation.summary import Summary, summarize
 from adavid.files import write_atomically
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, FrameClassifier
@@ -63,10 +63,12 @@ def bench(run: Run, dashboard: Dashboard) -> Path:
             method.decisions = shuffled(evaluation.predictions, run.seed)
             control = evaluate(method, _data(run, method), _trainer(run))
             method.decisions = None
-            write(folder, "shuffled", run, method, control, {"decisions": "shuffled", **operating_point}, times)
+            write_evaluation(
+                folder, "shuffled", run, method, control, {"decisions": "shuffled", **operating_point}, times
+            )
         strips = write_strips(folder, method, run.datamodule, evaluation.predictions)
         # Last, since the main record says that all of it is done.
-        record = write(folder, "test", run, method, evaluation, operating_point, times)
+        record = write_evaluation(folder, "test", run, method, evaluation, operating_point, times)
         dashboard.finish(run, record, strips)
         print(f"{run.label} on {run.data}, seed {run.seed}: {headline(record)}")
     return folder
@@ -93,7 +95,7 @@ def curve(run: Run, dashboard: Dashboard) -> Path:
                 if names and not (folder / f"{name}.json").exists():
                     method = trained(point_run, point_run.folder(RECORDS), dashboard, **test_point)
                     evaluation = evaluate(method, _data(run, method), _trainer(run))
-                    record = write(folder, name, point_run, method, evaluation, names, {})
+                    record = write_evaluation(folder, name, point_run, method, evaluation, names, {})
                     print(f"{run.label} at {name.removeprefix('curve-')}: {headline(record)}")
     return folder
 
@@ -197,7 +199,7 @@ def shuffled(predictions: Predictions, seed: int) -> Mapping[str, torch.Tensor]:
     return dict(zip(predictions.video_id.tolist(), actions, strict=True))
 
 
-def write(
+def write_evaluation(
     folder: Path,
     point: str,
     run: Run,
@@ -205,48 +207,49 @@ def write(
     evaluation: Evaluation,
     operating_point: Mapping[str, Any],
     times: Mapping[str, float],
-) -> dict[str, Any]:
-    """Write one record with its predictions; returns the record."""
-    data = run.datamodule
-    record = {
-        "schema": SCHEMA,
-        "method": run.method,
-        "variant": run.variant,
-        "data": run.data,
-        "profile": run.profile,
-        "seed": run.seed,
-        "split": data.report_split,
-        "origin": "measured",
-        "point": point,
-        "operating_point": dict(operating_point),
-        **_summary(run, method, evaluation),
-        "training": {
-            "gmacs": method.train_macs / 1e9,
-            "stages": [{"name": stage.name, "epochs": stage.epochs} for stage in run.stages],
-        },
-        "data_info": {
-            "num_videos": len(evaluation.predictions.video_id),
-            "num_skipped_bad": data.num_skipped_bad,
-            "fingerprint": data.fingerprint,
-            "class_names": list(data.class_names),
-        },
-        "config": run.config,
-        "config_hash": run.hash,
-        "git_revision": git_revision(),
-        "versions": versions(),
-        "device": device_name("cuda" if torch.cuda.is_available() else "cpu"),
-        "times": dict(times),
-    }
-    record = json.loads(json.dumps(record))
-    write_record(folder, point, record, evaluation.predictions)
-    return record
+) -> Record:
+    """Write the record of one point with its predictions."""
+    data, summary = run.datamodule, _summary(run, method, evaluation)
+    record = Record(
+        schema=SCHEMA,
+        method=run.method,
+        variant=run.variant,
+        data=run.data,
+        profile=run.profile,
+        seed=run.seed,
+        split=data.report_split,
+        origin="measured",
+        point=point,
+        operating_point=dict(operating_point),
+        metrics=summary.metrics,
+        cost=summary.cost,
+        usage=summary.usage,
+        frames=summary.frames,
+        training=Training(
+            gmacs=method.train_macs / 1e9,
+            stages=tuple(StageEpochs(name=stage.name, epochs=stage.epochs) for stage in run.stages),
+        ),
+        data_info=DataInfo(
+            num_videos=len(data.dataset(data.report_split)),
+            num_skipped_bad=data.num_skipped_bad,
+            fingerprint=data.fingerprint,
+            class_names=tuple(data.class_names),
+        ),
+        config=run.config,
+        config_hash=run.hash,
+        git_revision=git_revision(),
+        versions=versions(),
+        device=device_name("cuda" if torch.cuda.is_available() else "cpu"),
+        times=dict(times),
+    )
+    return write_record(folder, record, evaluation.predictions)
 
 
-def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> dict[str, Any]:
+def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> Summary:
     return summarize(
         evaluation.predictions,
         run.datamodule.class_names,
-        method.actions,
+        method.actions.kinds,
         num_frames=evaluation.predictions.action_NT.shape[1],
         components=evaluation.components,
         audited_gflops_per_video=evaluation.audited_gflops,
@@ -254,14 +257,15 @@ def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> dict[s
     )
 
 
-def headline(record: Mapping[str, Any]) -> str:
-    """One line of a record's main numbers."""
-    low, high = record["metrics"]["map_interval"]
-    return (
-        f"{100 * record['metrics']['map']:.2f} mAP (95 % over videos: {100 * low:.2f} to {100 * high:.2f}), "
-        f"{record['cost']['gflops_per_video']:.4g} GFLOPs a video, "
-        f"{record['frames']['used']:.2f} of {record['frames']['num_frames']} frames used"
+def headline(numbers: Record | Summary) -> str:
+    """One line of a record's main numbers, and a second where something caps them."""
+    metrics, cost, frames = numbers.metrics, numbers.cost, numbers.frames
+    low, high = metrics.map_interval
+    line = (
+        f"{100 * metrics.map:.2f} mAP (95 % over videos: {100 * low:.2f} to {100 * high:.2f}), "
+        f"{cost.gflops_per_video:.4g} GFLOPs a video, {frames.used:.2f} of {frames.num_frames} frames used"
     )
+    return f"{line}\nNote: {metrics.caveat}." if metrics.caveat else line
 
 
 @contextmanager
