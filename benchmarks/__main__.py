@@ -189,14 +189,14 @@ def _bench(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
 
 def _curve(arguments: argparse.Namespace, workspace: Workspace) -> None:
-    from benchmarks.report import curve as report_curve
+    from benchmarks.report import curve_report
     from benchmarks.runner import bench_curve
 
     runs = _runs(arguments, workspace)
     for run in runs:
         bench_curve(run, workspace, _dashboard(arguments))
     for method in dict.fromkeys(run.label for run in runs):
-        print(report_curve(workspace.results, method, data=runs[0].data, profile=runs[0].profile))
+        print(curve_report(workspace.results, method, data=runs[0].data, profile=runs[0].profile))
 
 
 def _latency(arguments: argparse.Namespace, workspace: Workspace) -> None:
@@ -255,7 +255,7 @@ def _compare(arguments: argparse.Namespace, workspace: Workspace) -> None:
 def _verify(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.report.verify import verify
 
-    print(verify(Path(arguments.folder)))
+    verify(Path(arguments.folder))
 
 
 def _list(arguments: argparse.Namespace, workspace: Workspace) -> None:

@@ -18,7 +18,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from adavid.config import one_line
 from adavid.environment import git_revision, versions
-from adavid.evaluation.records import Record
+from adavid.evaluation.records import Record, Strip
 from adavid.method import AdaptiveMethod
 from adavid.stage import Stage
 from benchmarks.run import Run
@@ -78,45 +78,50 @@ class Dashboard:
             self._close(exit_code=1)
             raise
 
-    def finish(self, run: Run, record: Mapping[str, Any], strips: Sequence[Mapping[str, Any]]) -> None:
+    def finish(self, run: Run, record: Record, strips: Sequence[Strip]) -> None:
         """Put the results of the run watched last on its page and close it.
 
         Args:
             run: as watched.
-            record: of its main evaluation.
+            record: of its main evaluation, as written.
             strips: as `write_strips` returns them.
         """
         if self.mode == "off":
             return
         import wandb
 
-        # Heavy (altair), and needed here only: the summary is the run's own row of the leaderboard.
+        # Needed here only: the summary is the run's own row of the leaderboard.
+        from benchmarks.report.entries import group
         from benchmarks.report.tables import leaderboard
 
         assert self._folder is not None, "watch() comes first"
         folder, opened = self._folder, self._open(run, self._folder)
-        metrics, usage = record["metrics"], record["usage"]
+        metrics, usage = record.metrics, record.usage
         by_class: list[Iterable[Any]] = [
-            ["all", metrics["map"], *usage["overall"]],
-            *([name, metrics["per_class_ap"][name], *row] for name, row in usage["by_class"].items()),
+            ["all", metrics.map, *usage.overall],
+            *([name, metrics.per_class_ap[name], *share_A] for name, share_A in usage.by_class.items()),
         ]
         examples: list[Iterable[Any]] = [
-            [wandb.Image(str(folder / of["image"])), *map(of.get, STRIP_KEYS), " ".join(of["actions"])] for of in strips
+            [
+                wandb.Image(str(folder / strip.image)),
+                *(getattr(strip, key) for key in STRIP_KEYS),
+                " ".join(strip.actions),
+            ]
+            for strip in strips
         ]
-        shares: list[Iterable[Any]] = list(zip(usage["actions"], usage["overall"], strict=True))
+        shares: list[Iterable[Any]] = list(zip(usage.names, usage.overall, strict=True))
         opened.log(
             {
                 "usage": wandb.plot.bar(
                     wandb.Table(["action", "share"], shares), "action", "share", title="Share of frames"
                 ),
-                "usage_by_class": wandb.Table(["class", "ap", *usage["actions"]], by_class),
+                "usage_by_class": wandb.Table(["class", "ap", *usage.names], by_class),
                 "strips": wandb.Table(["image", *STRIP_KEYS, "actions"], examples),
             }
         )
-        row = leaderboard([Record(record, folder / "test.json")]).select_dtypes("number").iloc[0]
+        row = leaderboard(group([record])).select_dtypes("number").iloc[0]
         opened.summary.update(row.dropna().to_dict())
-        components = record["cost"]["components"]
-        opened.summary.update({f"gflops/{name}": gflops for name, gflops in components.items()})
+        opened.summary.update({f"gflops/{name}": gflops for name, gflops in record.cost.components.items()})
         self._close()
 
     def _open(self, run: Run, folder: Path) -> wandb.Run:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import torch
 
-from adavid.config import build, config_hash, essential, schema
+from adavid.config import build, schema
 from adavid.data.catalogue import VideoCatalogue
+from adavid.evaluation.records import identity
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
@@ -142,8 +143,7 @@ class Run:
     @property
     def hash(self) -> str:
         """Of everything but the seed and what makes no difference to the result; the videos' list included."""
-        config = essential({key: of for key, of in self.config.items() if key not in ("seed", "curve", "usage")})
-        return config_hash(config | {"videos": self.catalogue.fingerprint})
+        return identity(self.config, self.catalogue.fingerprint)
 
     def folder(self, records: Path) -> Path:
         """Where its records, checkpoints and pictures lie, below a root of such folders."""

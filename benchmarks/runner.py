@@ -3,115 +3,120 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from filelock import FileLock
 
 from adavid.data.catalogue import VideoCatalogue
 from adavid.data.datamodule import VideoDataModule
 from adavid.environment import device_name, git_revision, versions
 from adavid.evaluation.collector import Evaluation
 from adavid.evaluation.predictions import Predictions
-from adavid.evaluation.records import SCHEMA, withdraw, write_record
-from adavid.evaluation.summary import summarize
-from adavid.files import write_atomically
+from adavid.evaluation.records import DataInfo, Record, StageEpochs, Training, withdraw, write_record
+from adavid.evaluation.schema import SCHEMA, read_json
+from adavid.evaluation.summary import Summary, summarize
+from adavid.files import locked, set_aside, write_atomically
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, FrameClassifier
-from adavid.training import channels_last, evaluate, fit
-from benchmarks.compose import warmup_of
+from adavid.training import channels_last, evaluate, fit, read_checkpoint
+from benchmarks.compose import grid, warmup_of
 from benchmarks.dashboard import Dashboard
-from benchmarks.layers import ROOT
 from benchmarks.run import Run
 from benchmarks.strips import write_strips
+from benchmarks.workspace import Workspace
 
-RESULTS = Path(os.environ.get("ADAVID_RESULTS", ROOT / "results"))
-RECORDS = RESULTS / os.environ.get("ADAVID_RECORDS", "runs")  # or reference
-CACHE = Path(os.environ.get("ADAVID_CACHE", ROOT / "cache"))
+MAIN = "test"  # the point whose record says that a run is done
 
 
-def bench(run: Run, dashboard: Dashboard) -> Path:
+def bench(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
     """Bring a run to its record: shared backbones, stages, evaluation on the reported split, shuffled control, strips.
+
+    Under settings for debugging it trains and evaluates as they say, and leaves no record.
 
     Returns:
         the run's folder.
     """
-    folder = run.folder(RECORDS)
+    folder = folder_of(run, workspace)
     if not _is_done(run, folder):
         prepare(run)  # before anything is written: bad data leaves nothing behind
-    with locked(folder):
+    with locked(folder / ".lock"):
         if _is_done(run, folder):
             print(f"{run.label} on {run.data}, seed {run.seed}: already done, see {folder}")
             return folder
         withdraw(folder)
         start = time.monotonic()
-        method = trained(run, folder, dashboard)
+        method = trained(run, workspace, dashboard)
         train_s = time.monotonic() - start
-        evaluation = evaluate(method, _data(run, method), _trainer(run))
+        evaluation = evaluate(method, _data(run, method), run.config["trainer"])
         eval_s = time.monotonic() - start - train_s
+        if run.debugging:
+            print(f"{_named(run)}: {headline(_summary(run, method, evaluation))}")
+            print(f"no record: {', '.join(f'trainer.{key}' for key in run.debugging)} is for debugging")
+            return folder
         times = {"train_s": round(train_s, 1), "eval_s": round(eval_s, 1)}
         operating_point = {name: view.num_frames for name, view in method.views.items()}
         if len(method.actions) > 1:  # what the decisions are worth where they are not about the video at hand
             decisions = shuffled(evaluation.predictions, run.seed)
-            control = evaluate(method, _data(run, method), _trainer(run), decisions=decisions)
-            write(folder, "shuffled", run, method, control, {"decisions": "shuffled", **operating_point}, times)
+            control = evaluate(method, _data(run, method), run.config["trainer"], decisions=decisions)
+            of_control = {"decisions": "shuffled", **operating_point}
+            write_evaluation(folder, "shuffled", run, method, control, of_control, times)
         strips = write_strips(folder, method, run.catalogue, evaluation.predictions)
         # Last, since the main record says that all of it is done.
-        record = write(folder, "test", run, method, evaluation, operating_point, times)
+        record = write_evaluation(folder, MAIN, run, method, evaluation, operating_point, times)
         dashboard.finish(run, record, strips)
-        print(f"{run.label} on {run.data}, seed {run.seed}: {headline(record)}")
+        print(f"{_named(run)}: {headline(record)}")
     return folder
 
 
-def curve(run: Run, dashboard: Dashboard) -> Path:
+def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
     """Evaluate a run's model at the operating points of its curve; train further models where the curve says so.
 
     Raises:
-        ValueError: its YAML names no such points.
+        ValueError: its YAML names no such points, or one that its trained model cannot be evaluated at.
     """
     points = run.config["curve"]
     if not points:
         raise ValueError(f"{run.label} has no curve: expected operating points in its YAML, profile {run.profile}")
-    folder = bench(run, dashboard)
-    for train_point in _grid(points.get("train", {})):
+    if run.debugging:
+        raise ValueError(f"curve: trainer.{run.debugging[0]} is for debugging: it leaves no record to draw a curve of")
+    _check_test_points(run)
+    folder = bench(run, workspace, dashboard)
+    for train_point in grid(points.get("train")):
         point_run, label = _changed(run, train_point)
         if point_run is not run:
-            bench(point_run, dashboard)
-        for test_point in _grid(points.get("test", {})):
+            bench(point_run, workspace, dashboard)
+        for test_point in grid(points.get("test")):
             names = {**label, **test_point}
             name = "curve-" + ",".join(f"{key}={value}" for key, value in names.items())
-            with locked(folder):
+            with locked(folder / ".lock"):
                 if names and not (folder / f"{name}.json").exists():
-                    method = trained(point_run, point_run.folder(RECORDS), dashboard, **test_point)
-                    evaluation = evaluate(method, _data(run, method), _trainer(run))
-                    record = write(folder, name, point_run, method, evaluation, names, {})
+                    method = trained(point_run, workspace, dashboard, **test_point)
+                    evaluation = evaluate(method, _data(run, method), run.config["trainer"])
+                    record = write_evaluation(folder, name, point_run, method, evaluation, names, {})
                     print(f"{run.label} at {name.removeprefix('curve-')}: {headline(record)}")
     return folder
 
 
-def validate(run: Run, dashboard: Dashboard) -> str:
+def validate(run: Run, workspace: Workspace, dashboard: Dashboard) -> str:
     """What a run attains on the validation split, trained as far as it is not yet: to choose by, and no record."""
-    folder = run.folder(RECORDS)
     prepare(run)
-    with locked(folder):
-        method = trained(run, folder, dashboard)
-    evaluation = evaluate(method, _data(run, method), _trainer(run), split="val")
-    return f"{run.label} on {run.data}, seed {run.seed}, val split: {headline(_summary(run, method, evaluation))}"
+    with locked(folder_of(run, workspace) / ".lock"):
+        method = trained(run, workspace, dashboard)
+    evaluation = evaluate(method, _data(run, method), run.config["trainer"], split="val")
+    return f"{_named(run)}, val split: {headline(_summary(run, method, evaluation))}"
 
 
-def trained(run: Run, folder: Path, dashboard: Dashboard, **changes: Any) -> AdaptiveMethod:
+def trained(run: Run, workspace: Workspace, dashboard: Dashboard, **changes: Any) -> AdaptiveMethod:
     """The run's trained method, trained now as far as it is not yet; `changes` replace test-time arguments."""
     prepare(run)
+    folder = folder_of(run, workspace)
     torch.manual_seed(run.seed)  # the weights that no shared backbone brings
     done = last_stage(run, folder).exists()
     if run.recipe.warmup is None and run.recipe.pretrained and not done:
@@ -119,41 +124,42 @@ def trained(run: Run, folder: Path, dashboard: Dashboard, **changes: Any) -> Ada
     method = channels_last(run.build_method(run.catalogue.num_classes, **changes))
     if run.recipe.warmup is not None and not done:
         for name, spec in method.shared_backbones().items():
-            state = shared_backbone(run, spec, dashboard)
+            state = shared_backbone(run, spec, workspace)
             _load(method, name, state["state_dict"])
             method.train_macs += state["train_macs"]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(run.config, sort_keys=False))
+    write_atomically(folder / "config.yaml", yaml.safe_dump(run.config, sort_keys=False))
     with dashboard.watch(run, folder) as (loggers, callbacks):
-        fit(method, run.stages, partial(_data, run, method), folder, run.seed, _trainer(run), callbacks, loggers)
+        data = partial(_data, run, method)
+        fit(method, run.stages, data, folder, run.seed, run.config["trainer"], callbacks, loggers)
     return method.eval()
 
 
 def loaded(run: Run, folder: Path) -> AdaptiveMethod:
-    """The run's trained method from its last checkpoint alone, where its trainer would evaluate; no video is read."""
-    device = device_of(run)
-    method = channels_last(run.build_method(run.catalogue.num_classes)).to(device)
-    method.load_state_dict(torch.load(last_stage(run, folder), map_location=device, weights_only=True)["state_dict"])
-    return method.eval()
+    """The run's trained method from its last checkpoint alone, where its trainer would evaluate; no video is read.
 
-
-def device_of(run: Run) -> torch.device:
-    """Where the run's trainer would evaluate."""
-    wants_gpu = run.config["trainer"].get("accelerator", "auto") in ("auto", "gpu", "cuda")
-    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+    Raises:
+        ValueError: the checkpoint is damaged.
+    """
+    method = channels_last(run.build_method(run.catalogue.num_classes))
+    checkpoint = last_stage(run, folder)
+    state = read_checkpoint(checkpoint, method)
+    if state is None:
+        raise ValueError(f"{run.label}, seed {run.seed}: its model was damaged; make bench trains it anew")
+    return method.to(run.device).eval()
 
 
 @contextmanager
 def as_evaluated(run: Run) -> Iterator[None]:
-    """What Lightning evaluates under: no autograd, and bfloat16 where the trainer says so."""
-    is_bf16 = str(run.config["trainer"].get("precision", "")).startswith("bf16")
-    with torch.inference_mode(), torch.autocast(device_of(run).type, torch.bfloat16, enabled=is_bf16):
+    """What Lightning evaluates under: no autograd, and half precision where the trainer says so."""
+    precision = run.config["trainer"].get("precision", "32-true")
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+    with torch.inference_mode(), torch.autocast(run.device.type, dtype, enabled=dtype is not None):
         yield
 
 
-def _is_done(run: Run, folder: Path) -> bool:
-    """A record stands for its run only beside the model that it speaks of: committed records never do."""
-    return (folder / "test.json").exists() and last_stage(run, folder).exists()
+def folder_of(run: Run, workspace: Workspace) -> Path:
+    """Where a run's checkpoints and records lie; what is for debugging stays apart from what counts."""
+    return run.folder(workspace.cache / "debugging" if run.debugging else workspace.records)
 
 
 def last_stage(run: Run, folder: Path) -> Path:
@@ -162,31 +168,35 @@ def last_stage(run: Run, folder: Path) -> Path:
 
 
 def prepare(run: Run) -> VideoCatalogue:
-    """The run's data set, generated if it is that kind, every file checked."""
-    _ = run.catalogue.checked
+    """The run's data set, generated if it is that kind, every file checked, large enough for the method.
+
+    Raises:
+        ValueError: as `VideoCatalogue.checked` does; or the training split is too small.
+    """
+    run.method_class.check_batch(len(run.catalogue.checked.videos["train"]), "the training split")
     return run.catalogue
 
 
-def shared_backbone(run: Run, spec: BackboneSpec, dashboard: Dashboard) -> dict[str, Any]:
+def shared_backbone(run: Run, spec: BackboneSpec, workspace: Workspace) -> dict[str, Any]:
     """The fine-tuned weights of a shared backbone and what they cost, trained at most once by whoever comes first."""
     warmup = warmup_of(run, spec)
-    folder = (
-        CACHE / "backbones" / run.data / f"{spec.name.replace('/', '-')}-{spec.size}-{warmup.hash}" / f"seed{run.seed}"
-    )
-    with locked(folder):
-        if not (folder / "classifier.pt").exists():
+    network = f"{spec.name.replace('/', '-')}-{spec.size}-{warmup.hash}"
+    folder = workspace.cache / "backbones" / run.data / network / f"seed{run.seed}"
+    file = folder / "classifier.pt"
+    with locked(folder / ".lock"):
+        state = read_checkpoint(file)
+        if state is None:
             print(f"fine-tuning {spec} on {run.data}, seed {run.seed}")
             data = prepare(warmup)
             torch.manual_seed(run.seed)
             method = channels_last(warmup.build_method(data.num_classes, pretrained=run.recipe.pretrained))
-            data_of = partial(_data, warmup, method)
-            fit(method, warmup.stages, data_of, folder, run.seed, _trainer(run), section="recipe.warmup")
+            data_of, settings = partial(_data, warmup, method), run.config["trainer"]
+            fit(method, warmup.stages, data_of, folder, run.seed, settings, section="recipe.warmup")
             (name,) = method.shared_backbones()
             classifier = method.get_submodule(name)
             state = {"state_dict": classifier.state_dict(), "train_macs": method.train_macs}
-            write_atomically(folder / "classifier.pt", partial(torch.save, state))
-        trained_state: dict[str, Any] = torch.load(folder / "classifier.pt", weights_only=True)
-    return trained_state
+            write_atomically(file, partial(torch.save, state))
+    return state
 
 
 def shuffled(predictions: Predictions, seed: int) -> Mapping[str, torch.Tensor]:
@@ -198,7 +208,7 @@ def shuffled(predictions: Predictions, seed: int) -> Mapping[str, torch.Tensor]:
     return dict(zip(predictions.video_id.tolist(), actions, strict=True))
 
 
-def write(
+def write_evaluation(
     folder: Path,
     point: str,
     run: Run,
@@ -206,48 +216,49 @@ def write(
     evaluation: Evaluation,
     operating_point: Mapping[str, Any],
     times: Mapping[str, float],
-) -> dict[str, Any]:
-    """Write one record with its predictions; returns the record."""
-    data = run.catalogue
-    record = {
-        "schema": SCHEMA,
-        "method": run.method,
-        "variant": run.variant,
-        "data": run.data,
-        "profile": run.profile,
-        "seed": run.seed,
-        "split": data.report_split,
-        "origin": "measured",
-        "point": point,
-        "operating_point": dict(operating_point),
-        **_summary(run, method, evaluation),
-        "training": {
-            "gmacs": method.train_macs / 1e9,
-            "stages": [{"name": stage.name, "epochs": stage.epochs} for stage in run.stages],
-        },
-        "data_info": {
-            "num_videos": len(evaluation.predictions.video_id),
-            "num_skipped_bad": len(data.checked.bad),
-            "fingerprint": data.fingerprint,
-            "class_names": list(data.class_names),
-        },
-        "config": run.config,
-        "config_hash": run.hash,
-        "git_revision": git_revision(),
-        "versions": versions(),
-        "device": device_name("cuda" if torch.cuda.is_available() else "cpu"),
-        "times": dict(times),
-    }
-    record = json.loads(json.dumps(record))
-    write_record(folder, point, record, evaluation.predictions)
-    return record
+) -> Record:
+    """Write the record of one point with its predictions."""
+    data, summary = run.catalogue, _summary(run, method, evaluation)
+    record = Record(
+        schema=SCHEMA,
+        method=run.method,
+        variant=run.variant,
+        data=run.data,
+        profile=run.profile,
+        seed=run.seed,
+        split=data.report_split,
+        origin="measured",
+        point=point,
+        operating_point=dict(operating_point),
+        metrics=summary.metrics,
+        cost=summary.cost,
+        usage=summary.usage,
+        frames=summary.frames,
+        training=Training(
+            gmacs=method.train_macs / 1e9,
+            stages=tuple(StageEpochs(name=stage.name, epochs=stage.epochs) for stage in run.stages),
+        ),
+        data_info=DataInfo(
+            num_videos=len(data.checked.videos[data.report_split]),
+            num_skipped_bad=len(data.checked.bad),
+            fingerprint=data.fingerprint,
+            class_names=tuple(data.class_names),
+        ),
+        config=run.config,
+        config_hash=run.hash,
+        git_revision=git_revision(),
+        versions=versions(),
+        device=device_name(run.device),
+        times=dict(times),
+    )
+    return write_record(folder, record, evaluation.predictions)
 
 
-def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> dict[str, Any]:
+def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> Summary:
     return summarize(
         evaluation.predictions,
         run.catalogue.class_names,
-        method.actions,
+        method.actions.kinds,
         num_frames=evaluation.predictions.action_NT.shape[1],
         components=evaluation.components,
         audited_gflops_per_video=evaluation.audited_gflops,
@@ -255,30 +266,32 @@ def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> dict[s
     )
 
 
-def headline(record: Mapping[str, Any]) -> str:
-    """One line of a record's main numbers."""
-    low, high = record["metrics"]["map_interval"]
-    return (
-        f"{100 * record['metrics']['map']:.2f} mAP (95 % over videos: {100 * low:.2f} to {100 * high:.2f}), "
-        f"{record['cost']['gflops_per_video']:.4g} GFLOPs a video, "
-        f"{record['frames']['used']:.2f} of {record['frames']['num_frames']} frames used"
+def headline(numbers: Record | Summary) -> str:
+    """One line of a record's main numbers, and a second where something caps them."""
+    metrics, cost, frames = numbers.metrics, numbers.cost, numbers.frames
+    low, high = metrics.map_interval
+    line = (
+        f"{100 * metrics.map:.2f} mAP (95 % over videos: {100 * low:.2f} to {100 * high:.2f}), "
+        f"{cost.gflops_per_video:.4g} GFLOPs a video, {frames.used:.2f} of {frames.num_frames} frames used"
     )
+    return f"{line}\nNote: {metrics.caveat}." if metrics.caveat else line
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One process at a time in a folder; the others wait."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        yield
+def _is_done(run: Run, folder: Path) -> bool:
+    """A record stands for its run only beside the model that it speaks of: committed records never do."""
+    record = folder / f"{MAIN}.json"
+    if not record.exists() or not last_stage(run, folder).exists():
+        return False
+    try:
+        read_json(Record, record)
+    except ValueError as error:
+        set_aside(record, str(error).removeprefix(f"{record}: "))
+        return False
+    return True
 
 
 def _data(run: Run, method: AdaptiveMethod, stage: int = 0) -> VideoDataModule:
     return VideoDataModule(run.catalogue, method.views, run.recipe.batch_size, run.seed, stage)
-
-
-def _trainer(run: Run) -> dict[str, Any]:
-    return {"devices": 1, **run.config["trainer"]}
 
 
 def _load(method: AdaptiveMethod, name: str, state: Mapping[str, torch.Tensor]) -> None:
@@ -288,9 +301,22 @@ def _load(method: AdaptiveMethod, name: str, state: Mapping[str, torch.Tensor]) 
     module.load_state_dict({key: state[prefix + key] for key in module.state_dict()})
 
 
-def _grid(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for values in product(*axes.values()):
-        yield dict(zip(axes, values, strict=True))
+def _named(run: Run) -> str:
+    return f"{run.label} on {run.data}, seed {run.seed}"
+
+
+def _check_test_points(run: Run) -> None:
+    """ValueError where a point that is to be evaluated has a model of other weights than the one that is trained."""
+
+    def shapes(**changes: Any) -> dict[str, torch.Size]:
+        with torch.device("meta"):
+            return {key: value.shape for key, value in run.build_method(2, **changes).state_dict().items()}
+
+    trained_shapes = shapes()
+    for point in grid(run.config["curve"].get("test")):
+        if shapes(**point) != trained_shapes:
+            axes = ", ".join(f"{key}={value}" for key, value in point.items())
+            raise ValueError(f"curve.test: {axes} is another network than the trained one: it belongs in curve.train")
 
 
 def _changed(run: Run, arguments: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:

@@ -5,9 +5,7 @@ N videos, T frames, C channels, H height, W width.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ from torchvision.io import write_jpeg
 from adavid.actions import ActionSpace
 from adavid.data.catalogue import VideoCatalogue
 from adavid.evaluation.predictions import Predictions
-from adavid.files import write_atomically
+from adavid.evaluation.records import Box, Strip, write_strips_json
 from adavid.method import AdaptiveMethod
 
 
@@ -26,7 +24,7 @@ def write_strips(
     catalogue: VideoCatalogue,
     predictions: Predictions,
     num_strips: int = 12,
-) -> list[dict[str, Any]]:
+) -> tuple[Strip, ...]:
     """Write `strips/<i>.jpg` and, once all of them are there, `strips.json`.
 
     The videos are spread evenly over the ranking by what the method spent on them, ties by video id: for a
@@ -41,10 +39,7 @@ def write_strips(
         num_strips: at most; all videos where there are fewer.
 
     Returns:
-        What `strips.json` holds, the cheapest video first: video_id, label and prediction (class names,
-        several labels joined by ", "), correct, gflops, actions (a name a frame) and image (path relative to
-        `folder`); where the method cuts patches also boxes: top, left, height and width a frame, as fractions of it,
-        or None.
+        What `strips.json` holds, the cheapest video first.
     """
     checked = catalogue.checked
     clip_of = {record.video_id: record.clip for record in checked.videos[catalogue.report_split]}
@@ -60,29 +55,28 @@ def write_strips(
         write_jpeg(torch.cat(list(frames_TCHW), dim=-1), str(folder / image), quality=92)
         labels = predictions.label_NK[n].nonzero()[0]
         prediction = predictions.score_NK[n].argmax()
-        strips.append(
-            {
-                "video_id": video_id,
-                "label": ", ".join(catalogue.class_names[label] for label in labels),
-                "prediction": catalogue.class_names[prediction],
-                "correct": bool(prediction in labels),
-                "gflops": float(predictions.macs_N[n] / 1e9),
-                **_decisions(method.actions, predictions.action_NT[n]),
-                "image": image,
-            }
+        action_T = predictions.action_NT[n][predictions.action_NT[n] >= 0]
+        strip = Strip(
+            video_id=video_id,
+            label=", ".join(catalogue.class_names[label] for label in labels),
+            prediction=catalogue.class_names[prediction],
+            correct=bool(prediction in labels),
+            gflops=float(predictions.macs_N[n] / 1e9),
+            actions=tuple(method.actions.names[kind] for kind in method.actions.kind(action_T)),
+            boxes=_boxes(method.actions, action_T),
+            image=image,
         )
-    write_atomically(folder / "strips.json", json.dumps(strips, indent=1) + "\n")
-    return strips
+        strips.append(strip)
+    write_strips_json(folder, tuple(strips))
+    return tuple(strips)
 
 
-def _decisions(actions: ActionSpace, action_T: np.ndarray) -> dict[str, Any]:
-    """The names of a video's decisions, and the patches, if there are any."""
-    action_T = action_T[action_T >= 0]
-    names = [actions.names[kind] for kind in actions.kind(action_T)]
+def _boxes(actions: ActionSpace, action_T: np.ndarray) -> tuple[Box | None, ...] | None:
+    """The patch of each frame, None where there is none; None for all where the method cuts no patches."""
     grid = actions.grid
     if grid is None:
-        return {"actions": names}
-    return {"actions": names, "boxes": [grid.box(int(a)) if a < len(grid) else None for a in action_T]}
+        return None
+    return tuple(grid.box(int(action)) if action < len(grid) else None for action in action_T)
 
 
 def _spread(predictions: Predictions, num: int) -> np.ndarray:

@@ -134,11 +134,7 @@ class ARNet(CausalMethod):
         self.num_classes = num_classes
         self.alpha, self.beta, self.dearest_gflops, self.estimator = alpha, beta, dearest_gflops, estimator
         self.views = {"frames": backbones[0].view(num_frames)}
-        self.actions = ActionSpace(
-            (*(str(spec.size) for spec in chosen), *(f"skip-{skip}" for skip in skips)),
-            (*(spec.size for spec in chosen), *(0 for _ in skips)),
-            (*(1 for _ in chosen), *skips),
-        )
+        self.actions = ActionSpace.of_resolutions([spec.size for spec in chosen], skips)
         self.register_buffer("covers_A", torch.tensor(self.actions.covers), persistent=False)
         make = partial(FrameClassifier, num_classes=num_classes, dropout=dropout, pretrained=pretrained)
         self.branches = nn.ModuleDict({str(spec.size): make(spec) for spec in chosen if spec != backbones[-1]})

@@ -63,11 +63,7 @@ class RandomPolicy(AdaptiveMethod):
         super().__init__()
         self.specs, self.num_classes, self.seed = by_size("random_policy", backbones), num_classes, seed
         self.views = {"frames": backbones[0].view(num_frames)}
-        self.actions = ActionSpace(
-            (*self.specs, *(f"skip-{skip}" for skip in skips)),
-            (*(spec.size for spec in backbones), *(0 for _ in skips)),
-            (*(1 for _ in backbones), *skips),
-        )
+        self.actions = ActionSpace.of_resolutions([spec.size for spec in backbones], skips)
         self.register_buffer("covers_A", torch.tensor(self.actions.covers), persistent=False)
         self.branches = nn.ModuleDict(
             {size: FrameClassifier(spec, num_classes, dropout, pretrained) for size, spec in self.specs.items()}

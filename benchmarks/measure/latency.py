@@ -5,7 +5,6 @@ B videos, T frames, N routed rows, K classes, A actions.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -23,9 +22,10 @@ from adavid.cost import Ledger
 from adavid.data.batch import VideoBatch, View
 from adavid.data.datamodule import VideoDataModule
 from adavid.environment import device_name
-from adavid.evaluation.records import LATENCY_JSON, SCHEMA
-from adavid.evaluation.summary import usage as usage_shares
-from adavid.files import locked, write_atomically
+from adavid.evaluation.records import LatencyRecord, LatencyRow, write_latency
+from adavid.evaluation.schema import SCHEMA
+from adavid.evaluation.summary import ActionShares, action_shares
+from adavid.files import locked
 from adavid.method import AdaptiveMethod
 from adavid.training import channels_last
 from benchmarks.compose import like
@@ -89,8 +89,8 @@ def main_latency(run: Run, workspace: Workspace, usage: str = "", **options: Any
     folder = folder_of(run, workspace)
     record = latency(run, usage=shares, folder=folder, **options)
     with locked(folder / ".lock"):
-        write_atomically(folder / LATENCY_JSON[bool(shares)], json.dumps(record, indent=1, allow_nan=False) + "\n")
-    return table(record)
+        write_latency(folder, record)
+    return latency_table(record)
 
 
 def latency(
@@ -102,7 +102,7 @@ def latency(
     baseline: str = "uniform",
     budget_s: float = 360.0,
     folder: Path | None = None,
-) -> dict[str, Any]:
+) -> LatencyRecord:
     """Time a method's evaluation end to end: from float frames on the device to logits, routing and bill too.
 
     At each batch size the same videos, as many as the largest batch holds, are timed. A round times, for
@@ -123,7 +123,7 @@ def latency(
         folder: where a trained run has its checkpoints.
 
     Returns:
-        the content of the JSON file: times in ms, GFLOPs, fractions of frames.
+        times in ms, GFLOPs, fractions of frames.
 
     Raises:
         ValueError: a usage that the method cannot follow, or none and no trained method to decide.
@@ -161,28 +161,28 @@ def latency(
             forced = None if forced_BT is None else forced_BT[part]
             pieces.append(Piece(_part(batch, part), forced, _part(baseline_batch, part)))
         with as_evaluated(run):
-            row, taken_A = _measure(method, other, pieces, device, repeats, budget_s / len(batch_sizes))
-        rows.append({"batch_size": batch_size, **row})
-    return {
-        "schema": SCHEMA,
-        "kind": "latency",
-        "method": run.method,
-        "variant": run.variant,
-        "data": run.data,
-        "profile": run.profile,
-        "seed": run.seed,
-        "config_hash": run.hash,
-        "device": device_name(device),
-        "num_threads": torch.get_num_threads(),
-        "precision": str(run.config["trainer"].get("precision", "32-true")),
-        "num_classes": num_classes,
-        "baseline": baseline,
-        "weights": "trained" if is_trained else "random",
-        "decisions": "own" if forced_BT is None else "forced",
-        "num_frames": max(mask_BT.shape[1] for mask_BT in batch.mask.values()),
-        "usage": dict(zip(method.actions.names, taken_A, strict=True)),
-        "rows": rows,
-    }
+            row, share_A = _measure(method, other, pieces, device, repeats, budget_s / len(batch_sizes))
+        rows.append(row)
+    return LatencyRecord(
+        schema=SCHEMA,
+        method=run.method,
+        variant=run.variant,
+        data=run.data,
+        profile=run.profile,
+        seed=run.seed,
+        kind="latency",
+        config_hash=run.hash,
+        device=device_name(device),
+        num_threads=torch.get_num_threads(),
+        precision=str(run.config["trainer"].get("precision", "32-true")),
+        num_classes=num_classes,
+        baseline=baseline,
+        weights="trained" if is_trained else "random",
+        decisions="own" if forced_BT is None else "forced",
+        num_frames=max(mask_BT.shape[1] for mask_BT in batch.mask.values()),
+        usage=ActionShares(actions=method.actions.kinds, overall=share_A),
+        rows=tuple(rows),
+    )
 
 
 def _measure(
@@ -192,7 +192,7 @@ def _measure(
     device: torch.device,
     repeats: tuple[int, int],
     budget_s: float,
-) -> tuple[dict[str, Any], list[float]]:
+) -> tuple[LatencyRow, tuple[float, ...]]:
     """One row of the record, and the share of the frames that took each action."""
     num_videos = sum(len(piece.batch.video_id) for piece in pieces)
     ledgers, baseline_ledgers, actions = [], [], []
@@ -231,22 +231,23 @@ def _measure(
     own, parts, base = 1e3 * np.median(seconds_RIP, axis=0).sum(1) / num_videos
     gflops = sum(ledger.total_B.sum().item() for ledger in ledgers) / num_videos / 1e9
     baseline_gflops = sum(ledger.total_B.sum().item() for ledger in baseline_ledgers) / num_videos / 1e9
-    row = {
-        "ms_per_video": own,
-        "baseline_ms_per_video": base,
-        "components_ms_per_video": parts,
-        "gflops_per_video": gflops,
-        "baseline_gflops_per_video": baseline_gflops,
-        "speedup_realised": base / own,
-        "speedup_theoretical": baseline_gflops / gflops,
-        "overhead": own / parts,
-        "repeats": len(rounds),
-        "spread": _range(ms_RI[:, 0]),
-        "overhead_spread": _range(ms_RI[:, 0] / ms_RI[:, 1]),
-        "speedup_spread": _range(ms_RI[:, 2] / ms_RI[:, 0]),
-    }
+    row = LatencyRow(
+        batch_size=len(pieces[0].batch.video_id),
+        ms_per_video=own,
+        baseline_ms_per_video=base,
+        components_ms_per_video=parts,
+        gflops_per_video=gflops,
+        baseline_gflops_per_video=baseline_gflops,
+        speedup_realised=base / own,
+        speedup_theoretical=baseline_gflops / gflops,
+        overhead=own / parts,
+        repeats=len(rounds),
+        spread=_range(ms_RI[:, 0]),
+        overhead_spread=_range(ms_RI[:, 0] / ms_RI[:, 1]),
+        speedup_spread=_range(ms_RI[:, 2] / ms_RI[:, 0]),
+    )
     kinds = method.actions.kind(torch.cat(actions).cpu().numpy())
-    return row, usage_shares(kinds, len(method.actions.names))
+    return row, action_shares(kinds, len(method.actions.names))
 
 
 def _seconds(device: torch.device, work: Callable[[], object]) -> float:
@@ -270,36 +271,36 @@ def _random(inputs: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
     return tree_map_only(Tensor, fresh, inputs)
 
 
-def _range(values: np.ndarray) -> list[float]:
-    return [float(values.min()), float(values.max())]
+def _range(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
 
 
-def table(record: Mapping[str, Any]) -> str:
+def latency_table(record: LatencyRecord) -> str:
     """A latency record for reading."""
-    used = ", ".join(f"{name} {share:.3f}" for name, share in record["usage"].items())
+    shares = zip(record.usage.names, record.usage.overall, strict=True)
+    used = ", ".join(f"{name} {share:.3f}" for name, share in shares)
     head = (
-        f"{record['method']}{'@' + record['variant'] if record['variant'] else ''} on {record['device']}, "
-        f"{record['num_threads']} threads, {record['precision']}, {record['weights']} weights, "
-        f"{record['num_classes']} classes, {record['num_frames']} frames a video; "
-        f"{record['decisions']} decisions: {used}"
+        f"{record.label} on {record.device}, {record.num_threads} threads, {record.precision}, "
+        f"{record.weights} weights, {record.num_classes} classes, {record.num_frames} frames a video; "
+        f"{record.decisions} decisions: {used}"
     )
     columns = {
-        "batch": [str(row["batch_size"]) for row in record["rows"]],
-        "ms/video": [f"{row['ms_per_video']:.4g}" for row in record["rows"]],
-        "components": [f"{row['components_ms_per_video']:.4g}" for row in record["rows"]],
-        "overhead": [_with_range(row, "overhead", "overhead_spread") for row in record["rows"]],
-        record["baseline"]: [f"{row['baseline_ms_per_video']:.4g}" for row in record["rows"]],
-        "speed-up": [_with_range(row, "speedup_realised", "speedup_spread") for row in record["rows"]],
-        "in GFLOPs": [f"{row['speedup_theoretical']:.2f}x" for row in record["rows"]],
-        "rounds": [str(row["repeats"]) for row in record["rows"]],
+        "batch": [str(row.batch_size) for row in record.rows],
+        "ms/video": [f"{row.ms_per_video:.4g}" for row in record.rows],
+        "components": [f"{row.components_ms_per_video:.4g}" for row in record.rows],
+        "overhead": [_with_range(row.overhead, row.overhead_spread) for row in record.rows],
+        record.baseline: [f"{row.baseline_ms_per_video:.4g}" for row in record.rows],
+        "speed-up": [_with_range(row.speedup_realised, row.speedup_spread) for row in record.rows],
+        "in GFLOPs": [f"{row.speedup_theoretical:.2f}x" for row in record.rows],
+        "rounds": [str(row.repeats) for row in record.rows],
     }
     text = pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
     return f"{head}\n\n{text}"
 
 
-def _with_range(row: Mapping[str, Any], key: str, spread: str) -> str:
-    low, high = row[spread]
-    return f"{row[key]:.2f}x ({low:.2f}-{high:.2f})"
+def _with_range(value: float, spread: tuple[float, float]) -> str:
+    low, high = spread
+    return f"{value:.2f}x ({low:.2f}-{high:.2f})"
 
 
 # Frames and surroundings

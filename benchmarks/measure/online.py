@@ -5,9 +5,8 @@ N videos of a split, T frames, K classes.
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +21,9 @@ from adavid.data.sampling import segment_indices
 from adavid.data.stream import stream_frames
 from adavid.data.transforms import normalize
 from adavid.evaluation.metrics import mean_average_precision, top1
-from adavid.evaluation.records import ONLINE_JSON, SCHEMA
-from adavid.files import locked, write_atomically
+from adavid.evaluation.records import Axis, By, OnlinePoint, OnlineRecord, write_online
+from adavid.evaluation.schema import SCHEMA
+from adavid.files import locked
 from adavid.loading import TrainedMethod
 from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod, CausalMethod
@@ -143,23 +143,23 @@ def main_online(run: Run, workspace: Workspace, baseline: str = "uniform") -> st
         raise ValueError(f"online: {run.label} reads clips, which show more of a video than has been watched")
     own, other = watch(run, method), watch(baseline_run, baseline_method, alone=True)
     assert np.array_equal(own.label_NK, other.label_NK)
-    record = {
-        "schema": SCHEMA,
-        "kind": "online",
-        "method": run.method,
-        "variant": run.variant,
-        "data": run.data,
-        "profile": run.profile,
-        "seed": run.seed,
-        "config_hash": run.hash,
-        "baseline": baseline,
-        "baseline_hash": baseline_run.hash,
-        "points": online_points(own, other),
-    }
+    record = OnlineRecord(
+        schema=SCHEMA,
+        method=run.method,
+        variant=run.variant,
+        data=run.data,
+        profile=run.profile,
+        seed=run.seed,
+        kind="online",
+        config_hash=run.hash,
+        baseline=baseline,
+        baseline_hash=baseline_run.hash,
+        points=tuple(online_points(own, other)),
+    )
     folder = folder_of(run, workspace)
     with locked(folder / ".lock"):
-        write_atomically(folder / ONLINE_JSON, json.dumps(record, indent=1, allow_nan=False) + "\n")
-    return table(record)
+        write_online(folder, record)
+    return online_table(record)
 
 
 def watch(run: Run, method: AdaptiveMethod, alone: bool = False) -> Watched:
@@ -189,21 +189,21 @@ def watch_batch(method: AdaptiveMethod, batch: VideoBatch, alone: bool = False) 
     return Watched(*(column.cpu().numpy() for column in columns))
 
 
-def online_points(own: Watched, baseline: Watched) -> list[dict[str, Any]]:
+def online_points(own: Watched, baseline: Watched) -> list[OnlinePoint]:
     """The points of both figures; `baseline` watched each frame alone."""
     frame_macs_N = baseline.macs_NT[:, 0]
 
-    def own_point(axis: str, value: float, stop_N: np.ndarray) -> dict[str, Any]:
+    def own_point(axis: Axis, value: float, stop_N: np.ndarray) -> OnlinePoint:
         row_N = np.arange(len(stop_N))
         logits_NK, macs_N, num_N = (part[row_N, stop_N] for part in (own.logits_NTK, own.macs_NT, own.num_close_NT))
         return _point(axis, value, "own", own.label_NK, logits_NK, macs_N, num_N, stop_N + 1)
 
-    def baseline_point(axis: str, value: float, name: str, taken: Sequence[np.ndarray]) -> dict[str, Any]:
+    def baseline_point(axis: Axis, value: float, by: By, taken: Sequence[np.ndarray]) -> OnlinePoint:
         """The mean of the frames that are taken of each video."""
         num_N = np.array([len(frames) for frames in taken])
         logits_NK = np.stack([of_TK[frames].mean(0) for of_TK, frames in zip(baseline.logits_NTK, taken, strict=True)])
         last_N = np.array([frames[-1] for frames in taken])
-        return _point(axis, value, name, baseline.label_NK, logits_NK, num_N * frame_macs_N, num_N, last_N + 1)
+        return _point(axis, value, by, baseline.label_NK, logits_NK, num_N * frame_macs_N, num_N, last_N + 1)
 
     rows = []
     for k in range(1, int(own.num_close_NT.max()) + 1):
@@ -220,45 +220,44 @@ def online_points(own: Watched, baseline: Watched) -> list[dict[str, Any]]:
     return rows
 
 
-def table(record: Mapping[str, Any]) -> str:
+def online_table(record: OnlineRecord) -> str:
     """An online record for reading."""
+    points = record.points
     columns = {
-        "until": [
-            f"{p['value']:.0%} watched" if p["axis"] == "watched" else f"{p['value']} close" for p in record["points"]
-        ],
-        "by": [record["method"] if p["by"] == "own" else p["by"] for p in record["points"]],
-        "top-1": [f"{100 * p['top1']:.2f}" for p in record["points"]],
-        "mAP": [f"{100 * p['map']:.2f}" for p in record["points"]],
-        "GFLOPs/video": [f"{p['gflops']:.4g} +- {p['gflops_std']:.2g}" for p in record["points"]],
-        "seen closely": [f"{p['num_close']:.2f} +- {p['num_close_std']:.2f}" for p in record["points"]],
-        "frames watched": [f"{p['frames']:.2f}" for p in record["points"]],
+        "until": [f"{of.value:.0%} watched" if of.axis == "watched" else f"{of.value} close" for of in points],
+        "by": [record.method if of.by == "own" else of.by for of in points],
+        "top-1": [f"{100 * of.top1:.2f}" for of in points],
+        "mAP": [f"{100 * of.map:.2f}" for of in points],
+        "GFLOPs/video": [f"{of.gflops:.4g} +- {of.gflops_std:.2g}" for of in points],
+        "seen closely": [f"{of.num_close:.2f} +- {of.num_close_std:.2f}" for of in points],
+        "frames watched": [f"{of.frames:.2f}" for of in points],
     }
     return pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
 
 
 def _point(
-    axis: str,
+    axis: Axis,
     value: float,
-    by: str,
+    by: By,
     label_NK: np.ndarray,
     logits_NK: np.ndarray,
     macs_N: np.ndarray,
     num_close_N: np.ndarray,
     frames_N: np.ndarray,
-) -> dict[str, Any]:
+) -> OnlinePoint:
     score_NK = scores_from_logits(torch.as_tensor(logits_NK)).numpy()
-    return {
-        "axis": axis,
-        "value": value,
-        "by": by,
-        "top1": top1(label_NK, score_NK),
-        "map": mean_average_precision(label_NK, score_NK),
-        "gflops": float(macs_N.mean()) / 1e9,
-        "gflops_std": float(macs_N.std()) / 1e9,
-        "num_close": float(num_close_N.mean()),
-        "num_close_std": float(num_close_N.std()),
-        "frames": float(frames_N.mean()),
-    }
+    return OnlinePoint(
+        axis=axis,
+        value=value,
+        by=by,
+        top1=top1(label_NK, score_NK),
+        map=mean_average_precision(label_NK, score_NK),
+        gflops=float(macs_N.mean()) / 1e9,
+        gflops_std=float(macs_N.std()) / 1e9,
+        num_close=float(num_close_N.mean()),
+        num_close_std=float(num_close_N.std()),
+        frames=float(frames_N.mean()),
+    )
 
 
 def _trained(run: Run, workspace: Workspace) -> AdaptiveMethod:

@@ -10,8 +10,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from adavid.actions import Action
 from adavid.evaluation import stats
-from benchmarks.report.tables import each, pareto_front, pm
+from benchmarks.report.formats import pm
+from benchmarks.report.tables import each, pareto_front
 
 PALETTE = (
     "#4c78a8",
@@ -28,12 +30,8 @@ PALETTE = (
 NEUTRAL = "#8a919e"
 ACCENT = "#3b7ddd"
 MEAN = "#f2b134"
-SIZES = ("#1b4f8f", "#3579c4", "#64a3df", "#a3cbef", "#cfe3f7")  # frames seen, from the largest picture down
-SKIPS = ("#f2c14e", "#e9a13b", "#d97a34", "#b9532f", "#8f3526")  # frames not seen, from the shortest skip up
-OTHERS = (
-    *("#5b9279", "#8fcb9b", "#7c6a9c", "#b9a5d6", "#c98ca7"),
-    *("#6f7d8c", "#a8b3bd", "#4f8a8b", "#9fc9c4", "#8d5b6c", "#c9b26b"),
-)
+SEEN = ("#1b4f8f", "#3579c4", "#64a3df", "#a3cbef", "#cfe3f7")  # from the largest picture down
+UNSEEN = ("#f2c14e", "#e9a13b", "#d97a34", "#b9532f", "#8f3526")  # from the shortest skip up
 PNG_WIDTH = 860
 PLACES: tuple[tuple[Literal["left", "right"], int, int], ...] = (
     *(("left", 10, -11), ("left", 10, 13), ("right", -10, -11), ("right", -10, 13)),
@@ -139,7 +137,7 @@ def reported(rows: pd.DataFrame) -> alt.TopLevelMixin:
     return _finish(layers, height=420)
 
 
-def usage(shares: pd.DataFrame, colours: Mapping[str, str]) -> alt.Chart:
+def usage_chart(shares: pd.DataFrame, colours: Mapping[str, str]) -> alt.Chart:
     """Stacked bars of the actions' shares of the frames.
 
     Args:
@@ -207,7 +205,7 @@ def online_close(points: pd.DataFrame) -> alt.TopLevelMixin:
     """Top-1 over GFLOPs of stopping at the K-th frame seen closely.
 
     Args:
-        points: `tables.online_points` of the axis "close".
+        points: `tables.mean_online_points` of the axis "close".
     """
     x = alt.X("gflops:Q", title="GFLOPs per video", axis=alt.Axis(format="~g", tickCount=8))
     return _online(points, x, _online_score(), ("value", "K", None), height=340)
@@ -217,7 +215,7 @@ def online_watched(points: pd.DataFrame, value: Literal["top1", "gflops"]) -> al
     """Top-1 or GFLOPs over the share of the video that has been watched.
 
     Args:
-        points: `tables.online_points` of the axis "watched".
+        points: `tables.mean_online_points` of the axis "watched".
         value: what is drawn.
     """
     scale = alt.Scale(padding=12, nice=False)
@@ -312,21 +310,31 @@ def differences(rows: pd.DataFrame) -> alt.TopLevelMixin:
     return alt.layer(zero, bars, dots).properties(width="container", height=alt.Step(30))
 
 
-def action_colours(actions: Sequence[str]) -> dict[str, str]:
-    """A colour for each action: sizes in blue, skips from amber to brown, anything else in muted hues.
+def action_colours(methods: Sequence[Sequence[Action]]) -> dict[str, str]:
+    """A colour for each action by name: blues where the frame is seen, by the size of the picture in all methods.
 
-    A name made of digits is a picture's size in pixels, one that begins with "skip" or "exit" a frame not looked at.
+    Where it is not, from amber to brown by the number of frames that the action stays in force for, as far apart as
+    the method with the most such actions allows.
     """
-    sizes = sorted((name for name in actions if name.isdigit()), key=int, reverse=True)
-    skips = sorted(name for name in actions if is_skip(name))
-    others = [name for name in actions if name not in sizes and name not in skips]
-    kinds = ((sizes, SIZES), (others, OTHERS), (skips, SKIPS))
-    return {name: hues[i % len(hues)] for names, hues in kinds for i, name in enumerate(names)}
+    actions = [action for of_method in methods for action in of_method]
+    sizes = sorted({action.size for action in actions if action.size > 0}, reverse=True)
+    blue_of = dict(zip(sizes, _ramp(SEEN, len(sizes)), strict=True))
+    seen = sorted((action for action in actions if action.size > 0), key=lambda action: -action.size)
+    colours = {action.name: blue_of[action.size] for action in seen}
+    unseen = [[action for action in of_method if action.size == 0] for of_method in methods]
+    for of_method in sorted(unseen, key=len, reverse=True):
+        by_length = sorted(of_method, key=lambda action: (action.covers, action.name))
+        for action, hue in zip(by_length, _ramp(UNSEEN, len(by_length)), strict=True):
+            colours.setdefault(action.name, hue)
+    return colours
 
 
-def is_skip(action: str) -> bool:
-    """Whether an action's name says that the frame is not looked at."""
-    return action.startswith(("skip", "exit"))
+def _ramp(hues: Sequence[str], num: int) -> list[str]:
+    """`num` colours from the first of the hues to the last, in equal steps."""
+    channels = np.array([[int(hue[i : i + 2], 16) for i in (1, 3, 5)] for hue in hues])
+    steps = np.linspace(0, len(hues) - 1, num)
+    mixed = np.stack([np.interp(steps, np.arange(len(hues)), channel) for channel in channels.T], axis=1)
+    return ["#" + "".join(f"{part:02x}" for part in colour) for colour in mixed.round().astype(int)]
 
 
 def to_png(chart: alt.TopLevelMixin) -> bytes:

@@ -24,7 +24,8 @@ from benchmarks.report.entries import (
     read_entries,
     series_names,
 )
-from benchmarks.report.tables import curve_points, each, pm, significant
+from benchmarks.report.formats import pm, significant
+from benchmarks.report.tables import curve_points, each
 
 BASELINE = "uniform"  # the method whose curve is the reference, where no other is named
 MEANING = (
@@ -61,7 +62,7 @@ class Comparison:
 
 def against_method(own: Entry, other: Entry) -> Comparison:
     """Both as they are, each at its own cost."""
-    ratio = _gflops(own) / _gflops(other)
+    ratio = own.gflops() / other.gflops()
     try:
         difference = stats.paired_difference(own.predictions(), other.predictions())
     except ValueError as error:
@@ -77,21 +78,19 @@ def against_curve(own: Entry, points: Sequence[tuple[Entry, str]], name: str) ->
         difference = stats.paired_difference_to_curve(own.predictions(), runs)
     except ValueError as error:
         return Comparison(against, 1.0, None, str(error))
-    dearest = max(entry.mean("cost", "gflops_per_video", point) for entry, point in points)
-    return Comparison(against, max(1.0, _gflops(own) / dearest), difference)
+    dearest = max(entry.gflops(point) for entry, point in points)
+    return Comparison(against, max(1.0, own.gflops() / dearest), difference)
 
 
 def against_shuffled(own: Entry) -> Comparison:
     """The method against the same models with their decisions permuted: seeds that have both."""
-    shuffled = {
-        record["seed"]: run for record, run in zip(own.points[SHUFFLED], own.predictions(SHUFFLED), strict=True)
-    }
+    shuffled = {record.seed: run for record, run in zip(own.points[SHUFFLED], own.predictions(SHUFFLED), strict=True)}
     pairs: list[tuple[Predictions, Predictions]] = [
-        (run, shuffled[record["seed"]])
+        (run, shuffled[record.seed])
         for record, run in zip(own.main, own.predictions(), strict=True)
-        if record["seed"] in shuffled
+        if record.seed in shuffled
     ]
-    ratio = _gflops(own) / own.mean("cost", "gflops_per_video", SHUFFLED)
+    ratio = own.gflops() / own.gflops(SHUFFLED)
     against = "its own decisions shuffled across videos"
     try:
         difference = stats.paired_difference([run for run, _ in pairs], [run for _, run in pairs])
@@ -123,8 +122,8 @@ def compare(results_dir: Path, a: str, b: str, data: str | None = None, profile:
 
     Args:
         results_dir: holds reference/ and runs/.
-        a: 'method' or 'method@variant'; '#hash' picks a configuration, ':local' or ':reference' a source.
-            Without a source, the user's own runs are taken where both methods have some, else the committed
+        a: 'method' or 'method@variant'; '#hash' picks a configuration, ':local' or ':reference' a root.
+            Without a root, the user's own runs are taken where both methods have some, else the committed
             records.
         b: likewise, the reference.
         data: only this data set.
@@ -138,17 +137,19 @@ def compare(results_dir: Path, a: str, b: str, data: str | None = None, profile:
     of_a, of_b = find(chosen, a), find(chosen, b)
     places = sorted({e.place for e in of_a} & {e.place for e in of_b})
     if not places:
-        raise ValueError(f"{a} has results on {_places(of_a)} and {b} on {_places(of_b)}: expected one in common")
+        raise ValueError(
+            f"{a} has results on {_place_names(of_a)} and {b} on {_place_names(of_b)}: expected one in common"
+        )
     blocks = []
     for place in places:
         here = _at(chosen, place)
         own, other = _pair(_at(of_a, place), _at(of_b, place))
         lines = [f"  {comparison}" for comparison in comparisons(own, other, here)]
-        blocks.append("\n".join([_title(own), _scores([own, other]), own.label, *lines]))
+        blocks.append("\n".join([_heading(own), _scores([own, other]), own.label, *lines]))
     return "\n\n".join([*blocks, MEANING])
 
 
-def curve(
+def curve_report(
     results_dir: Path,
     method: str,
     data: str | None = None,
@@ -174,16 +175,19 @@ def curve(
     blocks = []
     for place in sorted({entry.place for entry in found}):
         here = _at(chosen, place)
-        entry = _one(_prefer(_at(found, place), LOCAL, REFERENCE), method)
+        entry = _one(_of_root(_at(found, place), LOCAL, REFERENCE), method)
         if len(entry.points.keys() - {SHUFFLED}) == 1:
-            raise ValueError(f"{entry.label} on {_places([entry])}: expected curve points, found only its main one")
-        reference = [e for of in baselines(here, entry, baseline)[:1] for e, _ in operating_points(here, of)]
-        names = {entry.name, *(e.name for e in reference)}
-        shown = [e for e in here if e.name in names]
+            raise ValueError(
+                f"{entry.label} on {_place_names([entry])}: expected curve points, found only its main one"
+            )
+        references = baselines(here, entry, baseline)
+        reference_points = operating_points(here, references[0]) if references else []
+        names = {entry.name, *(reference.name for reference, _ in reference_points)}
+        shown = [other for other in here if other.name in names]
         points = curve_points(shown, series_names(shown))
-        path = Path(out_dir or results_dir) / f"curve-{entry.data}-{entry.profile}-{entry.label}.png"
+        path = Path(out_dir or results_dir) / f"curve-{place.data}-{place.profile}-{entry.label}.png"
         write_atomically(path, charts.to_png(charts.tradeoff(points, baseline)))
-        blocks.append("\n".join([_title(entry), _curve_table(entry, points, baseline), f"chart: {path}"]))
+        blocks.append("\n".join([_heading(entry), _curve_table(entry, points, baseline), f"chart: {path}"]))
     return "\n\n".join(blocks)
 
 
@@ -214,30 +218,32 @@ def _curve_table(entry: Entry, points: pd.DataFrame, baseline: str) -> str:
 def _scores(entries: Iterable[Entry]) -> str:
     rows = []
     for entry in entries:
-        maps = [100 * record["metrics"]["map"] for record in entry.main]
-        frames = entry.main[0]["frames"]["num_frames"]
+        map_S = [100 * record.metrics.map for record in entry.main]
+        used = entry.mean(lambda record: record.frames.used)
         rows.append(
             {
                 "": entry.label,
-                "mAP %": pm(float(np.mean(maps)), float(np.std(maps, ddof=1)) if len(maps) > 1 else np.nan),
-                "GFLOPs/video": significant(_gflops(entry)),
-                "frames used": f"{entry.mean('frames', 'used'):.1f} of {frames}",
-                "seeds": ", ".join(str(record["seed"]) for record in entry.main),
-                "record": f"{entry.source} {entry.config_hash[:8]}",
+                "mAP %": pm(float(np.mean(map_S)), float(np.std(map_S, ddof=1)) if len(map_S) > 1 else np.nan),
+                "GFLOPs/video": significant(entry.gflops()),
+                "frames used": f"{used:.1f} of {entry.first.frames.num_frames}",
+                "seeds": ", ".join(str(record.seed) for record in entry.main),
+                "record": f"{entry.root} {entry.config_hash[:8]}",
             }
         )
     return pd.DataFrame(rows).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
 
 
 def _pair(of_a: Sequence[Entry], of_b: Sequence[Entry]) -> tuple[Entry, Entry]:
-    """One entry of each, of one source where possible: the user's own runs before the committed records."""
-    shared = {entry.source for entry in of_a} & {entry.source for entry in of_b}
-    order = sorted((LOCAL, REFERENCE), key=lambda source: source not in shared)
-    return _one(_prefer(of_a, *order), of_a[0].label), _one(_prefer(of_b, *order), of_b[0].label)
+    """One entry of each, of one root where possible: the user's own runs before the committed records."""
+    shared = {entry.root for entry in of_a} & {entry.root for entry in of_b}
+    order = sorted((LOCAL, REFERENCE), key=lambda root: root not in shared)
+    return _one(_of_root(of_a, *order), of_a[0].label), _one(_of_root(of_b, *order), of_b[0].label)
 
 
-def _prefer(entries: Sequence[Entry], *sources: str) -> list[Entry]:
-    return next(of for source in sources if (of := [entry for entry in entries if entry.source == source]))
+def _of_root(entries: Sequence[Entry], *roots: str) -> list[Entry]:
+    """The entries of the first of the roots that has some."""
+    found = ([entry for entry in entries if entry.root == root] for root in roots)
+    return next(of for of in found if of)
 
 
 def _one(entries: Sequence[Entry], name: str) -> Entry:
@@ -248,12 +254,12 @@ def _one(entries: Sequence[Entry], name: str) -> Entry:
 
 
 def _select(entries: Sequence[Entry], data: str | None, profile: str | None) -> list[Entry]:
-    chosen = [e for e in entries if data in (None, e.data) and profile in (None, e.profile)]
+    """The entries on a data set and profile, of all where they are not given."""
+    chosen = [e for e in entries if data in (None, e.place.data) and profile in (None, e.place.profile)]
     if not chosen:
-        wanted = ", ".join(filter(None, (data, profile)))
-        raise ValueError(
-            f"no results{f' on {wanted}' * bool(wanted)}: there are some on {_places(entries) or 'nothing'}"
-        )
+        wanted = ", ".join(name for name in (data, profile) if name)
+        where = f" on {wanted}" if wanted else ""
+        raise ValueError(f"no results{where}: there are some on {_place_names(entries) or 'nothing'}")
     return chosen
 
 
@@ -261,15 +267,12 @@ def _at(entries: Sequence[Entry], place: Place) -> list[Entry]:
     return [entry for entry in entries if entry.place == place]
 
 
-def _places(entries: Sequence[Entry]) -> str:
+def _place_names(entries: Sequence[Entry]) -> str:
+    """Where there are entries, for reading."""
     return ", ".join(sorted({str(entry.place) for entry in entries}))
 
 
-def _title(entry: Entry) -> str:
-    first = entry.main[0]
-    num_videos, split = first["data_info"]["num_videos"], first["split"]
-    return f"{entry.data}, profile {entry.profile}, {num_videos:,} videos of the {split} split"
-
-
-def _gflops(entry: Entry) -> float:
-    return entry.mean("cost", "gflops_per_video")
+def _heading(entry: Entry) -> str:
+    place, first = entry.place, entry.first
+    heading = f"{place.data}, profile {place.profile}, {first.data_info.num_videos:,} videos of the {first.split} split"
+    return f"{heading}; {first.metrics.caveat}" if first.metrics.caveat else heading

@@ -1,18 +1,29 @@
 """What the result files hold, grouped: one `Entry` for each configuration of a method, its seeds together."""
 
-import difflib
+from __future__ import annotations
+
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from adavid.config import essential
+from adavid.config import essential, nearest
 from adavid.evaluation.predictions import Predictions, read_predictions
-from adavid.evaluation.records import LATENCY_JSON, ONLINE_JSON, Record, read_records
+from adavid.evaluation.records import (
+    LATENCY_JSON,
+    ONLINE_JSON,
+    STRIPS_JSON,
+    LatencyRecord,
+    OnlineRecord,
+    Record,
+    Strip,
+    read_records,
+)
+from adavid.evaluation.schema import method_label, read_json
 
 MAIN, SHUFFLED = "test", "shuffled"  # points of a run; all others are operating points of its curve
 REFERENCE, LOCAL, PAPER = "reference", "local", "paper"  # where a row comes from
@@ -35,49 +46,60 @@ class Entry:
     """One configuration of one method on one data set.
 
     Attributes:
-        source: "reference" (committed with the project) or "local" (a run of the user's).
+        root: "reference" (committed with the project) or "local" (a run of the user's).
         folder: the configuration's folder, with one folder of records for each seed.
         points: the records of each point ("test", "shuffled", "curve-..."), sorted by seed.
     """
 
-    source: str
-    method: str
-    variant: str
-    data: str
-    profile: str
-    config_hash: str
+    root: str
     folder: Path
     points: Mapping[str, Sequence[Record]]
 
     @property
+    def main(self) -> Sequence[Record]:
+        return self.points[MAIN]
+
+    @property
+    def first(self) -> Record:
+        """The main record of the first seed: what all seeds share is taken from it."""
+        return self.main[0]
+
+    @property
+    def method(self) -> str:
+        return self.first.method
+
+    @property
+    def variant(self) -> str:
+        return self.first.variant
+
+    @property
     def label(self) -> str:
-        return f"{self.method}@{self.variant}" if self.variant else self.method
+        return method_label(self.method, self.variant)
+
+    @property
+    def config_hash(self) -> str:
+        return self.first.config_hash
 
     @property
     def name(self) -> str:
         """What tells this entry from all others of its data set, as `find` takes it."""
-        return f"{self.label}#{self.config_hash[:8]}:{self.source}"
+        return f"{self.label}#{self.config_hash[:8]}:{self.root}"
 
     @property
     def place(self) -> Place:
-        # Records from before there were fingerprints stand apart.
-        return Place(self.data, self.profile, self.main[0]["data_info"].get("fingerprint", "unknown"))
+        return Place(self.first.data, self.first.profile, self.first.data_info.fingerprint)
 
     @property
     def recipe(self) -> str:
         """What a baseline has to share: recipe, data and trainer."""
-        config = self.main[0]["config"]
+        config = self.first.config
         shared = essential({key: config.get(key, {}) for key in ("recipe", "trainer")})
         return json.dumps([*self.place, shared], sort_keys=True)
 
     @property
     def num_epochs(self) -> int:
         """Of training, beyond the warm-up."""
-        return sum(stage["epochs"] for stage in self.main[0]["training"]["stages"])
-
-    @property
-    def main(self) -> Sequence[Record]:
-        return self.points[MAIN]
+        return sum(stage.epochs for stage in self.first.training.stages)
 
     @property
     def is_shuffled(self) -> bool:
@@ -87,24 +109,52 @@ class Entry:
     @property
     def is_adaptive(self) -> bool:
         """Whether it decides: more than one action is in use, or its decisions could be shuffled."""
-        return self.is_shuffled or any(np.count_nonzero(r["usage"]["overall"]) > 1 for r in self.main)
+        return self.is_shuffled or any(np.count_nonzero(record.usage.overall) > 1 for record in self.main)
 
     def predictions(self, point: str = MAIN) -> list[Predictions]:
         """The per-video predictions of a point, one for each seed."""
-        return [_read(record.path, record.path.stat().st_mtime_ns) for record in self.points[point]]
+        return [_predictions(record.path, record.path.stat().st_mtime_ns) for record in self.points[point]]
 
-    def online(self) -> list[dict[str, Any]]:
-        """The curves along the videos, of the seeds that have them."""
-        paths = (record.path.parent / ONLINE_JSON for record in self.main)
-        return [json.loads(path.read_bytes()) for path in paths if path.exists()]
+    @functools.cached_property
+    def latencies(self) -> list[LatencyRecord]:
+        """The times under the method's own decisions, one for each seed that was timed."""
+        return [read_json(LatencyRecord, path) for path in sorted(self.folder.glob(f"*/{LATENCY_JSON}"))]
 
-    def mean(self, block: str, key: str, point: str = MAIN) -> float:
+    @functools.cached_property
+    def online(self) -> list[OnlineRecord]:
+        """The curves along the videos, one for each seed that has them."""
+        paths = (record.path.with_name(ONLINE_JSON) for record in self.main)
+        return [read_json(OnlineRecord, path) for path in paths if path.exists()]
+
+    @functools.cached_property
+    def strips(self) -> tuple[Record, tuple[Strip, ...]] | None:
+        """The example videos of the first seed that has some, and its record."""
+        for record in self.main:
+            path = record.path.with_name(STRIPS_JSON)
+            if path.exists():
+                strips = read_json(tuple[Strip, ...], path)
+                for action in (action for strip in strips for action in strip.actions):
+                    if action not in record.usage.names:
+                        raise ValueError(f"{path}: action '{action}' is unknown; {nearest(action, record.usage.names)}")
+                return record, strips
+        return None
+
+    def mean(self, number: Callable[[Record], float], point: str = MAIN) -> float:
         """A number of the records, averaged over seeds."""
-        return float(np.mean([record[block][key] for record in self.points[point]]))
+        return float(np.mean([number(record) for record in self.points[point]]))
+
+    def gflops(self, point: str = MAIN) -> float:
+        """GFLOPs per video, averaged over seeds."""
+        return self.mean(lambda record: record.cost.gflops_per_video, point)
+
+    @property
+    def train_gmacs(self) -> float:
+        """Of training, averaged over seeds."""
+        return self.mean(lambda record: record.training.gmacs)
 
 
 @functools.cache
-def _read(path: Path, changed: int) -> Predictions:
+def _predictions(path: Path, changed: int) -> Predictions:
     """One object for all comparisons that a run takes part in, so that its bootstrap is taken once."""
     return read_predictions(path)
 
@@ -119,80 +169,69 @@ def group(records: Iterable[Record]) -> list[Entry]:
     by_folder: dict[Path, list[Record]] = {}
     for record in records:
         by_folder.setdefault(record.path.parents[1], []).append(record)
-    entries = [_entry(folder, of) for folder, of in by_folder.items() if any(r["point"] == MAIN for r in of)]
-    return sorted(entries, key=lambda e: (e.place, e.label, e.source == LOCAL, e.config_hash))
+    entries = [_entry(folder, of) for folder, of in by_folder.items() if any(record.point == MAIN for record in of)]
+    return sorted(entries, key=lambda entry: (entry.place, entry.label, entry.root == LOCAL, entry.config_hash))
 
 
 def _entry(folder: Path, records: Sequence[Record]) -> Entry:
     points: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: (record["point"], record["seed"])):
-        points.setdefault(record["point"], []).append(record)
-    first = points[MAIN][0]
-    source = REFERENCE if folder.parents[3].name == ROOTS[REFERENCE] else LOCAL  # root/data/profile/method/hash
-    method, variant, data, profile = (first[key] for key in ("method", "variant", "data", "profile"))
-    return Entry(source, method, variant, data, profile, first["config_hash"], folder, points)
+    for record in sorted(records, key=lambda record: (record.point, record.seed)):
+        points.setdefault(record.point, []).append(record)
+    top = folder.parents[3]  # of top/data/profile/method/hash
+    return Entry(REFERENCE if top.name == ROOTS[REFERENCE] else LOCAL, folder, points)
 
 
-def read_latencies(results_dir: Path) -> list[Record]:
-    """The times under the methods' own decisions below results/reference and results/runs."""
-    paths = (path for source in (REFERENCE, LOCAL) for path in (results_dir / ROOTS[source]).rglob(LATENCY_JSON[0]))
-    return [Record(json.loads(path.read_bytes()), path) for path in sorted(paths)]
-
-
-def operating_point(record: Mapping[str, Any]) -> str:
+def operating_point(record: Record) -> str:
     """'num_frames=8, size=48'."""
-    return ", ".join(f"{key}={value}" for key, value in record["operating_point"].items())
+    return ", ".join(f"{key}={value}" for key, value in record.operating_point.items())
 
 
 def series_names(entries: Sequence[Entry]) -> dict[str, str]:
     """By `Entry.name` the shortest name that tells an entry from the others of the same data set."""
     labels = [entry.label for entry in entries]
-    by_source = [(entry.label, entry.source) for entry in entries]
+    by_root = [(entry.label, entry.root) for entry in entries]
     names = {}
     for entry in entries:
         name = entry.label
-        if by_source.count((entry.label, entry.source)) > 1:
+        if by_root.count((entry.label, entry.root)) > 1:
             name += f" #{entry.config_hash[:4]}"
-        if entry.source == LOCAL and labels.count(entry.label) > by_source.count((entry.label, LOCAL)):
+        if entry.root == LOCAL and labels.count(entry.label) > by_root.count((entry.label, LOCAL)):
             name += " (local)"
         names[entry.name] = name
     return names
 
 
 def find(entries: Sequence[Entry], name: str) -> list[Entry]:
-    """The entries that a user's 'method', 'method@variant' or 'method@variant#hash:source' names.
+    """The entries that a user's 'method', 'method@variant' or 'method@variant#hash:root' names.
 
     Raises:
         ValueError: there are none.
     """
     label, _, tail = name.partition("#")
-    config_hash, _, source = tail.partition(":")
+    config_hash, _, root = tail.partition(":")
     if not tail:
-        label, _, source = name.partition(":")
+        label, _, root = name.partition(":")
     found = [
         entry
         for entry in entries
-        if entry.label == label and entry.config_hash.startswith(config_hash) and source in ("", entry.source)
+        if entry.label == label and entry.config_hash.startswith(config_hash) and root in ("", entry.root)
     ]
     if not found:
-        known = sorted({entry.label for entry in entries} | ({entry.name for entry in entries} if tail else set()))
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known) or 'none'}"
-        raise ValueError(f"no results of {name!r}: {hint}")
+        known = {entry.label for entry in entries} | ({entry.name for entry in entries} if tail else set())
+        raise ValueError(f"no results of {name!r}; {nearest(name, known)}")
     return found
 
 
 def baselines(entries: Sequence[Entry], own: Entry, name: str) -> list[Entry]:
-    """The entries called `name` with the recipe and the epochs of `own`, of its source where there are some.
+    """The entries called `name` with the recipe and the epochs of `own`, of its root where there are some.
 
     Epochs of a small part of a method are cheap: a baseline without the same number is as good where its training has
     taken as many multiply-accumulates, or more.
     """
     named = [entry for entry in entries if entry.label == name and entry.recipe == own.recipe]
-    budget = own.mean("training", "gmacs")
     equal = [entry for entry in named if entry.num_epochs == own.num_epochs]
-    fair = equal or [entry for entry in named if entry.mean("training", "gmacs") >= budget]
-    return [entry for entry in fair if entry.source == own.source] or fair
+    fair = equal or [entry for entry in named if entry.train_gmacs >= own.train_gmacs]
+    return [entry for entry in fair if entry.root == own.root] or fair
 
 
 def operating_points(entries: Sequence[Entry], of: Entry) -> list[tuple[Entry, str]]:
@@ -203,7 +242,7 @@ def operating_points(entries: Sequence[Entry], of: Entry) -> list[tuple[Entry, s
     own = [
         entry
         for entry in entries
-        if (entry.method, entry.source, entry.recipe) == (of.method, of.source, of.recipe)
+        if (entry.method, entry.root, entry.recipe) == (of.method, of.root, of.recipe)
         and entry.num_epochs == of.num_epochs
         and of.variant in ("", entry.variant)
     ]

@@ -1,10 +1,11 @@
 """The decisions that a method may take about a frame, and the places of a patch, if that is what it decides.
 
-N actions, S places on a side, C cells on a side.
+N actions, P places; S places in a row of a grid, C cells in a row of its map.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -48,23 +49,11 @@ class PatchGrid:
         free, steps = self.frame_size - self.patch_size, max(1, self.side - 1)
         return place // self.side * free // steps, place % self.side * free // steps
 
-    def box(self, place: int) -> list[float]:
+    def box(self, place: int) -> tuple[float, float, float, float]:
         """Top, left, height and width as fractions of the frame."""
         top, left = self.corner(place)
-        return [pixels / self.frame_size for pixels in (top, left, self.patch_size, self.patch_size)]
-
-    def heat(self, place_N: np.ndarray) -> list[list[float]]:
-        """The places' shares, by rows and columns of at most `HEAT_CELLS` cells; zeros without places.
-
-        A finer grid's place that lies across cells counts in each by its overlap: places taken evenly look even.
-        """
-        num_cells = min(HEAT_CELLS, self.side)
-        edge, cell_edge = np.arange(self.side + 1) / self.side, np.arange(num_cells + 1) / num_cells
-        overlap_SC = np.minimum(edge[1:, None], cell_edge[1:]) - np.maximum(edge[:-1, None], cell_edge[:-1])
-        overlap_SC = overlap_SC.clip(0) * self.side
-        count_SS = np.bincount(place_N, minlength=len(self)).reshape(self.side, self.side)
-        shares: list[list[float]] = (overlap_SC.T @ count_SS @ overlap_SC / max(len(place_N), 1)).tolist()
-        return shares
+        side = self.patch_size / self.frame_size
+        return top / self.frame_size, left / self.frame_size, side, side
 
 
 @dataclass(frozen=True)
@@ -107,6 +96,12 @@ class ActionSpace:
         object.__setattr__(self, "covers", self.covers or (1,) * len(self.names))
         assert len(self.names) == len(self.sizes) == len(self.covers)
 
+    @classmethod
+    def of_resolutions(cls, sizes: Sequence[int], skips: Sequence[int]) -> ActionSpace:
+        """Looking at one of several sizes, or skipping: "skip-4" skips four frames, its own included."""
+        names = (*map(str, sizes), *(f"skip-{skip}" for skip in skips))
+        return cls(names, (*sizes, *(0 for _ in skips)), (*(1 for _ in sizes), *skips))
+
     @property
     def num_places(self) -> int:
         return len(self.grid) if self.grid else 1
@@ -125,7 +120,7 @@ class ActionSpace:
     @property
     def is_close(self) -> tuple[bool, ...]:
         """By kind: whether it sees the frame as closely as the method can."""
-        return tuple(size == max(self.sizes) for size in self.sizes)
+        return is_close(self.kinds)
 
     def __len__(self) -> int:
         return len(self.names) + self.num_places - 1
@@ -151,3 +146,27 @@ def kind_of(action: Array, num_places: int) -> Array:
     beyond_places = (action - (num_places - 1)).clip(min=0)
     is_padding = action < 0
     return beyond_places - 1 * is_padding
+
+
+def is_close(actions: Sequence[Action]) -> tuple[bool, ...]:
+    """Of each kind of decision that a method has, whether it sees the frame as closely as the method can."""
+    largest = max(action.size for action in actions)
+    return tuple(action.size == largest for action in actions)
+
+
+def place_shares(place_N: np.ndarray, side: int) -> list[list[float]]:
+    """The shares of the places of a grid, by rows and columns of at most `HEAT_CELLS` cells; zeros without places.
+
+    A finer grid's place that lies across cells counts in each by its overlap: places taken evenly look even.
+
+    Args:
+        place_N: numbers of places, row by row from the top left.
+        side: places in a row of the grid, and in a column.
+    """
+    num_cells = min(HEAT_CELLS, side)
+    edge, cell_edge = np.arange(side + 1) / side, np.arange(num_cells + 1) / num_cells
+    overlap_SC = np.minimum(edge[1:, None], cell_edge[1:]) - np.maximum(edge[:-1, None], cell_edge[:-1])
+    overlap_SC = overlap_SC.clip(0) * side
+    count_SS = np.bincount(place_N, minlength=side**2).reshape(side, side)
+    shares: list[list[float]] = (overlap_SC.T @ count_SS @ overlap_SC / max(len(place_N), 1)).tolist()
+    return shares

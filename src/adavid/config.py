@@ -31,11 +31,17 @@ INCIDENTAL = {
 }
 
 
+MOST_NAMED = 24  # in one error message
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest known word, or all of them."""
+    """The end of an error message: the nearest known word, or all of them, as far as a line has room."""
     known = sorted(known)
     match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean '{match[0]}'?" if match else f"there is {', '.join(known) or 'none'}"
+    if match:
+        return f"did you mean '{match[0]}'?"
+    more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+    return f"there is {', '.join(known[:MOST_NAMED]) or 'none'}{more}"
 
 
 def locate(target: str) -> Any:

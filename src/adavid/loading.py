@@ -20,7 +20,8 @@ from adavid.data.batch import VideoBatch
 from adavid.data.reading import Reading
 from adavid.data.sources import open_source
 from adavid.data.transforms import normalize
-from adavid.evaluation.records import read_record
+from adavid.evaluation.records import Record
+from adavid.evaluation.schema import read_json
 from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod
 from adavid.training import channels_last, read_checkpoint
@@ -105,7 +106,7 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> TrainedMetho
     """
     checkout()
     folder = Path(folder)
-    record = read_record(folder / "test.json")
+    record = read_json(Record, folder / "test.json")
     stages = record.training.stages
     checkpoint = folder / f"{len(stages) - 1}-{stages[-1].name}.pt"
     if not checkpoint.exists():

@@ -116,6 +116,7 @@ def test_nearest() -> None:
     assert nearest("sprite", ["sprites", "folder"]) == "did you mean 'sprites'?"
     assert nearest("q", ["sprites", "folder"]) == "there is folder, sprites"
     assert nearest("q", []) == "there is none"
+    assert nearest("q", (f"{i:02}" for i in range(30))).endswith(", 22, 23 and 6 more")
 
 
 def test_load_yaml_and_hash(tmp_path: Path) -> None:

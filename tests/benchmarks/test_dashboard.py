@@ -22,7 +22,8 @@ from adavid.actions import ActionSpace
 from adavid.cost import Ledger
 from adavid.data.batch import VideoBatch, View
 from adavid.evaluation.predictions import Predictions
-from adavid.evaluation.records import KEYS, SCHEMA
+from adavid.evaluation.records import DataInfo, Record, Strip, Training, write_record
+from adavid.evaluation.schema import SCHEMA
 from adavid.evaluation.summary import summarize
 from adavid.method import AdaptiveMethod, MethodOutput
 from adavid.stage import Stage
@@ -111,40 +112,47 @@ def train(dashboard: Dashboard, run: Run, folder: Path, *further: Callback) -> N
         fit(Coin(), run.stages, lambda stage: Noise(), folder, run.seed, trainer, [*callbacks, *further], loggers)
 
 
-def finish(dashboard: Dashboard, run: Run, folder: Path) -> dict[str, Any]:
+def finish(dashboard: Dashboard, run: Run, folder: Path) -> Record:
     (folder / "strips").mkdir(exist_ok=True)
     write_jpeg(torch.zeros(3, 8, 16, dtype=torch.uint8), str(folder / "strips" / "0.jpg"))
-    strip = {"video_id": "a", "label": "cat", "prediction": "dog", "correct": False, "gflops": 1.0}
-    blocks = summarize(
-        Predictions(
-            np.array(["a", "b"]),
-            np.eye(2),
-            np.array([[0.4, 0.6], [0.1, 0.9]]),
-            np.array([[0, 1], [0, 0]]),
-            np.array([1, 3]) * 10**9,
-            np.array([1, 2]),
-        ),
+    strip = Strip(
+        **{"video_id": "a", "label": "cat", "prediction": "dog", "correct": False, "gflops": 1.0},
+        **{"actions": ACTIONS, "image": "strips/0.jpg"},
+    )
+    predictions = Predictions(
+        np.array(["a", "b"]),
+        np.eye(2),
+        np.array([[0.4, 0.6], [0.1, 0.9]]),
+        np.array([[0, 1], [0, 0]]),
+        np.array([1, 3]) * 10**9,
+        np.array([1, 2]),
+    )
+    summary = summarize(
+        predictions,
         CLASSES,
-        ActionSpace(ACTIONS, (8, 0)),
+        ActionSpace(ACTIONS, (8, 0)).kinds,
         num_frames=2,
         components={"head": 2.0},
         audited_gflops_per_video=2.0,
         frames_decoded=2.0,
     )
-    names = {"method": run.method, "variant": run.variant, "data": run.data, "profile": run.profile}
-    record = {
-        **dict.fromkeys(KEYS, {}),
-        **names,
-        **blocks,
-        "schema": SCHEMA,
-        "seed": run.seed,
-        "point": "test",
-        "origin": "measured",
-        "config_hash": run.hash,
-        "config": run.config,
-        "training": {"gmacs": 5.0},
-    }
-    dashboard.finish(run, record, [{**strip, "actions": ["8", "skip-1"], "image": "strips/0.jpg"}])
+    record = Record(
+        **{"schema": SCHEMA, "method": run.method, "variant": run.variant, "data": run.data, "profile": run.profile},
+        **{"seed": run.seed, "split": "test", "origin": "measured", "point": "test", "operating_point": {"frames": 2}},
+        **dict(summary),
+        training=Training(gmacs=5.0, stages=()),
+        data_info=DataInfo(num_videos=2, num_skipped_bad=0, fingerprint="f0f0f0f0", class_names=tuple(CLASSES)),
+        **{
+            "config": run.config,
+            "config_hash": run.hash,
+            "git_revision": "",
+            "versions": {},
+            "device": "",
+            "times": {},
+        },
+    )
+    record = write_record(folder, record, predictions)
+    dashboard.finish(run, record, [strip])
     return record
 
 
@@ -215,7 +223,7 @@ def test_one_run_over_all_stages(run: Run, folder: Path, capfd: pytest.CaptureFi
     assert {"git_revision", "versions", "variant", "profile"} <= config.keys()
 
     summary = content["summary"]
-    assert summary["map"] == pytest.approx(100 * record["metrics"]["map"])
+    assert summary["map"] == pytest.approx(100 * record.metrics.map)
     assert summary["gflops_per_video"] == summary["gflops/head"] == 2
     assert (summary["gflops_per_frame"], summary["frames_used"], summary["train_gmacs"]) == (1, 1.5, 5)
     assert summary["top1"] == 50 and "map_std" not in summary
@@ -264,7 +272,7 @@ def test_off_does_not_import_wandb(tmp_path: Path) -> None:
         "dashboard = Dashboard()\n"
         "with dashboard.watch(None, None) as given:\n"
         "    assert given == (False, [])\n"
-        "dashboard.finish(None, {}, [])\n"
+        "dashboard.finish(None, None, [])\n"
     )
     environment = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True)

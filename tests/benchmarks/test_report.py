@@ -11,17 +11,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from adavid.actions import ActionSpace, PatchGrid
-from adavid.evaluation.predictions import Predictions
-from adavid.evaluation.records import read_records, write_record
-from adavid.evaluation.summary import summarize
-from benchmarks.report import compare, console_table, curve, write_leaderboard
-from benchmarks.report.entries import baselines, read_entries, read_latencies
-from benchmarks.report.tables import leaderboard, online_points, pareto_front, read_reported
+from adavid.actions import Action, PatchGrid
+from benchmarks.report import compare, console_table, curve_report, write_leaderboard
+from benchmarks.report.charts import SEEN, UNSEEN, action_colours
+from benchmarks.report.entries import Entry, baselines, read_entries
+from benchmarks.report.tables import leaderboard, mean_online_points, pareto_front, read_reported
+from tests.benchmarks.toys import ACTIONS, CLASSES, NUM_FRAMES, NUM_VIDEOS, add, add_latency, add_online, add_strips
 
-NUM_VIDEOS, NUM_FRAMES = 120, 4
-CLASSES = ("cat", "dog", "owl")
-GFLOP = 10**9
 REQUIRED = (
     *(
         "method",
@@ -44,108 +40,6 @@ REQUIRED = (
         "speedup_theoretical",
     ),
 )
-
-
-def predictions(accuracy: float, action_NT: np.ndarray, macs_N: np.ndarray, seed: int) -> Predictions:
-    """Predictions that are right for about the given fraction of the videos."""
-    rng = np.random.default_rng(seed)
-    label_N = np.arange(NUM_VIDEOS) % len(CLASSES)
-    said_N = np.where(rng.random(NUM_VIDEOS) < accuracy, label_N, rng.integers(len(CLASSES), size=NUM_VIDEOS))
-    score_NK = np.eye(len(CLASSES))[said_N] + 0.5 * rng.random((NUM_VIDEOS, len(CLASSES)))
-    used_N = (action_NT < 2).sum(axis=1)
-    ids = np.array([f"video{n:03d}" for n in range(NUM_VIDEOS)])
-    return Predictions(ids, np.eye(len(CLASSES), dtype=int)[label_N], score_NK, action_NT, macs_N, used_N)
-
-
-def add(
-    results: Path,
-    method: str,
-    *,
-    root: str = "reference",
-    seed: int = 0,
-    point: str = "test",
-    variant: str = "",
-    actions: tuple[str, ...] = ("64",),
-    accuracy: float = 0.8,
-    gflops: float = 4.0,
-    data: str = "toys",
-    operating_point: Mapping[str, Any] | None = None,
-    config: Mapping[str, Any] | None = None,
-    fingerprint: str = "f0f0f0f0",
-    config_hash: str = "abcdef0123",
-    action_NT: np.ndarray | None = None,
-    grid: PatchGrid | None = None,
-    epochs: int = 0,
-    train_gmacs: float = 10.0,
-) -> Path:
-    """Writes one record and gives its folder; a method with several actions spends more on later videos.
-
-    Actions are random where none are given.
-    """
-    rng = np.random.default_rng(seed)
-    share_N = np.linspace(0.5, 1.5, NUM_VIDEOS) if len(actions) > 1 else np.ones(NUM_VIDEOS)
-    if action_NT is None:
-        action_NT = rng.integers(len(actions), size=(NUM_VIDEOS, NUM_FRAMES))
-    made = predictions(accuracy, action_NT, np.round(share_N * gflops * GFLOP).astype(int), seed)
-    blocks = summarize(
-        made,
-        CLASSES,
-        ActionSpace(actions, (64,) * len(actions), grid=grid),
-        num_frames=NUM_FRAMES,
-        components={"backbone": gflops},
-        audited_gflops_per_video=gflops,
-        frames_decoded=NUM_FRAMES,
-        num_replicates=50,
-    )
-    record = {
-        **{"schema": 1, "method": method, "variant": variant, "data": data, "profile": "tiny", "seed": seed},
-        **{"split": "test", "origin": "measured", "point": point, "operating_point": operating_point or {}},
-        **blocks,
-        "training": {"gmacs": train_gmacs + seed, "stages": [{"name": "all", "epochs": epochs}]},
-        "data_info": {
-            **{"num_videos": NUM_VIDEOS, "num_skipped_bad": 0, "class_names": list(CLASSES)},
-            "fingerprint": fingerprint,
-        },
-        **{"config": config or {}, "config_hash": config_hash, "git_revision": "0" * 40, "versions": {"torch": "2"}},
-        **{"device": "a machine", "times": {"train_s": 1.0, "eval_s": 1.0}},
-    }
-    name = f"{method}@{variant}" if variant else method
-    folder = results / root / data / "tiny" / name / config_hash[:8] / f"seed{seed}"
-    write_record(folder, point, record, made)
-    return folder
-
-
-def add_latency(folder: Path) -> None:
-    rows = [
-        {"batch_size": size, "ms_per_video": ms, "speedup_realised": 1.5, "speedup_theoretical": 2.0}
-        for size, ms in ((1, 9.0), (16, 5.0))
-    ]
-    (folder / "latency.json").write_text(json.dumps({"schema": 1, "kind": "latency", "rows": rows}))
-
-
-def add_strips(folder: Path, actions: tuple[str, ...], **more: Any) -> None:
-    (folder / "strips").mkdir()
-    Image.new("RGB", (8 * NUM_FRAMES, 8), "teal").save(folder / "strips/0.jpg")
-    video = {"video_id": "video000", "label": "cat", "prediction": "dog", "correct": False, "gflops": 1.0}
-    video |= {"actions": [actions[t % len(actions)] for t in range(NUM_FRAMES)], "image": "strips/0.jpg", **more}
-    (folder / "strips.json").write_text(json.dumps([video]))
-
-
-def add_online(folder: Path, max_close: int, top1: float) -> None:
-    """Stops at up to `max_close` frames seen closely, and at two shares; by the baselines at twice the cost."""
-
-    def point(axis: str, value: float, by: str) -> dict[str, Any]:
-        gflops = value * (1 if by == "own" else 2)
-        numbers = {"gflops": gflops, "gflops_std": 0.5, "num_close": value, "num_close_std": 0.25, "frames": 4.0}
-        return {"axis": axis, "value": value, "by": by, "top1": top1, "map": top1 / 2, **numbers}
-
-    close = [point("close", k + 1, by) for k in range(max_close) for by in ("own", "uniform-k", "seq-k")]
-    watched = [point("watched", share, by) for share in (0.5, 1.0) for by in ("own", "uniform")]
-    record = {"schema": 1, "kind": "online", "baseline": "uniform", "points": close + watched}
-    (folder / "online.json").write_text(json.dumps(record))
-
-
-ACTIONS = ("64", "32", "skip-1")
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +111,7 @@ def data_of(spec: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def table_of(results: Path) -> pd.DataFrame:
-    return leaderboard(read_records(results), read_latencies(results), read_reported(results))
+    return leaderboard(read_entries(results), read_reported(results))
 
 
 def test_rows_aggregate_seeds(results: Path) -> None:
@@ -279,8 +173,8 @@ def test_page_is_self_contained(written: tuple[Path, pd.DataFrame]) -> None:
 
 
 def test_points_along_the_videos_are_means_of_the_same_seeds(results: Path) -> None:
-    (entry,) = [entry for entry in read_entries(results) if entry.online()]
-    points = online_points(entry.online(), "sharp")
+    (entry,) = [entry for entry in read_entries(results) if entry.online]
+    points = mean_online_points(entry.online, "sharp")
     close = points[points.axis == "close"]
     assert list(close.value) == [1, 1, 1, 2, 2, 2]  # one of the two seeds has no 3
     assert list(close.series) == ["sharp", "Uniform-K", "Seq-K"] * 2
@@ -310,7 +204,7 @@ def test_page_without_a_frame_seen_closely(tmp_path: Path, monkeypatch: pytest.M
 
 def test_page_shows_frames_at_the_highest_resolution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
-    monkeypatch.setattr("benchmarks.report.page.MAX_BOXES", 2)
+    monkeypatch.setattr("benchmarks.report.sections.MAX_BOXES", 2)
     video_N = np.arange(NUM_VIDEOS)
     num_N = video_N % len(CLASSES) + video_N // len(CLASSES) % 2  # cats 0 or 1, dogs 1 or 2, owls 2 or 3
     action_NT = np.where(np.arange(NUM_FRAMES) < num_N[:, None], 0, 1)
@@ -334,7 +228,7 @@ def test_page_shows_where_the_patches_lie(tmp_path: Path, monkeypatch: pytest.Mo
     for seed, places in ((0, (0, 0, 3, 4)), (1, (0, 1, 4, 4))):  # 4 is the skip
         action_NT = np.tile(places, (NUM_VIDEOS, 1))
         folder = add(tmp_path, "focused", seed=seed, actions=actions, action_NT=action_NT, grid=grid)
-    add_strips(folder, actions, boxes=[grid.box(3), None] * (NUM_FRAMES // 2))
+    add_strips(folder, actions, boxes=(grid.box(3), None) * (NUM_FRAMES // 2))
     write_leaderboard(tmp_path)
     specs = specs_of(tmp_path)
     ((_, heat),) = [(name, spec) for name, spec in specs.items() if name.endswith("-where")]
@@ -344,6 +238,89 @@ def test_page_shows_where_the_patches_lie(tmp_path: Path, monkeypatch: pytest.Mo
     assert set(boxes["mean"]) == {2.5}  # frames with a patch
     page = (tmp_path / "leaderboard.html").read_text()
     assert page.count('<i style="top:50%;left:50%;height:50%;width:50%">') == NUM_FRAMES // 2
+
+
+def test_frames_are_drawn_as_they_were_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    actions = ("whole", "half", "gate", "leave")  # whatever their names
+    action_NT = np.tile(np.arange(NUM_FRAMES), (NUM_VIDEOS, 1))
+    add_strips(add(tmp_path, "sharp", actions=actions, sizes=(64, 32, 0, 0), action_NT=action_NT), actions)
+    add(tmp_path, "uniform", actions=("plain",), sizes=(64,))
+    write_leaderboard(tmp_path)
+    page = (tmp_path / "leaderboard.html").read_text()
+    drawn = re.findall(
+        r'<div class="frame( skipped)?" title="frame \d: (\w+)">.*?width:([\d.]+)%;.*?color:(#\w+)', page
+    )
+    assert drawn == [
+        ("", "whole", "100", SEEN[0]),
+        ("", "half", "50", SEEN[-1]),
+        (" skipped", "gate", "100", UNSEEN[0]),
+        (" skipped", "leave", "100", UNSEEN[-1]),
+    ]
+    (usage,) = [spec for name, spec in specs_of(tmp_path).items() if name.endswith("-usage")]
+    scale = usage["encoding"]["color"]["scale"]
+    colours = dict(zip(scale["domain"], scale["range"], strict=True))
+    assert colours["plain"] == colours["whole"] == SEEN[0] and colours["gate"] == UNSEEN[0]
+
+
+def test_colours_tell_a_methods_actions_apart() -> None:
+    long = [Action(f"skip-{covers}", 0, covers) for covers in (1, 2, 4, 8)]
+    other = [Action("64", 64), Action("stay", 0), Action("skip-2", 0, 2)]
+    colours = action_colours([other, [*long, Action("64", 64), Action("fine", 64), Action("24", 24)]])
+    assert list(colours)[:3] == ["64", "fine", "24"]
+    assert (colours["64"], colours["fine"], colours["24"]) == (SEEN[0], SEEN[0], SEEN[-1])
+    assert (colours["skip-1"], colours["skip-8"]) == (UNSEEN[0], UNSEEN[-1])
+    assert len({colours[action.name] for action in long}) == len(long)
+
+
+def test_a_class_that_no_video_has_is_said_wherever_the_score_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    add(tmp_path, "sharp", actions=ACTIONS, classes=(*CLASSES, "yak"))
+    add(tmp_path, "uniform", classes=(*CLASSES, "yak"))
+    add(tmp_path, "sharp", data="others")
+    table = write_leaderboard(tmp_path)
+    note = "no video of 1 of 4 classes (yak), which score 0: mAP at most 75.00"
+    assert table["map"][table.data == "toys"].max() <= 75
+    others, toys = console_table(table).split("\n\n")
+    assert toys.splitlines()[-1] == f"Note: {note}." and "Note" not in others
+    assert (tmp_path / "leaderboard.md").read_text().count(f"\n\nNote: {note}.\n") == 1
+    read = pd.read_csv(tmp_path / "leaderboard.csv")
+    assert set(read.note[read.data == "toys"]) == {note} and read.note[read.data == "others"].isna().all()
+    page = (tmp_path / "leaderboard.html").read_text()
+    assert page.count(f"<p>{note}</p>") == 2 and "<dd>yak</dd>" in page
+    assert note in compare(tmp_path, "sharp", "uniform", data="toys")
+
+
+@pytest.mark.parametrize("name", ["test.json", "latency.json", "online.json", "strips.json", "strips/0.jpg"])
+def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    folder = add(tmp_path, "sharp", actions=ACTIONS)
+    add_latency(folder)
+    add_online(folder, max_close=1, top1=0.5)
+    add_strips(folder, ACTIONS)
+    write_leaderboard(tmp_path)
+    for damage in ("nothing", "half", "foreign"):
+        whole = (folder / name).read_bytes()
+        if damage == "half" and name.endswith(".json"):
+            (folder / name).write_bytes(whole[: len(whole) // 2])
+        elif damage == "foreign" and name.endswith(".json"):
+            (folder / name).write_text('{"version": 1}')
+        elif damage == "nothing" and name.endswith(".jpg"):
+            (folder / name).unlink()
+        else:
+            continue
+        with pytest.raises(ValueError, match=rf"^{re.escape(str(folder / name))}: expected[^\n]*$"):
+            write_leaderboard(tmp_path)
+        (folder / name).write_bytes(whole)
+
+
+def test_examples_of_other_actions_are_refused(tmp_path: Path) -> None:
+    add_strips(add(tmp_path, "sharp", actions=ACTIONS), ("64", "skip-3"))
+    (entry,) = read_entries(tmp_path)
+    with pytest.raises(ValueError, match=r"strips.json: action 'skip-3' is unknown; did you mean 'skip-1'"):
+        _ = entry.strips
 
 
 def test_page_keeps_reported_rows_apart(written: tuple[Path, pd.DataFrame]) -> None:
@@ -400,9 +377,9 @@ def test_compare_below_the_cheapest_point_says_so(results: Path) -> None:
 @pytest.mark.parametrize(
     ("a", "message"),
     [
-        ("shrap", "no results of 'shrap': did you mean sharp"),
-        ("sharp@c", "did you mean sharp@b"),
-        ("zzz", "there are sharp, sharp@b, uniform"),
+        ("shrap", "no results of 'shrap'; did you mean 'sharp'"),
+        ("sharp@c", "did you mean 'sharp@b'"),
+        ("zzz", "there is sharp, sharp@b, uniform"),
     ],
 )
 def test_compare_names_the_nearest(results: Path, a: str, message: str) -> None:
@@ -449,7 +426,10 @@ def test_a_baseline_has_the_methods_epochs_or_its_compute(tmp_path: Path) -> Non
         add(tmp_path, "uniform", epochs=epochs, train_gmacs=gmacs, config_hash=f"{epochs}-{gmacs}")
     *uniform, sharp = sorted(read_entries(tmp_path), key=lambda entry: (entry.label == "sharp", entry.config_hash))
     by_hash = {entry.config_hash: entry for entry in uniform}
-    fair = lambda *named: [entry.config_hash for entry in baselines(named, sharp, "uniform")]  # noqa: E731
+
+    def fair(*named: Entry) -> list[str]:
+        return [entry.config_hash for entry in baselines(named, sharp, "uniform")]
+
     assert fair(*uniform) == ["15-20.0"]
     assert fair(by_hash["4-7.0"], by_hash["4-9.0"]) == ["4-9.0"]
     assert fair(by_hash["4-7.0"]) == []
@@ -457,11 +437,11 @@ def test_a_baseline_has_the_methods_epochs_or_its_compute(tmp_path: Path) -> Non
 
 def test_curve(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"png")
-    text = curve(results, "sharp:reference", out_dir=tmp_path)
+    text = curve_report(results, "sharp:reference", out_dir=tmp_path)
     assert "num_frames=3" in text and "uniform at equal cost" in text
     assert (tmp_path / "curve-toys-tiny-sharp.png").read_bytes() == b"png"
     with pytest.raises(ValueError, match="expected curve points"):
-        curve(results, "sharp@b", out_dir=tmp_path)
+        curve_report(results, "sharp@b", out_dir=tmp_path)
 
 
 def test_console_table(written: tuple[Path, pd.DataFrame]) -> None:

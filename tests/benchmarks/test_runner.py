@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,15 @@ import numpy as np
 import pytest
 
 from adavid.data.contents import content_hashes
+from adavid.evaluation.collector import Evaluation
 from adavid.evaluation.predictions import read_predictions
-from adavid.evaluation.records import read_records
+from adavid.evaluation.records import Record, read_records
+from benchmarks import runner
+from benchmarks.__main__ import main
 from benchmarks.compose import compose
+from benchmarks.dashboard import Dashboard
 from benchmarks.layers import ROOT, catalogue
+from benchmarks.run import Run
 from tests.adavid.data.videos import write_video
 
 SMALL = [
@@ -56,8 +62,8 @@ def bench(folder: Path, *words: str) -> str:
     return out
 
 
-def the_record(folder: Path, point: str = "test") -> dict[str, Any]:
-    (record,) = (record for record in read_records(folder / "results" / "runs") if record["point"] == point)
+def the_record(folder: Path, point: str = "test") -> Record:
+    (record,) = (record for record in read_records(folder / "results" / "runs") if record.point == point)
     return record
 
 
@@ -81,10 +87,10 @@ def test_a_killed_run_ends_with_the_record_of_an_uninterrupted_one(tmp_path: Pat
     paths = [next(folder.rglob("test.npz")) for folder in (killed, whole)]
     for field in ("video_id", "score_NK", "action_NT", "macs_N"):
         assert np.array_equal(*(getattr(read_predictions(path), field) for path in paths)), field
-    for record in (ours, theirs):
-        record.pop("times")
-        record["config"].pop("data")  # where the caches are
-    assert json.dumps(ours) == json.dumps(theirs)
+    contents = [record.model_dump(exclude={"times"}) for record in (ours, theirs)]
+    for content in contents:
+        content["config"].pop("data")  # where the caches are
+    assert json.dumps(contents[0]) == json.dumps(contents[1])
 
 
 @pytest.mark.slow
@@ -97,7 +103,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     alone = command(tmp_path / "alone", *words)
     out, _ = alone.communicate()
     assert alone.returncode == 0, out
-    assert the_record(tmp_path / "both")["metrics"] == the_record(tmp_path / "alone")["metrics"]
+    assert the_record(tmp_path / "both").metrics == the_record(tmp_path / "alone").metrics
 
 
 @pytest.mark.slow
@@ -117,6 +123,48 @@ def test_val_leaves_no_record_and_no_record_stands_without_its_model(tmp_path: P
     (model,) = (tmp_path / "run" / "results").rglob("0-further.pt")
     model.unlink()  # as in a fresh clone
     assert "further: 1 epochs" in run()
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Uniform on a few videos of three classes, one of which the split lacks that is reported."""
+    for split, name, num in (
+        ("train", "cat", 2),
+        ("train", "dog", 2),
+        ("train", "owl", 1),
+        ("val", "cat", 2),
+        ("val", "dog", 2),
+    ):
+        (tmp_path / "videos" / split / name).mkdir(parents=True)
+        for i in range(num):
+            write_video(tmp_path / "videos" / split / name / f"{i}.mp4", 6 + i, preset="ultrafast")
+    monkeypatch.setattr(runner, "RECORDS", tmp_path / "runs")
+    monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
+    words = ["data.num_workers=0", "recipe.batch_size=2", "recipe.num_frames=2", "recipe.warmup=null"]
+    words += ["stages.further.epochs=1", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
+    return compose("uniform", f"folder:{tmp_path / 'videos'}", overrides=words)
+
+
+def test_a_class_without_videos_is_said_with_the_score(small: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = runner.bench(small, Dashboard("off"))
+    (record,) = read_records(folder)
+    assert record.data_info.num_videos == 4 and record.metrics.classes_without_positives == ("owl",)
+    *_, line, note = capsys.readouterr().out.strip().splitlines()
+    assert f"{100 * record.metrics.map:.2f} mAP" in line
+    assert note == "Note: no video of 1 of 3 classes (owl), which score 0: mAP at most 66.67."
+
+
+def test_a_part_of_the_split_leaves_no_record(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate = runner.evaluate
+
+    def in_part(*arguments: Any, **options: Any) -> Evaluation:
+        evaluation = evaluate(*arguments, **options)
+        return replace(evaluation, predictions=evaluation.predictions.select(np.arange(3)))
+
+    monkeypatch.setattr(runner, "evaluate", in_part)
+    with pytest.raises(ValueError, match=r"test\.json: expected predictions for all 4 videos of the split, got 3"):
+        runner.bench(small, Dashboard("off"))
+    assert not read_records(runner.RECORDS)
 
 
 MISTAKES = {
@@ -155,9 +203,6 @@ MISTAKES = {
 def test_mistakes_get_one_line_and_leave_nothing(
     mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmarks import runner
-    from benchmarks.__main__ import main
-
     monkeypatch.setattr(runner, "RECORDS", tmp_path / "runs")
     monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
     words, expected = MISTAKES[mistake]

@@ -1,4 +1,4 @@
-"""Lightning callbacks: cost accounting at evaluation, and randomness that a resumed run can repeat.
+"""What a method answers and spends while a split is evaluated, collected video by video.
 
 B videos, N videos of a whole split, T frames, K classes.
 """
@@ -16,7 +16,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from adavid.data.batch import VideoBatch
 from adavid.evaluation.metrics import mean_average_precision, top1
 from adavid.evaluation.predictions import Predictions
-from adavid.evaluation.summary import usage
+from adavid.evaluation.summary import action_shares
 from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod
 
@@ -39,7 +39,7 @@ class Evaluation:
 
 
 class GFLOPsCallback(Callback):
-    """Collects each video's answer and bill while a method is validated or tested.
+    """Collects each video's bill, and its prediction with it, while a method is validated or tested.
 
     The collected rows are gathered over all processes by video id and deduplicated, so that metrics are computed once
     over the whole split (means of means over uneven processes would be wrong). `evaluation` holds the last split.
@@ -97,7 +97,7 @@ class GFLOPsCallback(Callback):
             "val/gflops_per_video": float(predictions.macs_N.mean()) / 1e9,
         }
         actions = pl_module.actions
-        shares = usage(actions.kind(predictions.action_NT), len(actions.names))
+        shares = action_shares(actions.kind(predictions.action_NT), len(actions.names))
         values |= {f"val/usage/{name}": share for name, share in zip(actions.names, shares, strict=True)}
         # Equal on every process: gathered already, so nothing is left to synchronise.
         pl_module.log_dict(values, rank_zero_only=True)
@@ -110,10 +110,10 @@ class GFLOPsCallback(Callback):
         rows = {name: np.concatenate(parts) for name, parts in self._rows.items()}
         components = self._components
         if dist.is_available() and dist.is_initialized():
-            shares: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(shares, (rows, components))
-            rows = {name: np.concatenate([share[0][name] for share in shares]) for name in rows}
-            components = {video_id: bill for share in shares for video_id, bill in share[1].items()}
+            gathered: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(gathered, (rows, components))
+            rows = {name: np.concatenate([share[0][name] for share in gathered]) for name in rows}
+            components = {video_id: bill for share in gathered for video_id, bill in share[1].items()}
         audited_N, decoded_N = rows.pop("audited_N"), rows.pop("decoded_N")
         _, first = np.unique(rows["video_id"], return_index=True)
         names = sorted({name for bill in components.values() for name in bill})

@@ -1,62 +1,259 @@
-"""A run's record: one JSON of numbers, and one NPZ of the per-video predictions that they follow from.
+"""What stands in a run's folder beside its model: records with their predictions, times, curves, examples.
 
-Shapes: N videos, T frames, K classes.
+A record is one JSON of numbers and one NPZ of the per-video predictions that they follow from.
 """
 
-import difflib
-import json
-from collections.abc import Mapping
+from __future__ import annotations
+
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import model_validator
 
+from adavid.config import config_hash, essential
 from adavid.evaluation.predictions import Predictions
+from adavid.evaluation.schema import Block, Result, read_json, to_json, write_json
+from adavid.evaluation.summary import ActionShares, Cost, Frames, Metrics, Usage
 from adavid.files import write_atomically
 
-SCHEMA = 1
-KEYS = (
-    *("schema", "method", "variant", "data", "profile", "seed", "split", "origin", "point"),
-    *("operating_point", "metrics", "cost", "usage", "frames", "training", "data_info"),
-    *("config", "config_hash", "git_revision", "versions", "device", "times"),
-)
-LATENCY_JSON = ("latency.json", "latency-forced.json")  # of the method's own decisions, and of forced ones
+LATENCY_JSON = "latency.json"  # of the method's own decisions
+FORCED_LATENCY_JSON = "latency-forced.json"  # of decisions that it was given
 ONLINE_JSON = "online.json"
-OTHER_JSON = (*LATENCY_JSON, ONLINE_JSON, "strips.json")  # beside the records, of other shapes
+STRIPS_JSON = "strips.json"
 
 
-class Record(dict[str, Any]):
-    """The JSON of a run, a dict of the keys in `KEYS`, and the path it was read from."""
-
-    def __init__(self, content: Mapping[str, Any], path: Path):
-        super().__init__(content)
-        self.path = path
+Box = tuple[float, float, float, float]  # top, left, height and width as fractions of the frame
+Axis = Literal["close", "watched"]
+By = Literal["own", "uniform-k", "seq-k", "uniform"]
 
 
-def write_record(folder: str | Path, point: str, record: Mapping[str, Any], predictions: Predictions) -> Path:
+class StageEpochs(Block):
+    """A stage of training and its number of epochs."""
+
+    name: str
+    epochs: int
+
+
+class Training(Block):
+    """What training took: multiply-accumulates in units of 1e9, the shared backbones' included, and its stages."""
+
+    gmacs: float
+    stages: tuple[StageEpochs, ...]
+
+
+class DataInfo(Block):
+    """The videos that a record speaks of.
+
+    Attributes:
+        num_videos: of the split, all of which the predictions hold.
+        num_skipped_bad: of all splits, left out because they cannot be read.
+        fingerprint: of the data set: results on other videos are not comparable.
+        class_names: K names, in the order of the labels.
+    """
+
+    num_videos: int
+    num_skipped_bad: int
+    fingerprint: str
+    class_names: tuple[str, ...]
+
+
+class Record(Result):
+    """One run's numbers at one point: its main one ("test"), its decisions shuffled, or a point of its curve.
+
+    Attributes:
+        operating_point: what the point sets.
+        config: everything that determined the run; `config_hash` is of its essential part and of the videos.
+        times: seconds of training and evaluation, where they were measured.
+    """
+
+    split: str
+    origin: Literal["measured"]
+    point: str
+    operating_point: dict[str, Any]
+    metrics: Metrics
+    cost: Cost
+    usage: Usage
+    frames: Frames
+    training: Training
+    data_info: DataInfo
+    config: dict[str, Any]
+    config_hash: str
+    git_revision: str
+    versions: dict[str, str]
+    device: str
+    times: dict[str, float]
+
+
+class LatencyRow(Block):
+    """Times at one batch size: ms a video, medians over the rounds; spreads are the least and the most of them.
+
+    Attributes:
+        components_ms_per_video: of the networks alone, without what is around them.
+        speedup_realised: the baseline's time over the method's.
+        speedup_theoretical: the ratio of their GFLOPs on the videos timed.
+        overhead: the method's time over its components'.
+        repeats: rounds.
+    """
+
+    batch_size: int
+    ms_per_video: float
+    baseline_ms_per_video: float
+    components_ms_per_video: float
+    gflops_per_video: float
+    baseline_gflops_per_video: float
+    speedup_realised: float
+    speedup_theoretical: float
+    overhead: float
+    repeats: int
+    spread: tuple[float, float]
+    overhead_spread: tuple[float, float]
+    speedup_spread: tuple[float, float]
+
+
+class LatencyRecord(Result):
+    """How long a run's evaluation took beside a baseline's, in the same process on the same device."""
+
+    kind: Literal["latency"]
+    config_hash: str
+    device: str
+    num_threads: int
+    precision: str
+    num_classes: int
+    baseline: str
+    weights: Literal["trained", "random"]
+    decisions: Literal["own", "forced"]
+    num_frames: int
+    usage: ActionShares
+    rows: tuple[LatencyRow, ...]
+
+
+class OnlinePoint(Block):
+    """What is attained where all videos are left early, means over videos.
+
+    Attributes:
+        axis: "close": at the frame seen closely number `value`; "watched": when that share has been watched.
+        by: "own" for the method; "uniform-k", "seq-k" and "uniform" for the baseline.
+        gflops: per video; `gflops_std` is over videos, like `num_close_std`.
+        num_close: frames seen closely.
+        frames: frames watched.
+    """
+
+    axis: Axis
+    value: int | float
+    by: By
+    top1: float
+    map: float
+    gflops: float
+    gflops_std: float
+    num_close: float
+    num_close_std: float
+    frames: float
+
+
+class OnlineRecord(Result):
+    """What a run attains along the videos, beside a baseline on the same videos."""
+
+    kind: Literal["online"]
+    config_hash: str
+    baseline: str
+    baseline_hash: str | None = None
+    points: tuple[OnlinePoint, ...]
+
+
+class Strip(Block):
+    """A video as an example: its frames side by side in one picture, and what was decided about each.
+
+    Attributes:
+        label: names of its classes, joined by ", "; `prediction` is one name.
+        gflops: what the video cost.
+        actions: the name of the action that each frame took.
+        boxes: top, left, height and width of each frame's patch, as fractions of it; None where there is none.
+        image: the picture's path, relative to the run's folder.
+    """
+
+    video_id: str
+    label: str
+    prediction: str
+    correct: bool
+    gflops: float
+    actions: tuple[str, ...]
+    boxes: tuple[Box | None, ...] | None = None
+    image: str
+
+    @model_validator(mode="after")
+    def _one_box_a_frame(self) -> Strip:
+        if self.boxes is not None and len(self.boxes) != len(self.actions):
+            raise ValueError(f"boxes: expected one or null for each of {len(self.actions)} frames")
+        return self
+
+
+# What stands beside the records, by the file's name.
+OTHER_KINDS: dict[str, Any] = {
+    LATENCY_JSON: LatencyRecord,
+    FORCED_LATENCY_JSON: LatencyRecord,
+    ONLINE_JSON: OnlineRecord,
+    STRIPS_JSON: tuple[Strip, ...],
+}
+
+
+def identity(config: dict[str, Any], videos: str) -> str:
+    """A configuration's hash: of all but the seed, what else is measured of it, and what makes no difference.
+
+    Args:
+        config: everything that determines a run, as plain JSON-like values.
+        videos: the data set's fingerprint.
+    """
+    determining = {section: of for section, of in config.items() if section not in ("seed", "curve", "usage")}
+    return config_hash(essential(determining) | {"videos": videos})
+
+
+def write_record(folder: str | Path, record: Record, predictions: Predictions) -> Record:
     """Writes `<point>.npz`, then `<point>.json`, each atomically: a run without its JSON did not happen.
 
     An earlier record of the same point is withdrawn first: no JSON ever stands beside another run's NPZ.
 
     Returns:
-        The path of the JSON.
+        The record, which now knows its path.
 
     Raises:
-        ValueError: the record lacks a key or has an unknown one, is of another point, or holds a number that
-            is not finite.
+        ValueError: the predictions are not of the whole split, or the configuration holds a number that is not finite.
     """
-    path = Path(folder) / f"{point}.json"
-    _check(record, path)
-    if record["point"] != point:
-        raise ValueError(f"{path}: expected a record of point {point!r}, got {record['point']!r}")
-    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    path = Path(folder) / f"{record.point}.json"
+    num_videos, num_predictions = record.data_info.num_videos, len(predictions.video_id)
+    if num_predictions != num_videos:
+        raise ValueError(
+            f"{path}: expected predictions for all {num_videos} videos of the split, got {num_predictions}"
+        )
+    text = to_json(record)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     arrays = {field.name: getattr(predictions, field.name) for field in fields(predictions)}
-    write_atomically(_npz(path), lambda file: np.savez_compressed(file, **arrays))
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
+    write_atomically(path, text)
+    return record.at(path)
+
+
+def write_latency(folder: str | Path, record: LatencyRecord) -> Path:
+    """Writes a run's times: under the name that the report reads where the decisions were the method's own."""
+    path = Path(folder) / (LATENCY_JSON if record.decisions == "own" else FORCED_LATENCY_JSON)
+    write_json(path, record)
+    return path
+
+
+def write_online(folder: str | Path, record: OnlineRecord) -> Path:
+    """Writes what a run attains along the videos."""
+    path = Path(folder) / ONLINE_JSON
+    write_json(path, record)
+    return path
+
+
+def write_strips_json(folder: str | Path, strips: tuple[Strip, ...]) -> Path:
+    """Writes what the report shows of a run's example videos; their pictures are there already."""
+    path = Path(folder) / STRIPS_JSON
+    write_json(path, strips)
     return path
 
 
@@ -65,7 +262,7 @@ def withdraw(folder: str | Path) -> None:
     for path in Path(folder).glob("*.npz"):
         path.with_suffix(".json").unlink(missing_ok=True)
         path.unlink()
-    for name in (LATENCY_JSON[0], ONLINE_JSON):
+    for name in (LATENCY_JSON, ONLINE_JSON):
         (Path(folder) / name).unlink(missing_ok=True)
 
 
@@ -78,30 +275,5 @@ def read_records(*roots: str | Path) -> list[Record]:
         ValueError: a file is not JSON, or not a record of this schema.
     """
     found = ((path, path.relative_to(root).parts) for root in roots for path in Path(root).rglob("*.json"))
-    paths = (path for path, parts in found if path.name not in OTHER_JSON and "wandb" not in parts)
-    return [_read(path) for path in sorted(paths)]
-
-
-def _npz(path: Path) -> Path:
-    return path.with_suffix(".npz")
-
-
-def _check(record: Any, path: Path) -> None:
-    if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
-        got = record.get("schema") if isinstance(record, Mapping) else type(record).__name__
-        raise ValueError(f"{path}: expected a record of schema {SCHEMA}, got {got!r}")
-    for key in record.keys() - set(KEYS):
-        near = difflib.get_close_matches(key, KEYS, n=1)
-        raise ValueError(f"{path}: unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else ""))
-    missing = [key for key in KEYS if key not in record]
-    if missing:
-        raise ValueError(f"{path}: expected the keys {', '.join(missing)}")
-
-
-def _read(path: Path) -> Record:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON: {error}") from error
-    _check(content, path)
-    return Record(content, path)
+    paths = (path for path, parts in found if path.name not in OTHER_KINDS and "wandb" not in parts)
+    return [read_json(Record, path) for path in sorted(paths)]

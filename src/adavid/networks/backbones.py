@@ -14,7 +14,6 @@ N rows (frames, clips or videos), S frames of a clip, T frames of a video, D fea
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -26,6 +25,7 @@ from timm.layers import SelectAdaptivePool2d
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
+from adavid.config import nearest
 from adavid.data.batch import View
 from adavid.networks import slowfast, temporal_shift
 
@@ -193,7 +193,7 @@ def build_backbone(name: str, pretrained: bool = False) -> Backbone:
 
 def _torchvision(network: str, pretrained: bool) -> Backbone:
     if network not in _TORCHVISION_WEIGHTS:
-        raise ValueError(f"backbone 'torchvision/{network}' is unknown{_nearest(network, _TORCHVISION_WEIGHTS)}")
+        raise ValueError(f"backbone 'torchvision/{network}' is unknown; {nearest(network, _TORCHVISION_WEIGHTS)}")
     weights = _TORCHVISION_WEIGHTS[network] if pretrained else None
     model = torchvision.models.get_model(network, weights=weights)
     if network == "mobilenet_v2":
@@ -207,7 +207,7 @@ def _timm(network: str, pretrained: bool) -> Backbone:
     families = ("efficientnet_", "dpn")
     if not network.startswith(families) or not timm.is_model(network):
         known = [name for family in families for name in timm.list_models(f"{family}*")]
-        raise ValueError(f"backbone 'timm/{network}' is unknown{_nearest(network, known)}")
+        raise ValueError(f"backbone 'timm/{network}' is unknown; {nearest(network, known)}")
     model: Any = timm.create_model(network, pretrained=pretrained)
     if network.startswith("dpn"):
         return Backbone(list(model.features), _average(), model.num_features)
@@ -239,7 +239,7 @@ def _narrow(network: str, pretrained: bool) -> Backbone:
 
 def _slowfast(network: str, pretrained: bool) -> Backbone:
     if network != "r50-8x8":
-        raise ValueError(f"backbone 'slowfast/{network}' is unknown; did you mean 'r50-8x8'?")
+        raise ValueError(f"backbone 'slowfast/{network}' is unknown; {nearest(network, ['r50-8x8'])}")
     stages = slowfast.slowfast_stages()
     if pretrained:
         slowfast.load_kinetics(stages)
@@ -266,8 +266,3 @@ def _segments(network: str) -> tuple[int, str]:
 
 def _average() -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
-
-
-def _nearest(word: str, known: object) -> str:
-    match = difflib.get_close_matches(word, list(known), n=1)  # type: ignore[call-overload]
-    return f"; did you mean '{match[0]}'?" if match else ""

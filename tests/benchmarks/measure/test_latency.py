@@ -1,6 +1,5 @@
 """Latency: forced decisions are exact, what is timed is what is billed. Nothing here depends on time."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,9 +7,11 @@ import torch
 
 from adavid.actions import ActionSpace
 from adavid.cost import price
+from adavid.evaluation.records import LatencyRecord
+from adavid.evaluation.schema import read_json
 from benchmarks.compose import compose
 from benchmarks.layers import catalogue
-from benchmarks.measure.latency import RecordingLedger, latency, main_latency, random_batch
+from benchmarks.measure.latency import RecordingLedger, latency, latency_table, main_latency, random_batch
 from benchmarks.measure.usage import forced_usage, parse_usage
 
 ACTIONS = ActionSpace(
@@ -90,13 +91,19 @@ def test_latency_record(tmp_path: Path) -> None:
     run = compose("arnet")
     text = main_latency(run, TINY, num_classes=5, batch_sizes=(1, 2), repeats=(1, 1), results=tmp_path)
     assert "overhead" in text and "forced decisions" in text
-    record = json.loads((run.folder(tmp_path) / "latency-forced.json").read_text())
-    assert record["kind"] == "latency" and record["weights"] == "random" and record["decisions"] == "forced"
-    assert sum(record["usage"].values()) == pytest.approx(1)
-    assert [row["batch_size"] for row in record["rows"]] == [1, 2]
-    for row in record["rows"]:
-        assert row["repeats"] == 1 and row["spread"][0] == pytest.approx(row["ms_per_video"])
-        assert row["speedup_theoretical"] == row["baseline_gflops_per_video"] / row["gflops_per_video"] > 1
+    record = read_json(LatencyRecord, run.folder(tmp_path) / "latency-forced.json")
+    assert record.weights == "random" and record.decisions == "forced"
+    assert text == latency_table(record)
+    assert sum(record.usage.overall) == pytest.approx(1)
+    assert [(action.name, action.size, action.covers) for action in record.usage.actions][3:6] == [
+        ("24", 24, 1),
+        ("skip-1", 0, 1),
+        ("skip-2", 0, 2),
+    ]
+    assert [row.batch_size for row in record.rows] == [1, 2]
+    for row in record.rows:
+        assert row.repeats == 1 and row.spread[0] == pytest.approx(row.ms_per_video)
+        assert row.speedup_theoretical == row.baseline_gflops_per_video / row.gflops_per_video > 1
     assert {path.name for path in run.folder(tmp_path).iterdir()} <= {".lock", "latency-forced.json"}
 
 
@@ -107,5 +114,5 @@ def test_own_decisions_need_training() -> None:
 
 def test_one_action_needs_no_usage() -> None:
     record = latency(compose("uniform"), batch_sizes=(2,), num_classes=5, repeats=(1, 1))
-    assert record["usage"] == {"64": 1.0} and record["decisions"] == "own"
-    assert record["rows"][0]["speedup_theoretical"] == 1
+    assert (record.usage.names, record.usage.overall) == (["64"], (1.0,)) and record.decisions == "own"
+    assert record.rows[0].speedup_theoretical == 1

@@ -6,10 +6,9 @@ N videos, B videos of a batch, T frames, K classes.
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +25,8 @@ from adavid.data.sources import open_source
 from adavid.data.transforms import center_crop, normalize, resize_frames
 from adavid.evaluation.metrics import mean_average_precision
 from adavid.evaluation.predictions import read_predictions
-from adavid.evaluation.records import read_records
+from adavid.evaluation.records import OnlinePoint, OnlineRecord, read_records
+from adavid.evaluation.schema import SCHEMA, read_json
 from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
@@ -36,7 +36,16 @@ from benchmarks.__main__ import main
 from benchmarks.compose import compose, like
 from benchmarks.dashboard import Dashboard
 from benchmarks.measure import online
-from benchmarks.measure.online import SHARES, Watched, main_online, online_points, predict, table, watch, watch_batch
+from benchmarks.measure.online import (
+    SHARES,
+    Watched,
+    main_online,
+    online_points,
+    online_table,
+    predict,
+    watch,
+    watch_batch,
+)
 from benchmarks.run import Run
 from methods.liteeval import FINE, LiteEval
 from methods.random_policy import RandomPolicy
@@ -93,8 +102,8 @@ def watched(own: list[list[int]] | None = None, baseline: list[list[int]] | None
     return ours, theirs
 
 
-def point(points: list[dict[str, Any]], axis: str, value: float, by: str) -> dict[str, Any]:
-    (found,) = (p for p in points if (p["axis"], p["value"], p["by"]) == (axis, value, by))
+def point(points: Sequence[OnlinePoint], axis: str, value: float, by: str) -> OnlinePoint:
+    (found,) = (of for of in points if (of.axis, of.value, of.by) == (axis, value, by))
     return found
 
 
@@ -102,7 +111,7 @@ def test_every_point_is_there_once() -> None:
     points = online_points(*watched())
     expected = list(itertools.product(["close"], STOPS, ["own", "uniform-k", "seq-k"]))
     expected += list(itertools.product(["watched"], SHARES, ["own", "uniform"]))
-    assert [(p["axis"], p["value"], p["by"]) for p in points] == expected
+    assert [(of.axis, of.value, of.by) for of in points] == expected
 
 
 @pytest.mark.parametrize(
@@ -111,12 +120,12 @@ def test_every_point_is_there_once() -> None:
 )
 def test_where_the_method_stops(axis: str, value: float, stops: list[int]) -> None:
     own = point(online_points(*watched(own=[[stop] for stop in stops])), axis, value, "own")
-    assert own["top1"] == own["map"] == 1
+    assert own.top1 == own.map == 1
     bills = [(stop + 1) * 10 ** (8 + n) for n, stop in enumerate(stops)]
     closes = [CLOSE_NT[n, stop] for n, stop in enumerate(stops)]
-    assert own["gflops"] == pytest.approx(np.mean(bills) / 1e9) and own["frames"] == np.mean(stops) + 1
-    assert own["gflops_std"] == pytest.approx(np.std(bills) / 1e9)
-    assert (own["num_close"], own["num_close_std"]) == (np.mean(closes), np.std(closes))
+    assert own.gflops == pytest.approx(np.mean(bills) / 1e9) and own.frames == np.mean(stops) + 1
+    assert own.gflops_std == pytest.approx(np.std(bills) / 1e9)
+    assert (own.num_close, own.num_close_std) == (np.mean(closes), np.std(closes))
 
 
 @pytest.mark.parametrize(
@@ -128,12 +137,12 @@ def test_where_the_method_stops(axis: str, value: float, stops: list[int]) -> No
 def test_which_frames_the_baseline_takes(axis: str, value: float, by: str, taken: list[list[int]]) -> None:
     """No other frame enters (it would be wrong), and as many are paid for as these."""
     baseline = point(online_points(*watched(baseline=[list(frames) for frames in taken])), axis, value, by)
-    assert baseline["top1"] == baseline["map"] == 1
+    assert baseline.top1 == baseline.map == 1
     nums = np.array([len(frames) for frames in taken])
-    assert (baseline["num_close"], baseline["num_close_std"]) == (nums.mean(), nums.std())
-    assert baseline["gflops"] == pytest.approx((nums * FRAME_MACS).mean() / 1e9)
-    assert baseline["gflops_std"] == pytest.approx((nums * FRAME_MACS).std() / 1e9)
-    assert baseline["frames"] == np.mean([frames[-1] + 1 for frames in taken])
+    assert (baseline.num_close, baseline.num_close_std) == (nums.mean(), nums.std())
+    assert baseline.gflops == pytest.approx((nums * FRAME_MACS).mean() / 1e9)
+    assert baseline.gflops_std == pytest.approx((nums * FRAME_MACS).std() / 1e9)
+    assert baseline.frames == np.mean([frames[-1] + 1 for frames in taken])
 
 
 def test_a_baseline_averages_logits_and_a_wrong_video_counts() -> None:
@@ -143,22 +152,26 @@ def test_a_baseline_averages_logits_and_a_wrong_video_counts() -> None:
     points = online_points(own, baseline)
     two = point(points, "close", 2, "own")
     score_NK = np.array([[1.0, 0], [1, 0], [1, 0], [0, 1]])
-    assert two["top1"] == 0.75 and two["map"] == pytest.approx(mean_average_precision(LABEL_NK, score_NK))
-    assert point(points, "close", 3, "seq-k")["top1"] == 1
-    assert point(points, "watched", 0.625, "uniform")["top1"] == 0.75
+    assert two.top1 == 0.75 and two.map == pytest.approx(mean_average_precision(LABEL_NK, score_NK))
+    assert point(points, "close", 3, "seq-k").top1 == 1
+    assert point(points, "watched", 0.625, "uniform").top1 == 0.75
 
 
 def test_without_a_close_look_shares_alone_are_left() -> None:
     own, baseline = watched()
     points = online_points(own._replace(num_close_NT=np.zeros_like(CLOSE_NT)), baseline)
-    assert {p["axis"] for p in points} == {"watched"} and len(points) == 2 * len(SHARES)
+    assert {of.axis for of in points} == {"watched"} and len(points) == 2 * len(SHARES)
 
 
 def test_table() -> None:
     keys = ("axis", "value", "by", "top1", "map", "gflops", "gflops_std", "num_close", "num_close_std", "frames")
     rows = ("close", 2, "own", 0.5, 0.625, 12.34, 0.5, 2, 0.25, 3.5), ("watched", 0.125, "uniform", 1, 1, 8, 0, 1, 0, 1)
-    points = [dict(zip(keys, row, strict=True)) for row in rows]
-    _, _, *lines = table({"method": "liteeval", "points": points}).splitlines()
+    points = tuple(OnlinePoint(**dict(zip(keys, row, strict=True))) for row in rows)
+    record = OnlineRecord(
+        **{"schema": SCHEMA, "method": "liteeval", "variant": "", "data": "toys", "profile": "tiny", "seed": 0},
+        **{"kind": "online", "config_hash": "abcdef01", "baseline": "uniform", "points": points},
+    )
+    _, _, *lines = online_table(record).splitlines()
     assert [" ".join(line.split()) for line in lines] == [
         "2 close liteeval 50.00 62.50 12.34 +- 0.5 2.00 +- 0.25 3.50",
         "12% watched uniform 100.00 100.00 8 +- 0 1.00 +- 0.00 1.00",
@@ -378,27 +391,26 @@ def test_a_watched_split_ends_with_the_records_of_the_runs(
     words = ["--method", "liteeval", "--data", run.source, *WORDS, *OWN_WORDS]
     assert main(["online", *words]) == 0
     folder = run.folder(online.RECORDS)
-    online_record = json.loads((folder / "online.json").read_text())
-    assert table(online_record) in capsys.readouterr().out
-    assert online_record["method"] == "liteeval" and online_record["baseline"] == "uniform"
+    online_record = read_json(OnlineRecord, folder / "online.json")
+    assert online_table(online_record) in capsys.readouterr().out
     baseline_run = like(run, "uniform")
+    assert (online_record.method, online_record.baseline) == ("liteeval", "uniform")
+    assert (online_record.config_hash, online_record.baseline_hash) == (run.hash, baseline_run.hash)
     own = watch(run, online._trained(run))
     baseline = watch(baseline_run, online._trained(baseline_run), alone=True)
-    assert online_record["points"] == json.loads(json.dumps(online_points(own, baseline)))
-    assert point(online_record["points"], "close", 4, "own")["num_close"] > 0
+    assert list(online_record.points) == online_points(own, baseline)
+    assert point(online_record.points, "close", 4, "own").num_close > 0
     predictions = read_predictions(folder / "test.npz")
     np.testing.assert_array_equal(own.label_NK, predictions.label_NK)
     final_NK = scores_from_logits(torch.from_numpy(own.logits_NTK[:, -1])).numpy()
     np.testing.assert_allclose(final_NK, predictions.score_NK, atol=1e-5)
     head = 256 * 2  # once after each frame, rather than once
     np.testing.assert_array_equal(own.macs_NT[:, -1], predictions.macs_N + 3 * head)
-    records = {record["method"]: record for record in read_records(results) if record["point"] == "test"}
+    records = {record.method: record for record in read_records(results) if record.point == "test"}
     for by, method, extra in (("own", "liteeval", 3 * head / 1e9), ("uniform", "uniform", 0)):
-        end = point(online_record["points"], "watched", 1.0, by)
-        assert (end["top1"], end["map"]) == pytest.approx(
-            (records[method]["metrics"]["top1"], records[method]["metrics"]["map"])
-        )
-        assert end["gflops"] == pytest.approx(records[method]["cost"]["gflops_per_video"] + extra)
+        end = point(online_record.points, "watched", 1.0, by)
+        assert (end.top1, end.map) == pytest.approx((records[method].metrics.top1, records[method].metrics.map))
+        assert end.gflops == pytest.approx(records[method].cost.gflops_per_video + extra)
 
 
 def test_predict_says_of_a_whole_video_what_its_record_does(

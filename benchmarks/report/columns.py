@@ -1,0 +1,242 @@
+"""The leaderboard's columns, each said once: for the CSV, the Markdown, the console and the page.
+
+S seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from adavid.evaluation.records import LatencyRow, Record
+from adavid.evaluation.schema import method_label
+from benchmarks.report.entries import LOCAL, Entry, operating_point
+from benchmarks.report.formats import pm, significant, times
+
+MEASURED, REPORTED = "measured", "reported"  # where a row's numbers come from
+LATENCY_BATCH_SIZES = (16, 1)  # the first fills the main columns
+COUNT, PERCENT, TIMES = "count", "%", "x"  # units that are not written like others
+
+
+@dataclass(frozen=True)
+class Column:
+    """One value of a row.
+
+    Attributes:
+        key: its name in the table and in the CSV.
+        read: what it is of a measured entry; NaN or "" where it was not measured.
+        unit: of a number; "" for text.
+        digits: of a number in the CSV: decimals of a percentage, significant digits of others.
+        title: over it on the page.
+        short: over it in text, where not `title`.
+        hint: what the page says of it, for measured rows; `paper_hint` is for the papers'.
+        cell: of a row, what stands there for reading; by its unit where not given.
+    """
+
+    key: str
+    read: Callable[[Entry], Any]
+    unit: str = ""
+    digits: int = 4
+    title: str = ""
+    short: str = ""
+    hint: str = ""
+    paper_hint: str = ""
+    cell: Callable[[Any], str] | None = None
+
+    @property
+    def is_number(self) -> bool:
+        return self.unit != ""
+
+    def text(self, row: Any) -> str:
+        """What stands in a row of the table (a named tuple) for reading; empty where there is nothing."""
+        value = getattr(row, self.key)
+        if not self.is_number:
+            return str(self.cell(row) if self.cell else value)
+        if pd.isna(value):
+            return ""
+        if self.unit == PERCENT and row.origin == REPORTED:
+            return pm(value, np.nan).removesuffix("0")  # most papers print one decimal
+        return self.cell(row) if self.cell else _number(value, self.unit)
+
+    def rounded(self, values: pd.Series) -> pd.Series:
+        """The column as the CSV has it."""
+        if not self.is_number:
+            return values
+        if self.unit == COUNT:
+            return values.astype("Int64")
+        if self.unit == PERCENT:
+            return values.round(self.digits)
+        return values.map(lambda value: value if pd.isna(value) else float(f"{value:.{self.digits}g}"))
+
+
+def _number(value: float, unit: str) -> str:
+    if unit == COUNT:
+        return f"{value:.0f}"
+    if unit == PERCENT:
+        return pm(value, np.nan)
+    return times(value) if unit == TIMES else significant(value)
+
+
+def _mean(number: Callable[[Record], float], scale: float = 1) -> Callable[[Entry], float]:
+    """Over seeds."""
+    return lambda entry: scale * entry.mean(number)
+
+
+def _latency(number: Callable[[LatencyRow], float], batch_size: int) -> Callable[[Entry], float]:
+    """Over the seeds that were timed."""
+
+    def read(entry: Entry) -> float:
+        rows = [row for record in entry.latencies for row in record.rows if row.batch_size == batch_size]
+        return float(np.mean([number(row) for row in rows])) if rows else np.nan
+
+    return read
+
+
+def _map_std(entry: Entry) -> float:
+    map_S = [record.metrics.map for record in entry.main]
+    return 100 * float(np.std(map_S, ddof=1)) if len(map_S) > 1 else np.nan
+
+
+def _latency_columns(batch_size: int, suffix: str) -> tuple[Column, ...]:
+    return (
+        Column(
+            f"ms_per_video{suffix}",
+            _latency(lambda row: row.ms_per_video, batch_size),
+            "ms",
+            title="ms / video",
+            short="ms/video",
+            hint=f"evaluation end to end, batch {batch_size}, on the device that latency.json names",
+            paper_hint="on the paper's hardware",
+        ),
+        Column(
+            f"speedup_realised{suffix}",
+            _latency(lambda row: row.speedup_realised, batch_size),
+            TIMES,
+            title="speed-up",
+            hint=f"the baseline's time over the method's, same run, batch {batch_size}",
+        ),
+        Column(
+            f"speedup_theoretical{suffix}",
+            _latency(lambda row: row.speedup_theoretical, batch_size),
+            TIMES,
+            title="in theory",
+            short="(theory)",
+            hint="the ratio of their GFLOPs on the videos timed",
+        ),
+    )
+
+
+COLUMNS = (
+    Column(
+        "method",
+        lambda entry: entry.method,
+        title="method",
+        hint="method, and its variant where it is not the paper's main one",
+        cell=lambda row: row_label(row) if row.origin == MEASURED else row.method,
+    ),
+    Column("variant", lambda entry: entry.variant, title="variant"),
+    Column("backbone", lambda entry: "", title="backbone"),
+    Column("data", lambda entry: entry.place.data),
+    Column("profile", lambda entry: entry.place.profile),
+    Column("origin", lambda entry: MEASURED),
+    Column("record", lambda entry: entry.root, title="record"),
+    Column("config_hash", lambda entry: entry.config_hash[:8]),
+    Column("videos", lambda entry: entry.place.videos),
+    Column("num_seeds", lambda entry: len(entry.main), COUNT, title="seeds", hint="trainings that the row averages"),
+    Column("num_frames", lambda entry: entry.first.frames.num_frames, COUNT, title="T", paper_hint="frames per video"),
+    Column("operating_point", lambda entry: operating_point(entry.first)),
+    Column(
+        "map",
+        _mean(lambda record: record.metrics.map, 100),
+        PERCENT,
+        digits=2,
+        title="mAP %",
+        short="mAP % (std over seeds)",
+        hint="macro mean average precision; mean over seeds, +- sample standard deviation over seeds",
+        cell=lambda row: pm(row.map, row.map_std),
+    ),
+    Column("map_std", _map_std, PERCENT, digits=2),
+    Column(
+        "map_low",
+        _mean(lambda record: record.metrics.map_interval[0], 100),
+        PERCENT,
+        digits=2,
+        title="95 % over videos",
+        hint="bootstrap over the test videos, given the trained models",
+        cell=lambda row: f"{row.map_low:.1f} to {row.map_high:.1f}",
+    ),
+    Column("map_high", _mean(lambda record: record.metrics.map_interval[1], 100), PERCENT, digits=2),
+    Column(
+        "top1",
+        _mean(lambda record: record.metrics.top1, 100),
+        PERCENT,
+        digits=2,
+        title="top-1 %",
+        short="top-1",
+        hint="videos whose best-scored class is right",
+    ),
+    Column(
+        "gflops_per_frame",
+        _mean(lambda record: record.cost.gflops_per_frame),
+        "GFLOPs",
+        title="/ frame",
+        short="per frame",
+        hint="GFLOPs per video divided by the T frames sampled",
+    ),
+    Column(
+        "gflops_per_video",
+        Entry.gflops,
+        "GFLOPs",
+        title="GFLOPs / video",
+        short="GFLOPs/video",
+        hint="mean over videos, policy and skipping included (1 MAC = 1 FLOP)",
+        paper_hint="as reported, each paper by its own accounting",
+    ),
+    Column(
+        "frames_used",
+        _mean(lambda record: record.frames.used),
+        "frames",
+        title="frames used",
+        hint="frames that reach a backbone's prediction, mean over videos, of T",
+        cell=lambda row: f"{row.frames_used:.1f} of {row.num_frames:.0f}",
+    ),
+    Column(
+        "train_gmacs",
+        _mean(lambda record: record.training.gmacs),
+        "GMACs",
+        title="train GMACs",
+        hint="spent in training, the fine-tuning of the shared backbones included",
+    ),
+    *_latency_columns(LATENCY_BATCH_SIZES[0], ""),
+    *_latency_columns(LATENCY_BATCH_SIZES[1], f"_batch{LATENCY_BATCH_SIZES[1]}"),
+    Column("source", lambda entry: "this machine" if entry.root == LOCAL else "committed record", title="source"),
+    Column("note", lambda entry: entry.first.metrics.caveat),
+)
+BY_KEY = {column.key: column for column in COLUMNS}
+
+
+def _columns(*keys: str) -> tuple[Column, ...]:
+    return tuple(BY_KEY[key] for key in keys)
+
+
+IN_TEXT = _columns(
+    *("method", "record", "num_seeds", "map", "map_low", "top1", "gflops_per_video", "gflops_per_frame"),
+    *("frames_used", "train_gmacs", "ms_per_video", "speedup_realised", "speedup_theoretical"),
+)
+ON_PAGE = _columns(
+    *("method", "map", "map_low", "top1", "gflops_per_video", "gflops_per_frame", "frames_used", "train_gmacs"),
+    *("ms_per_video", "speedup_realised", "speedup_theoretical", "num_seeds"),
+)
+OF_PAPERS = _columns(
+    *("method", "variant", "backbone", "num_frames", "map", "top1", "gflops_per_video", "gflops_per_frame"),
+    *("ms_per_video", "source"),
+)
+
+
+def row_label(row: Any) -> str:
+    """'method@variant' of a row."""
+    return method_label(row.method, row.variant)

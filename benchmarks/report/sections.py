@@ -1,0 +1,328 @@
+"""What the page shows of each place: its facts, rows, comparisons, charts and examples, computed from the entries.
+
+N videos, T frames, K classes, S seeds, A kinds of action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from adavid.actions import is_close, kind_of
+from benchmarks.report import charts, tables
+from benchmarks.report.columns import MEASURED, OF_PAPERS, ON_PAGE, REPORTED, Column
+from benchmarks.report.compare import Comparison, against_shuffled, comparisons
+from benchmarks.report.entries import Entry, baselines, series_names
+from benchmarks.report.examples import Examples, evenly, examples_of
+from benchmarks.report.formats import plus_minus
+
+MAX_CLASSES = 24  # shown by class: the dearest and the cheapest half of these
+MAX_BOXES = 20  # classes, spread evenly
+MISSING = "\N{EN DASH}"
+
+
+class Figure(NamedTuple):
+    """A chart with its title and what is said of it."""
+
+    title: str
+    chart: str  # its name among the section's charts
+    note: str = ""
+
+
+class OnlineFigures(NamedTuple):
+    """The charts along the videos of one method: `<chart>-close`, if there is one, `<chart>-top1`, `<chart>-gflops`."""
+
+    title: str
+    baseline: str
+    chart: str
+    has_close: bool
+
+
+@dataclass
+class Section:
+    """What the page shows of one place.
+
+    Attributes:
+        charts: all its charts, by name; the fields below say which stands where.
+    """
+
+    anchor: str
+    title: str
+    facts: list[tuple[str, str]]
+    rows: list[dict[str, Any]]
+    charts: dict[str, alt.TopLevelMixin] = field(default_factory=dict)
+    tradeoff: str = ""
+    compared: list[tuple[str, list[Comparison]]] = field(default_factory=list)
+    differences: str = ""
+    usage: str = ""
+    by_class: list[Figure] = field(default_factory=list)
+    close: list[Figure] = field(default_factory=list)
+    where: list[Figure] = field(default_factory=list)
+    online: list[OnlineFigures] = field(default_factory=list)
+    examples: list[Examples] = field(default_factory=list)
+
+    def draw(self, name: str, chart: alt.TopLevelMixin) -> str:
+        """Keeps a chart under a name of this section; returns its name on the page."""
+        name = f"{self.anchor}-{name}"
+        self.charts[name] = chart
+        return name
+
+
+@dataclass
+class PaperSection:
+    """The papers' rows of one data set."""
+
+    title: str
+    columns: list[Column]
+    rows: list[dict[str, Any]]
+    name: str
+    chart: alt.TopLevelMixin | None
+
+
+def measured_section(entries: Sequence[Entry], table: pd.DataFrame, baseline: str) -> Section:
+    """All that the page shows of the entries of one place.
+
+    Args:
+        entries: of one place.
+        table: `tables.leaderboard`.
+        baseline: the method that the others are compared with.
+    """
+    place, names = entries[0].place, series_names(entries)
+    section = Section(
+        anchor=anchor("-".join(place)),
+        title=f"{place.data} \N{MIDDLE DOT} {place.profile}",
+        facts=_facts(entries),
+        rows=[_cells(row, ON_PAGE) for row in tables.each(tables.rows_of(table, place))],
+    )
+    section.tradeoff = section.draw("chart", charts.tradeoff(tables.curve_points(entries, names), baseline))
+
+    deciding = [entry for entry in entries if entry.is_adaptive]
+    for entry in tqdm(deciding, desc="comparisons", leave=False):
+        if entry.method != baseline:
+            section.compared.append((names[entry.name], _comparisons(entry, entries, baseline)))
+    # The variants stand in the tables and the overall chart.
+    shown = [entry for entry in deciding if not entry.variant] or deciding
+    differences = _differences(section.compared, [names[entry.name] for entry in shown])
+    if len(differences):
+        section.differences = section.draw("differences", charts.differences(differences))
+
+    colours = charts.action_colours([entry.first.usage.actions for entry in entries])
+    section.usage = section.draw("usage", charts.usage_chart(_overall(entries, names), colours))
+    for entry in shown:
+        _add_decisions(section, entry, names[entry.name], colours)
+    for entry in entries:
+        _add_online(section, entry, names[entry.name])
+    return section
+
+
+def paper_sections(table: pd.DataFrame) -> list[PaperSection]:
+    """The papers' rows by data set, the one with the most first."""
+    papers = table[table.origin == REPORTED]
+    sections = []
+    for data in sorted(set(papers.data), key=lambda name: (-(papers.data == name).sum(), name)):
+        rows = papers[papers.data == data]
+        score = rows["map"].fillna(rows.top1)
+        rows = rows.assign(score=score).sort_values(
+            ["score", "method", "variant"], ascending=[False, True, True], kind="stable"
+        )
+        columns = [column for column in OF_PAPERS if rows[column.key].replace("", np.nan).notna().any()]
+        has_chart = (rows.gflops_per_video.notna() & score.notna()).sum() > 2
+        sections.append(
+            PaperSection(
+                title=data,
+                columns=columns,
+                rows=[_cells(row, columns) for row in tables.each(rows)],
+                name=f"reported-{anchor(data)}",
+                chart=charts.reported(rows) if has_chart else None,
+            )
+        )
+    return sections
+
+
+def anchor(text: str) -> str:
+    """A name for links."""
+    return "".join(character if character.isalnum() else "-" for character in text.lower())
+
+
+def _comparisons(entry: Entry, entries: Sequence[Entry], baseline: str) -> list[Comparison]:
+    """Against the one baseline that had the same recipe and budget, or why there is none and what is left to say."""
+    references = baselines(entries, entry, baseline)
+    if len(references) == 1:
+        return comparisons(entry, references[0], entries)
+    why_not = "several configurations under its conditions" if references else "none with its recipe and budget"
+    return [Comparison(baseline, np.nan, None, why_not), *([against_shuffled(entry)] if entry.is_shuffled else [])]
+
+
+def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """The conditions of the measurement, as (name, value)."""
+    records = [record for entry in entries for record in entry.main]
+
+    def distinct(values: Iterable[Any]) -> str:
+        return ", ".join(str(value) for value in sorted(set(values)))
+
+    first, place = records[0], entries[0].place
+    num_videos = distinct(f"{record.data_info.num_videos:,}" for record in records)
+    skipped = max(record.data_info.num_skipped_bad for record in records)
+    empty = sorted({name for record in records for name in record.metrics.classes_without_positives})
+    versions = [f"{name} {distinct(record.versions.get(name, '?') for record in records)}" for name in first.versions]
+    return [
+        ("data set", f"{place.data} ({place.videos})"),
+        ("profile", place.profile),
+        ("videos", f"{num_videos} ({distinct(record.split for record in records)} split)"),
+        *([("unreadable videos left out", str(skipped))] if skipped else []),
+        *([("classes without positives, scored 0", ", ".join(empty))] if empty else []),
+        ("classes", distinct(len(record.data_info.class_names) for record in records)),
+        ("frames per video", f"T = {distinct(record.frames.num_frames for record in records)}"),
+        ("seeds", distinct(record.seed for record in records)),
+        ("device", distinct(record.device for record in records)),
+        ("source revision", distinct(_revision(record.git_revision) for record in records)),
+        ("versions", ", ".join(versions)),
+    ]
+
+
+def _revision(revision: str) -> str:
+    """The first digits of a commit, and whether the sources had changed since."""
+    commit, _, dirty = revision.partition("-")
+    return commit[:12] + ("-" + dirty if dirty else "")
+
+
+def _cells(row: Any, columns: Sequence[Column]) -> dict[str, Any]:
+    """A table row: by column the text and the value to sort by; and what the filter and the badges need."""
+    noted = "map" if row.origin == MEASURED else "source"  # where the row's note is opened
+    cells = []
+    for column in columns:
+        value = getattr(row, column.key)
+        cells.append(
+            {
+                "text": plus_minus(column.text(row)) or MISSING,
+                "sort": "" if pd.isna(value) else value,
+                "is_number": column.is_number,
+                "note": row.note if column.key == noted else "",
+            }
+        )
+    return {"cells": cells, "record": row.record, "hash": row.config_hash, "point": row.operating_point}
+
+
+def _differences(compared: Sequence[tuple[str, Sequence[Comparison]]], shown: Sequence[str]) -> pd.DataFrame:
+    """The differences of the methods shown, for `charts.differences`."""
+    rows = [
+        {
+            "row": f"{name} vs {comparison.against}",
+            "difference": 100 * comparison.difference.mean,
+            "low": 100 * comparison.difference.interval[0],
+            "high": 100 * comparison.difference.interval[1],
+        }
+        for name, of in compared
+        for comparison in of
+        if name in shown and comparison.difference is not None
+    ]
+    return pd.DataFrame(rows)
+
+
+def _add_decisions(section: Section, entry: Entry, name: str, colours: Mapping[str, str]) -> None:
+    """What one method decides: by class, how many frames it sees closely, where it looks, and examples."""
+    usage, chart = entry.first.usage, anchor(entry.name)
+    legend = [(action, colours[action]) for action in usage.names]
+    if len(usage.actions) > 1:
+        by_class, note = _by_class(entry)
+        section.by_class.append(Figure(name, section.draw(chart, charts.usage_chart(by_class, dict(legend))), note))
+        close, note = _close(entry)
+        closest = [name for name, is_it in zip(usage.names, is_close(usage.actions), strict=True) if is_it]
+        axis = f"frames of a video that took {' or '.join(closest)}"
+        boxes = charts.boxes(close, axis, entry.first.frames.num_frames)
+        section.close.append(Figure(name, section.draw(f"{chart}-close", boxes), note))
+    if usage.where is not None:
+        patch = usage.actions[0].name
+        section.where.append(Figure(name, section.draw(f"{chart}-where", charts.heat(_where_cells(entry))), patch))
+    if videos := examples_of(entry, colours):
+        section.examples.append(Examples(name, videos, legend))
+
+
+def _overall(entries: Sequence[Entry], names: Mapping[str, str]) -> pd.DataFrame:
+    """The actions' shares, seeds averaged, the deciding methods first."""
+    rows = []
+    for entry in sorted(entries, key=lambda entry: (not entry.is_adaptive, names[entry.name])):
+        share_A = np.mean([record.usage.overall for record in entry.main], axis=0)
+        for order, (action, share) in enumerate(zip(entry.first.usage.names, share_A, strict=True)):
+            rows.append({"row": names[entry.name], "action": action, "share": share, "order": order})
+    return pd.DataFrame(rows)
+
+
+def _by_class(entry: Entry) -> tuple[pd.DataFrame, str]:
+    """The actions' shares by class, seeds averaged, the dearest first; and what is left out."""
+    runs = entry.predictions()
+    label_NK = [run.label_NK for run in runs]
+    gflops_SK = [run.macs_N @ of / np.maximum(of.sum(axis=0), 1) / 1e9 for run, of in zip(runs, label_NK, strict=True)]
+    class_names = entry.first.data_info.class_names
+    gflops = dict(zip(class_names, np.mean(gflops_SK, axis=0), strict=True))
+    present = [name for name in class_names if all(name in record.usage.by_class for record in entry.main)]
+    dearest = sorted(present, key=lambda name: (-gflops[name], name))
+    if len(dearest) > MAX_CLASSES:
+        dearest = dearest[: MAX_CLASSES // 2] + dearest[-MAX_CLASSES // 2 :]
+    rows = []
+    for name in dearest:
+        precision = float(np.mean([record.metrics.per_class_ap[name] for record in entry.main]))
+        share_A = np.mean([record.usage.by_class[name] for record in entry.main], axis=0)
+        detail = f"{gflops[name]:.4g} GFLOPs/video, AP {100 * precision:.1f} %"
+        for order, (action, share) in enumerate(zip(entry.first.usage.names, share_A.tolist(), strict=True)):
+            rows.append({"row": name, "action": action, "share": share, "order": order, "detail": detail})
+    num_left_out = len(present) - len(dearest)
+    return pd.DataFrame(rows), f"{num_left_out} classes between the two ends are left out" if num_left_out else ""
+
+
+def _close(entry: Entry) -> tuple[pd.DataFrame, str]:
+    """How many frames of a video are seen as closely as the method can: by class, the most first; and over all videos.
+
+    LiteEval's Figure 4. The boxes take the videos of all seeds together.
+    """
+    first, runs = entry.first, entry.predictions()
+    actions = first.usage.actions
+    is_close_A = np.array([*is_close(actions), False])  # the last one: padding
+    num_SN = [is_close_A[kind_of(run.action_NT, actions[0].places)].sum(axis=1) for run in runs]
+    num_N, label_NK = np.concatenate(num_SN), np.concatenate([run.label_NK for run in runs])
+    by_class = {name: num_N[label_NK[:, k] > 0] for k, name in enumerate(first.data_info.class_names)}
+    present = [name for name, num_n in by_class.items() if len(num_n)]
+    shown = evenly(sorted(present, key=lambda name: (-by_class[name].mean(), name)), MAX_BOXES)
+    marks = ("least", "lower", "median", "upper", "most")
+    rows = [
+        {
+            "row": name,
+            **dict(zip(marks, np.percentile(by_class[name], (0, 25, 50, 75, 100)), strict=True)),
+            "mean": by_class[name].mean(),
+            "num_videos": len(by_class[name]) // len(runs),
+        }
+        for name in shown
+    ]
+    mean, std = num_N.mean(), np.mean([num_n.std() for num_n in num_SN])
+    note = plus_minus(f"{mean:.2f} +- {std:.2f} of {first.frames.num_frames} frames")
+    if len(shown) < len(present):
+        note += f"; {len(shown)} of {len(present)} classes, spread evenly from the most to the least"
+    return pd.DataFrame(rows), note
+
+
+def _where_cells(entry: Entry) -> pd.DataFrame:
+    """Shares of the patches by cell of the frame, seeds averaged."""
+    shares = np.mean([record.usage.where or () for record in entry.main], axis=0)
+    rows, columns = np.indices(shares.shape)
+    return pd.DataFrame({"row": rows.ravel(), "column": columns.ravel(), "share": shares.ravel()})
+
+
+def _add_online(section: Section, entry: Entry, name: str) -> None:
+    """What the entry attains along the videos, beside the baseline (LiteEval's Figures 2 and 3)."""
+    if not entry.online:
+        return
+    points = tables.mean_online_points(entry.online, name)
+    close, watched = (points[points.axis == axis] for axis in ("close", "watched"))
+    chart = f"{anchor(entry.name)}-online"
+    if len(close):  # else there is a seed that sees no frame closely
+        section.draw(f"{chart}-close", charts.online_close(close))
+    section.draw(f"{chart}-top1", charts.online_watched(watched, "top1"))
+    section.draw(f"{chart}-gflops", charts.online_watched(watched, "gflops"))
+    figures = OnlineFigures(name, entry.online[0].baseline, f"{section.anchor}-{chart}", len(close) > 0)
+    section.online.append(figures)

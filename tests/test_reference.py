@@ -1,0 +1,51 @@
+"""The committed records: what they say they are, by the hashes of their configurations."""
+
+from __future__ import annotations
+
+import pytest
+
+from adavid.evaluation.records import FORCED_LATENCY_JSON, OTHER_KINDS, LatencyRecord, Record, identity, read_records
+from adavid.evaluation.schema import read_json, to_json
+from benchmarks.compose import ROOT, compose
+from benchmarks.report.entries import group
+from benchmarks.report.tables import leaderboard, read_reported, rounded
+
+REFERENCE = ROOT / "results" / "reference"
+# Timed with random weights, LiteEval on as many frames as its baselines see.
+TIMED_WITH = {"": ["recipe.pretrained=false"], "liteeval": ["recipe.pretrained=false", "recipe.num_frames=25"]}
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    return read_records(REFERENCE)
+
+
+def test_every_hash_is_reproduced_from_its_configuration(records: list[Record]) -> None:
+    assert len(records) > 300
+    for record in records:
+        assert identity(record.config, record.data_info.fingerprint) == record.config_hash, record.path
+        *_, data, profile, label, config_hash, seed, _ = record.path.parts
+        assert (data, profile, seed) == (record.data, record.profile, f"seed{record.seed}"), record.path
+        if record.point in ("test", "shuffled"):  # a curve's points may be of other models than their folder's
+            assert (label, config_hash) == (record.label, record.config_hash), record.path
+
+
+@pytest.mark.parametrize("path", sorted(REFERENCE.rglob(FORCED_LATENCY_JSON)), ids=lambda path: path.parts[-4])
+def test_the_hash_of_forced_times_is_that_of_todays_configuration(path) -> None:  # type: ignore[no-untyped-def]
+    record = read_json(LatencyRecord, path)
+    words = TIMED_WITH.get(record.method, TIMED_WITH[""])
+    run = compose(record.method, record.data, record.profile, record.variant, words, record.seed)
+    assert run.hash == record.config_hash == path.parts[-3]
+
+
+def test_a_file_read_and_written_is_the_same_bytes(records: list[Record]) -> None:
+    for record in records:
+        assert to_json(record) == record.path.read_text(encoding="utf-8"), record.path
+    for path in (path for path in REFERENCE.rglob("*.json") if path.name in OTHER_KINDS):
+        assert to_json(read_json(OTHER_KINDS[path.name], path)) == path.read_text(encoding="utf-8"), path
+
+
+def test_the_committed_table_follows_from_the_committed_records(records: list[Record]) -> None:
+    made = rounded(leaderboard(group(records), read_reported(ROOT / "results")))
+    committed = (ROOT / "results" / "leaderboard.csv").read_text(encoding="utf-8").splitlines()
+    assert made.to_csv(index=False).splitlines() == [line for line in committed if ",local," not in line]
