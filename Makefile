@@ -27,7 +27,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env bench curve latency predict online config flops compare leaderboard verify reference contact-sheet list lint check format test clean
+.PHONY: help env bench curve latency predict online config flops compare leaderboard verify reference contact-sheet docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -90,6 +90,9 @@ reference: env ## regenerate the committed records (about four hours on two core
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
 	@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"
+
+docs: env ## regenerate the tables of docs/configuration.md
+	$(call takes)@$(PY) -c "from benchmarks.keys import write_keys; write_keys()"
 
 list: env ## methods, variants and data sets
 	@$(ADAVID) list
