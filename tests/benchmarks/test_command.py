@@ -37,7 +37,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for i in range(num):
                 path = root / split / name / f"{i}.mp4"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_video(path, num_frames=8, width=64, height=64, seed=len(f"{split}{name}") * 10 + i)
+                write_video(path, num_frames=8, width=64, height=64, crf=str(18 + i))
     return root
 
 
