@@ -152,10 +152,10 @@ class ARNet(CausalMethod):
 
     def init_state(self, num_videos: int) -> State:
         weight = self.policy.fc.weight
-        zeros = weight.new_zeros(num_videos, self.policy.lstm.hidden_size)
-        left = torch.zeros(num_videos, dtype=torch.long, device=weight.device)
-        mean = no_frames(num_videos, self.num_classes, weight)
-        return State(zeros, zeros, weight.new_zeros(num_videos, len(self.actions)), left, mean)
+        zeros_BH = weight.new_zeros(num_videos, self.policy.lstm.hidden_size)
+        zeros_BA = weight.new_zeros(num_videos, len(self.actions))
+        left_B = torch.zeros(num_videos, dtype=torch.long, device=weight.device)
+        return State(zeros_BH, zeros_BH, zeros_BA, left_B, no_frames(num_videos, self.num_classes, weight))
 
     def decide(
         self, feature_BD: Tensor, mask_B: Tensor, state: State, ledger: Ledger, forced_B: Tensor | None = None
@@ -222,9 +222,6 @@ class ARNet(CausalMethod):
         aux = {"choice_BTA": choice_BTA, "policy_BTA": torch.stack(logits, 1), "visited_BT": torch.stack(visited, 1)}
         return state._replace(mean=state.mean.add(total_BTK, used_BT)), action_BT, aux
 
-    def answer(self, state: State, ledger: Ledger) -> Tensor:
-        return state.mean.mean_BK()
-
     def glance_at(self, chunk: Chunk, seen_BT: Tensor, feature_BTD: Tensor, ledger: Ledger) -> Tensor:
         """The features (B, T, D) with those of the seen frames in the lowest resolution."""
         backbone, size = self.glance.backbone, self.glance_size
@@ -241,6 +238,9 @@ class ARNet(CausalMethod):
             return logits_BTK
         logits_NK = ledger.run(str(size), self.glance.head, feature_BTD[video_N, frame_N], owner_N=video_N)
         return logits_BTK.index_put((video_N, frame_N), logits_NK.to(logits_BTK.dtype))
+
+    def answer(self, state: State, ledger: Ledger) -> Tensor:
+        return state.mean.mean_BK()
 
     # Section 3.3: losses
 

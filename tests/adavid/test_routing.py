@@ -10,6 +10,7 @@ from adavid.cost import Ledger
 from adavid.routing import (
     hold_skips,
     mean_of_used,
+    no_frames,
     run_on_frames,
     run_on_rows,
     run_over_time,
@@ -23,6 +24,17 @@ def test_mean_of_used() -> None:
     expected_BK = torch.tensor([[3.0, 2.0], [0.0, 0.0]])
     for used in (used_BT, used_BT.bool(), used_BT.long()):
         torch.testing.assert_close(mean_of_used(logits_BTK, used), expected_BK)
+
+
+def test_a_mean_taken_in_frame_by_frame_is_that_of_all_frames() -> None:
+    logits_BTK, used_BT = torch.randn(3, 4, 5), torch.rand(3, 4).round()
+    used_BT[1] = 0
+    mean = no_frames(3, 5, logits_BTK)
+    for t in range(4):
+        (video_N,) = (torch.rand(3) < 0.5).logical_or(used_BT[:, t] > 0).nonzero(as_tuple=True)  # some unused, too
+        mean = mean.add_rows(video_N, logits_BTK[video_N, t], used_BT[video_N, t, None])
+    torch.testing.assert_close(mean.mean_BK(), mean_of_used(logits_BTK * used_BT[..., None], used_BT))
+    assert (mean.mean_BK()[1] == 0).all()
 
 
 @pytest.mark.parametrize("one", [1 - 2**-24, 1.0, 1 + 2**-23])
@@ -78,7 +90,9 @@ def test_nothing_chosen_is_nothing_run() -> None:
 
 
 def test_a_videos_randomness_is_its_own() -> None:
-    draw = lambda seed, video_id: video_generator(seed, video_id).integers(2**62)  # noqa: E731
+    def draw(seed: int, video_id: str) -> int:
+        return int(video_generator(seed, video_id).integers(2**62))
+
     assert draw(0, "a") == draw(0, "a")
     assert len({draw(0, "a"), draw(1, "a"), draw(0, "b"), draw(0, "1/a"), draw(1, "1/a")}) == 5
 
