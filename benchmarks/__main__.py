@@ -34,7 +34,6 @@ def main(words: Sequence[str] | None = None) -> int:
         line too, and a file with the trace.
     """
     warnings.filterwarnings("ignore", module="pytorch_lightning|torch.jit|fvcore|lightning_fabric")
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     cache = Path(tempfile.gettempdir())
     try:
         arguments = _parser().parse_args(words)
@@ -148,6 +147,7 @@ def _runs(arguments: argparse.Namespace, workspace: Workspace) -> list[Run]:
     """Every run that the options ask for, all checked before the first one starts."""
     from benchmarks.compose import compose
 
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it, as compose does, has set INFO
     methods = catalogue() if arguments.method == "all" else [arguments.method]
     return [
         compose(

@@ -30,7 +30,7 @@ def channels_last(method: AdaptiveMethod) -> AdaptiveMethod:
     """Lays out the weights of its two-dimensional convolutions as they run fastest; returns the method."""
     for module in method.modules():
         if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module.to(memory_format=torch.channels_last)
     return method
 
 
