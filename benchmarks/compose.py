@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from adavid.config import build, config_hash, locate, parse_overrides, schema
+from adavid.loading import NOT_OF_THE_USER
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
@@ -30,7 +31,7 @@ from benchmarks.layers import (
     recipe_file,
 )
 from benchmarks.measure.usage import check_shares
-from benchmarks.run import NOT_OF_THE_USER, Recipe, Run, TrainerSettings
+from benchmarks.run import Recipe, Run, TrainerSettings
 
 LONGEST_NAME = 80  # characters of a data set's name; file systems take 255 of a folder's
 

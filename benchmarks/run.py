@@ -13,12 +13,11 @@ import torch
 from adavid.config import build, schema
 from adavid.data.catalogue import VideoCatalogue
 from adavid.evaluation.records import identity
+from adavid.loading import build_method
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
 from adavid.training import make_trainer
-
-NOT_OF_THE_USER = ("num_classes", "pretrained")  # arguments of a method that the data set and the runner give
 
 
 @dataclass(frozen=True)
@@ -181,9 +180,7 @@ class Run:
 
     def build_method(self, num_classes: int, **changes: Any) -> AdaptiveMethod:
         """The untrained method; `changes` replace constructor arguments."""
-        values = build(schema(self.method_class, NOT_OF_THE_USER), self.config["model"], "model")
-        method: AdaptiveMethod = self.method_class(num_classes, **(vars(values) | changes))
-        return method
+        return build_method(self.method_class, num_classes, self.config["model"], **changes)
 
 
 @lru_cache

@@ -23,6 +23,7 @@ from adavid.evaluation.records import MAIN, DataInfo, Record, StageEpochs, Train
 from adavid.evaluation.schema import SCHEMA, read_json
 from adavid.evaluation.summary import Summary, summarize
 from adavid.files import locked, set_aside, write_atomically
+from adavid.loading import restored
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, FrameClassifier
 from adavid.training import channels_last, evaluate, fit, read_checkpoint, stage_checkpoint
@@ -138,12 +139,8 @@ def loaded(run: Run, folder: Path) -> AdaptiveMethod:
     Raises:
         ValueError: the checkpoint is damaged.
     """
-    method = channels_last(run.build_method(run.catalogue.num_classes))
-    checkpoint = last_stage(run, folder)
-    state = read_checkpoint(checkpoint, method)
-    if state is None:
-        raise ValueError(f"{run.label}, seed {run.seed}: its model was damaged; make bench trains it anew")
-    return method.to(run.device).eval()
+    num_classes, checkpoint = run.catalogue.num_classes, last_stage(run, folder)
+    return restored(run.method_class, num_classes, run.config["model"], checkpoint, run.device)
 
 
 @contextmanager

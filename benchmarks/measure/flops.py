@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from adavid.config import load_yaml
 from adavid.cost import Ledger, Price, price
-from adavid.data.batch import VideoBatch
+from adavid.data.batch import whole_videos
 from adavid.files import write_atomically
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, build_backbone
@@ -154,13 +154,8 @@ def method_rows(run: Run) -> list[dict[str, Any]]:
 def bill(method: AdaptiveMethod, action_BT: Tensor, num_classes: int) -> DryLedger:
     """What B videos of full length would cost under the given decisions; nearly nothing runs."""
     ledger = DryLedger(len(action_BT))
-    shapes = {name: view.shape for name, view in method.views.items()}
-    batch = VideoBatch(
-        {name: torch.zeros(()).expand(len(action_BT), *shape) for name, shape in shapes.items()},
-        {name: torch.ones(len(action_BT), shape[0], dtype=torch.bool) for name, shape in shapes.items()},
-        torch.zeros(len(action_BT), num_classes),
-        [f"video-{b}" for b in range(len(action_BT))],
-    )
+    nothing = {name: torch.zeros(()).expand(len(action_BT), *view.shape) for name, view in method.views.items()}
+    batch = whole_videos(nothing, num_classes)
     with torch.inference_mode():
         method(batch, ledger, action_BT)
     return ledger

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
 from adavid.cost import Ledger
-from adavid.data.batch import VideoBatch, View
+from adavid.data.batch import VideoBatch, View, whole_videos
 from adavid.data.datamodule import VideoDataModule
 from adavid.environment import device_name
 from adavid.evaluation.records import LatencyRecord, LatencyRow, write_latency
@@ -318,10 +318,8 @@ def random_batch(
     """Full-length videos of noise."""
     generator = torch.Generator(device).manual_seed(0)
     shapes = {name: (num_videos, *view.shape) for name, view in views.items()}
-    frames = {name: torch.randn(shape, device=device, generator=generator) for name, shape in shapes.items()}
-    mask = {name: torch.ones(shape[:2], dtype=torch.bool, device=device) for name, shape in shapes.items()}
-    label_BK = torch.zeros(num_videos, num_classes, device=device)
-    return VideoBatch(frames, mask, label_BK, [f"video-{b}" for b in range(num_videos)])
+    noise = {name: torch.randn(shape, device=device, generator=generator) for name, shape in shapes.items()}
+    return whole_videos(noise, num_classes)
 
 
 def _part(batch: VideoBatch, part: slice) -> VideoBatch:

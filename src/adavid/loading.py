@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from adavid.checkout import checkout
 from adavid.config import build, locate, schema
 from adavid.cost import Ledger
-from adavid.data.batch import VideoBatch
+from adavid.data.batch import whole_videos
 from adavid.data.reading import Reading
 from adavid.data.sources import open_source
 from adavid.data.transforms import normalize
@@ -25,6 +25,8 @@ from adavid.evaluation.schema import read_json
 from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod
 from adavid.training import channels_last, read_checkpoint, stage_checkpoint
+
+NOT_OF_THE_USER = ("num_classes", "pretrained")  # arguments of a method that the data set and the runner give
 
 
 class Answer(NamedTuple):
@@ -67,12 +69,8 @@ class TrainedMethod:
                 raise ValueError(f"frames: {name}: expected uint8 (B, {shape}), got {given.dtype} {tuple(given.shape)}")
         device = self.method.device
         num_videos = len(next(iter(frames.values())))
-        batch = VideoBatch(
-            {name: normalize(given.to(device)) for name, given in frames.items()},
-            {name: torch.ones(given.shape[:2], dtype=torch.bool, device=device) for name, given in frames.items()},
-            torch.zeros(num_videos, len(self.class_names), device=device),
-            [f"video {b}" for b in range(num_videos)],
-        )
+        on_device = {name: normalize(given.to(device)) for name, given in frames.items()}
+        batch = whole_videos(on_device, len(self.class_names))
         ledger = Ledger(num_videos, device)
         output = self.method(batch, ledger)
         return Answer(scores_from_logits(output.logits_BK), output.action_BT, ledger.total_B)
@@ -90,6 +88,38 @@ class TrainedMethod:
         """
         views = self.reading.read(open_source(Path(path), start, end), self.method.views)
         return self({name: frames[None] for name, frames in views.items()})
+
+
+def build_method(
+    method_class: type[AdaptiveMethod], num_classes: int, settings: Mapping[str, Any], **changes: Any
+) -> AdaptiveMethod:
+    """An untrained method from the `model` section of a configuration; `changes` replace constructor arguments.
+
+    Raises:
+        ValueError: a setting is unknown, of the wrong type or out of range.
+    """
+    values = build(schema(method_class, NOT_OF_THE_USER), settings, "model")
+    constructor: Any = method_class
+    method: AdaptiveMethod = constructor(num_classes, **(vars(values) | changes))
+    return method
+
+
+def restored(
+    method_class: type[AdaptiveMethod],
+    num_classes: int,
+    settings: Mapping[str, Any],
+    checkpoint: Path,
+    device: torch.device | str,
+) -> AdaptiveMethod:
+    """A trained method, in evaluation mode on a device, from the checkpoint of its last stage.
+
+    Raises:
+        ValueError: the checkpoint is damaged; it has been set aside.
+    """
+    method = channels_last(build_method(method_class, num_classes, settings))
+    if read_checkpoint(checkpoint, method) is None:
+        raise ValueError(f"{checkpoint}: damaged; make bench trains the method anew")
+    return method.to(device).eval()
 
 
 def load(folder: str | Path, device: torch.device | str = "cpu") -> TrainedMethod:
@@ -111,11 +141,9 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> TrainedMetho
     checkpoint = stage_checkpoint(folder, len(stages) - 1, stages[-1].name)
     if not checkpoint.exists():
         raise ValueError(f"{checkpoint}: no such file; committed records come without their models: make bench")
-    method_class = locate(record.config["target"])
-    settings = build(schema(method_class, ("num_classes", "pretrained")), record.config["model"], "model")
-    method: AdaptiveMethod = channels_last(method_class(len(record.data_info.class_names), **vars(settings)))
-    if read_checkpoint(checkpoint, method) is None:
-        raise ValueError(f"{checkpoint}: damaged; make bench trains the method anew")
-    data = record.config["data"]
-    reading = Reading(data["resize"], data["crop"], tuple(data["scales"]), data["flip"])
-    return TrainedMethod(method.to(device).eval(), record.data_info.class_names, reading)
+    class_names, config = record.data_info.class_names, record.config
+    method = restored(locate(config["target"]), len(class_names), config["model"], checkpoint, device)
+    data = config["data"]
+    return TrainedMethod(
+        method, class_names, Reading(data["resize"], data["crop"], tuple(data["scales"]), data["flip"])
+    )

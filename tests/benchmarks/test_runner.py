@@ -251,3 +251,5 @@ def test_runs_on_the_same_videos_share_a_catalogue_that_composing_does_not_read(
     assert compose("arnet", data, overrides=["data.resize=240"]).catalogue is not run.catalogue
     assert len({run.hash, *(other.hash for other in others)}) == 3 and run.hash == others[0].hash
     assert len(hashed) == 1
+    tmp_path.rename(moved := tmp_path.with_name("moved"))
+    assert compose("arnet", f"folder:{moved}").hash == run.hash  # known by what the files hold

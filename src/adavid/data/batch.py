@@ -5,7 +5,7 @@ B videos, T frames, S frames of a clip, K classes, C channels, H height, W width
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,6 +46,19 @@ class VideoBatch(NamedTuple):
     video_id: list[str]
     num_decoded_B: Tensor | None = None  # int64, frames decoded to get these; 0 from a cache
     forced_BT: Tensor | None = None  # int64, decisions to evaluate with in place of the method's own
+
+
+def whole_videos(frames: Mapping[str, Tensor], num_classes: int) -> VideoBatch:
+    """A batch of unlabelled videos without padding, on the device of their frames.
+
+    Args:
+        frames: by view, (B, T, C, H, W), or (B, T, S, C, H, W) where it reads clips.
+        num_classes: K.
+    """
+    first = next(iter(frames.values()))
+    mask = {name: torch.ones(given.shape[:2], dtype=torch.bool, device=given.device) for name, given in frames.items()}
+    label_BK = torch.zeros(len(first), num_classes, device=first.device)
+    return VideoBatch(dict(frames), mask, label_BK, [f"video-{b}" for b in range(len(first))])
 
 
 class VideoSample(NamedTuple):
