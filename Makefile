@@ -27,7 +27,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env bench curve latency predict online config flops compare leaderboard verify reference contact-sheet list lint check format test clean
+.PHONY: help env bench curve latency predict online config flops compare leaderboard verify reference contact-sheet docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -75,7 +75,7 @@ verify: env ## score the records in RECORD=folder anew from their predictions, r
 REFERENCE = --records reference
 BENCH = $(ADAVID) bench $(REFERENCE)
 reference: env ## regenerate the committed records (about four hours on two cores)
-	@$(BENCH) --method all --seeds 0,1,2
+	$(call takes)@$(BENCH) --method all --seeds 0,1,2
 	@for method in uniform tsn arnet liteeval sofnet adafocus; do \
 		$(ADAVID) curve $(REFERENCE) --method $$method --seeds 0,1,2 || exit; done
 	@$(ADAVID) online $(REFERENCE) --method liteeval --seeds 0,1,2
@@ -89,10 +89,13 @@ reference: env ## regenerate the committed records (about four hours on two core
 	@$(BENCH) --method lstm --variant last
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
-	@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"
+	$(call takes)@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"
+
+docs: env ## regenerate the tables of docs/configuration.md
+	$(call takes)@$(PY) -c "from benchmarks.keys import write_keys; write_keys()"
 
 list: env ## methods, variants and data sets
-	@$(ADAVID) list
+	$(call takes)@$(ADAVID) list
 
 lint: env ## format, lint and types, without tests
 	$(VENV)/bin/ruff format --check $(CODE)

@@ -11,16 +11,18 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.layers import catalogue, method_files, profiles
+from benchmarks.layers import ROOT, catalogue, method_files, profiles
 from benchmarks.workspace import Workspace
 
 if TYPE_CHECKING:
     from benchmarks.dashboard import Dashboard
     from benchmarks.run import Run
 
+WRAPPED = "ValueError: "  # before the message of another process's error
 Command = Callable[[argparse.Namespace, Workspace], None]
 
 
@@ -31,27 +33,39 @@ def main(words: Sequence[str] | None = None) -> int:
         the exit status: 2 after a user's mistake, which gets one line; 1 after what nobody has foreseen, which gets one
         line too, and a file with the trace.
     """
-    arguments = _parser().parse_args(words)
     warnings.filterwarnings("ignore", module="pytorch_lightning|torch.jit|fvcore|lightning_fabric")
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    workspace = Workspace.of(arguments.results, arguments.records, arguments.cache)
+    cache = Path(tempfile.gettempdir())
     try:
+        arguments = _parser().parse_args(words)
+        workspace = Workspace.of(arguments.results, arguments.records, arguments.cache)
+        cache = workspace.cache
         arguments.command(arguments, workspace)
     except ValueError as error:
+        if not _is_foreseen(error):
+            return _unforeseen(error, cache)
         # What a process that loads videos raised comes wrapped in its traceback.
-        print(f"adavid: {str(error).rpartition('ValueError: ')[2].strip()}", file=sys.stderr)
+        print(f"adavid: {str(error).rpartition(WRAPPED)[2].strip()}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # a reader such as head has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        trace = _keep_trace(workspace.cache)
-        print(
-            f"adavid: {type(error).__name__}: {' '.join(str(error).split())}; the trace is in {trace}", file=sys.stderr
-        )
-        return 1
+        return _unforeseen(error, cache)
     return 0
+
+
+def _is_foreseen(error: ValueError) -> bool:
+    """Whether the project itself says what is wrong, in this process or in one that loads videos."""
+    *_, innermost = traceback.extract_tb(error.__traceback__)
+    return Path(innermost.filename).is_relative_to(ROOT) or WRAPPED in str(error)
+
+
+def _unforeseen(error: Exception, cache: Path) -> int:
+    """The last resort: one line, and where the trace is."""
+    text = " ".join(str(error).split())
+    print(f"adavid: {type(error).__name__}: {text}; the trace is in {_keep_trace(cache)}", file=sys.stderr)
+    return 1
 
 
 def _keep_trace(cache: Path) -> Path:
@@ -133,6 +147,7 @@ def _runs(arguments: argparse.Namespace, workspace: Workspace) -> list[Run]:
     """Every run that the options ask for, all checked before the first one starts."""
     from benchmarks.compose import compose
 
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it, as compose does, has set INFO
     methods = catalogue() if arguments.method == "all" else [arguments.method]
     return [
         compose(
@@ -166,10 +181,10 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
-def _dashboard(arguments: argparse.Namespace) -> Dashboard:
+def _dashboard(arguments: argparse.Namespace) -> closing[Dashboard]:
     from benchmarks.dashboard import Dashboard
 
-    return Dashboard(arguments.wandb)
+    return closing(Dashboard(arguments.wandb))
 
 
 # The commands
@@ -179,11 +194,12 @@ def _bench(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.runner import bench, validate
 
     runs = _runs(arguments, workspace)
-    for run in runs:
-        if arguments.split == "val":
-            print(validate(run, workspace, _dashboard(arguments)))
-        else:
-            bench(run, workspace, _dashboard(arguments))
+    with _dashboard(arguments) as dashboard:
+        for run in runs:
+            if arguments.split == "val":
+                print(validate(run, workspace, dashboard))
+            else:
+                bench(run, workspace, dashboard)
     if arguments.split == "test" and not runs[0].debugging:
         _leaderboard(arguments, workspace)
 
@@ -193,8 +209,9 @@ def _curve(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.runner import bench_curve
 
     runs = _runs(arguments, workspace)
-    for run in runs:
-        bench_curve(run, workspace, _dashboard(arguments))
+    with _dashboard(arguments) as dashboard:
+        for run in runs:
+            bench_curve(run, workspace, dashboard)
     for method in dict.fromkeys(run.label for run in runs):
         print(curve_report(workspace.results, method, data=runs[0].data, profile=runs[0].profile))
 

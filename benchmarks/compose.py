@@ -19,6 +19,7 @@ from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
 from adavid.training import make_trainer
 from benchmarks.layers import (
+    OWN,
     Layer,
     MethodFiles,
     check_known,
@@ -66,7 +67,7 @@ def compose(
     for word in overrides:
         key = word.removeprefix("--").partition("=")[0]
         section, _, name = key.partition(".")
-        if section == "usage":
+        if section == "usage" and name:
             _check_usage(run, name.partition(".")[0])
         if section == "recipe":
             others = [other for other in overrides if other != word]
@@ -102,7 +103,7 @@ def layers_of(
         *(files.layers("variants", variant) if variant else []),
         *([Layer("the run that it is compared with", OmegaConf.create(dict(shared)))] if shared else []),
         Layer("command line", parse_overrides(overrides)),
-        Layer("command line", OmegaConf.create({"seed": seed, "cache": cache})),
+        Layer(OWN, OmegaConf.create({"seed": seed, "cache": cache})),
     ]
 
 
@@ -199,6 +200,8 @@ def _check_curve(run: Run) -> None:
                 raise ValueError(f"curve.{part}.{axis}: expected a list of values, got {values!r}")
             for value in values or []:
                 build(dataclasses.make_dataclass("Axis", [types[axis]]), {axis: value}, f"curve.{part}")
+    for point in grid(run.config["curve"].get("train")):
+        shared_backbones(run, **point)  # its constructor's own checks
 
 
 def _check_usage(run: Run, name: str) -> None:
@@ -225,8 +228,13 @@ def check_trainer(settings_json: str) -> None:
             raise ValueError(f"trainer.{key}: expected one batch or more, got 0")
     try:
         trainer = make_trainer(settings, logger=False, enable_checkpointing=False)
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException, ImportError) as error:
         raise ValueError(f"trainer: {' '.join(str(error).split())}") from None
+    if trainer.precision != settings.get("precision", trainer.precision):
+        precision = settings["precision"]
+        raise ValueError(
+            f"trainer.precision: {precision} is not to be had on this device, which takes {trainer.precision}"
+        )
     if trainer.world_size != 1:
         raise ValueError("trainer.devices: a run takes one device; start several runs, one seed or method on each")
 
@@ -293,12 +301,11 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
     )
     how = OmegaConf.to_container(described, resolve=True)
     assert isinstance(how, dict)
-    by_size = [run.recipe.warmup_by_size.get(str(spec.size), {})]  # of the first stage alone
-    stages = [
-        make_stage(name, run.recipe.stage, stage, *by_size[i:], {"train": how["train"]})
-        for i, (name, stage) in enumerate(run.recipe.warmup.items())
-        if stage is not None
-    ]
+    stages = []
+    for i, (name, stage) in enumerate(run.recipe.warmup.items()):
+        by_size = run.recipe.warmup_by_size.get(str(spec.size), {}) if i == 0 else {}  # of the first stage alone
+        if stage is not None:
+            stages.append(make_stage(name, run.recipe.stage, stage, by_size, {"train": how["train"]}))
     method_class = locate(how["target"])
     config = {
         "recipe": {key: run.config["recipe"][key] for key in ("batch_size", "pretrained")},

@@ -19,6 +19,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from adavid.config import one_line
 from adavid.environment import git_revision, versions
 from adavid.evaluation.records import Record, Strip
+from adavid.files import write_atomically
 from adavid.method import AdaptiveMethod
 from adavid.stage import Stage
 from benchmarks.run import Run
@@ -69,13 +70,13 @@ class Dashboard:
         if self.mode == "off":
             yield False, []
             return
-        self._close()
+        self.close()
         self._folder = folder
         logger = _ContinuousLogger(partial(self._open, run, folder))
         try:
             yield [logger], [_StageOffset(logger, run.stages), LearningRateMonitor("step")]
         except BaseException:
-            self._close(exit_code=1)
+            self.close(exit_code=1)
             raise
 
     def finish(self, run: Run, record: Record, strips: Sequence[Strip]) -> None:
@@ -122,7 +123,7 @@ class Dashboard:
         row = leaderboard(group([record])).select_dtypes("number").iloc[0]
         opened.summary.update(row.dropna().to_dict())
         opened.summary.update({f"gflops/{name}": gflops for name, gflops in record.cost.components.items()})
-        self._close()
+        self.close()
 
     def _open(self, run: Run, folder: Path) -> wandb.Run:
         """The run's W&B run, started or resumed unless it is open."""
@@ -158,7 +159,8 @@ class Dashboard:
         self._opened = opened
         return opened
 
-    def _close(self, exit_code: int = 0) -> None:
+    def close(self, exit_code: int = 0) -> None:
+        """End the W&B run that is open, if one is."""
         if self._opened is not None:
             self._opened.finish(exit_code)
             self._opened = None
@@ -211,6 +213,5 @@ def _identity(folder: Path) -> str:
     """The W&B id of a run's folder: random, kept in the folder, so that a killed run goes on under it."""
     path = folder / "wandb" / "id"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex[:16])
+        write_atomically(path, uuid.uuid4().hex[:16])
     return path.read_text()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.layers import SECTIONS, Layer, origin
+from benchmarks.layers import SECTIONS, Layer, set_by
 from benchmarks.run import Run
 
 WIDTH = 52  # columns of a value, before the place that it comes from
@@ -40,18 +40,18 @@ def _lines(run: Run, layers: Sequence[Layer], values: dict[str, Any], keys: tupl
             yield f"{indent}{key}:"
             yield from _lines(run, layers, value, here)
         else:
-            yield f"{f'{indent}{key}: {json.dumps(value, ensure_ascii=False)}':{WIDTH}} # {_set_by(run, layers, here)}"
+            yield f"{f'{indent}{key}: {json.dumps(value, ensure_ascii=False)}':{WIDTH}} # {_place(run, layers, here)}"
 
 
 def _is_network(value: dict[str, Any]) -> bool:
     return value.keys() == {"name", "size"}
 
 
-def _set_by(run: Run, layers: Sequence[Layer], keys: tuple[str, ...]) -> str:
-    if place := origin(layers, *keys):
+def _place(run: Run, layers: Sequence[Layer], keys: tuple[str, ...]) -> str:
+    if place := set_by(layers, *keys):
         return place
     # Every stage is the recipe's unless something else is said of it.
-    if keys[0] == "stages" and (place := origin(layers, "recipe", "stage", keys[-1])):
+    if keys[0] == "stages" and (place := set_by(layers, "recipe", "stage", keys[-1])):
         return f"{place} (recipe.stage)"
     schemas = {"recipe": "Recipe", "stages": "Stage"}
     schemas |= {"model": run.method_class.__name__, "data": run.catalogue_class.__name__}

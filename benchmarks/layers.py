@@ -17,6 +17,8 @@ from adavid.config import load_yaml, locate, nearest, one_line
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "benchmarks" / "recipe.yaml"
+OF_THE_RUN = ("seed", "cache")  # what `${seed}` and `${cache}` stand for
+OWN = "the run"  # the name of the layer that says them
 SECTIONS = ("recipe", "model", "stages", "data", "trainer", "curve", "usage")
 
 
@@ -187,7 +189,7 @@ def merge(layers: Sequence[Layer]) -> dict[str, Any]:
     for layer in layers:
         for section, values in layer.values.items():
             section = str(section)
-            if section in ("seed", "cache"):
+            if section in OF_THE_RUN and layer.name == OWN:
                 continue
             check_known(section, SECTIONS, f"'{section}'")
             if values is not None and not OmegaConf.is_dict(values):
@@ -201,8 +203,8 @@ def merge(layers: Sequence[Layer]) -> dict[str, Any]:
     return {str(section): {} if values is None else values for section, values in config.items()}
 
 
-def origin(layers: Sequence[Layer], *keys: str) -> str:
-    """The layer that set a value, and how, where it was taken from another value; "" where none did."""
+def set_by(layers: Sequence[Layer], *keys: str) -> str:
+    """The name of the layer that set a value, and how, where it was taken from another value; "" where none did."""
     for layer in reversed(layers):
         values: Any = layer.values
         for key in keys[:-1]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,6 +103,13 @@ class TrainerSettings:
     max_steps: int = -1
     max_time: str | None = None
 
+    def __post_init__(self) -> None:
+        for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"trainer.{key}: expected 1 or more, got {getattr(self, key)}")
+        if self.deterministic not in (None, True, False, "warn"):
+            raise ValueError(f"trainer.deterministic: expected true, false or warn, got {self.deterministic!r}")
+
 
 DEBUGGING = (
     *("fast_dev_run", "limit_train_batches", "limit_val_batches", "limit_test_batches"),
@@ -141,6 +148,11 @@ class Run:
         return f"{self.method}@{self.variant}" if self.variant else self.method
 
     @property
+    def names(self) -> dict[str, Any]:
+        """What a record is filed under."""
+        return {key: getattr(self, key) for key in ("method", "variant", "data", "profile", "seed")}
+
+    @property
     def hash(self) -> str:
         """Of everything but the seed and what makes no difference to the result; the videos' list included."""
         return identity(self.config, self.catalogue.fingerprint)
@@ -160,7 +172,7 @@ class Run:
         settings = self.config["trainer"]
         return [key for key in DEBUGGING if key in settings and settings[key] != getattr(TrainerSettings, key)]
 
-    @property
+    @cached_property
     def device(self) -> torch.device:
         """Where its trainer trains and evaluates."""
         trainer = make_trainer(self.config["trainer"], logger=False, enable_checkpointing=False)

@@ -18,21 +18,19 @@ from adavid.data.catalogue import VideoCatalogue
 from adavid.data.datamodule import VideoDataModule
 from adavid.environment import device_name, git_revision, versions
 from adavid.evaluation.collector import Evaluation
-from adavid.evaluation.predictions import Predictions
-from adavid.evaluation.records import DataInfo, Record, StageEpochs, Training, withdraw, write_record
+from adavid.evaluation.predictions import Predictions, read_predictions
+from adavid.evaluation.records import MAIN, DataInfo, Record, StageEpochs, Training, withdraw, write_record
 from adavid.evaluation.schema import SCHEMA, read_json
 from adavid.evaluation.summary import Summary, summarize
 from adavid.files import locked, set_aside, write_atomically
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, FrameClassifier
-from adavid.training import channels_last, evaluate, fit, read_checkpoint
+from adavid.training import channels_last, evaluate, fit, read_checkpoint, stage_checkpoint
 from benchmarks.compose import grid, warmup_of
 from benchmarks.dashboard import Dashboard
 from benchmarks.run import Run
 from benchmarks.strips import write_strips
 from benchmarks.workspace import Workspace
-
-MAIN = "test"  # the point whose record says that a run is done
 
 
 def bench(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
@@ -44,7 +42,7 @@ def bench(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
         the run's folder.
     """
     folder = folder_of(run, workspace)
-    if not _is_done(run, folder):
+    if not last_stage(run, folder).exists():
         prepare(run)  # before anything is written: bad data leaves nothing behind
     with locked(folder / ".lock"):
         if _is_done(run, folder):
@@ -89,14 +87,14 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
     _check_test_points(run)
     folder = bench(run, workspace, dashboard)
     for train_point in grid(points.get("train")):
-        point_run, label = _changed(run, train_point)
+        point_run, train_names = _changed(run, train_point)
         if point_run is not run:
             bench(point_run, workspace, dashboard)
         for test_point in grid(points.get("test")):
-            names = {**label, **test_point}
+            names = {**train_names, **test_point}
             name = "curve-" + ",".join(f"{key}={value}" for key, value in names.items())
             with locked(folder / ".lock"):
-                if names and not (folder / f"{name}.json").exists():
+                if names and not _has_point(folder, name):
                     method = trained(point_run, workspace, dashboard, **test_point)
                     evaluation = evaluate(method, _data(run, method), run.config["trainer"])
                     record = write_evaluation(folder, name, point_run, method, evaluation, names, {})
@@ -164,7 +162,7 @@ def folder_of(run: Run, workspace: Workspace) -> Path:
 
 def last_stage(run: Run, folder: Path) -> Path:
     """The checkpoint that is there once a run is trained."""
-    return folder / f"{len(run.stages) - 1}-{run.stages[-1].name}.pt"
+    return stage_checkpoint(folder, len(run.stages) - 1, run.stages[-1].name)
 
 
 def prepare(run: Run) -> VideoCatalogue:
@@ -221,11 +219,7 @@ def write_evaluation(
     data, summary = run.catalogue, _summary(run, method, evaluation)
     record = Record(
         schema=SCHEMA,
-        method=run.method,
-        variant=run.variant,
-        data=run.data,
-        profile=run.profile,
-        seed=run.seed,
+        **run.names,
         split=data.report_split,
         origin="measured",
         point=point,
@@ -279,13 +273,18 @@ def headline(numbers: Record | Summary) -> str:
 
 def _is_done(run: Run, folder: Path) -> bool:
     """A record stands for its run only beside the model that it speaks of: committed records never do."""
-    record = folder / f"{MAIN}.json"
-    if not record.exists() or not last_stage(run, folder).exists():
+    return last_stage(run, folder).exists() and _has_point(folder, MAIN)
+
+
+def _has_point(folder: Path, point: str) -> bool:
+    """Whether the record of a point is there with its predictions; what is damaged is set aside."""
+    record = folder / f"{point}.json"
+    if not record.exists():
         return False
     try:
-        read_json(Record, record)
+        read_predictions(read_json(Record, record).path)
     except ValueError as error:
-        set_aside(record, str(error).removeprefix(f"{record}: "))
+        set_aside(record, str(error))
         return False
     return True
 
@@ -324,10 +323,12 @@ def _changed(run: Run, arguments: Mapping[str, Any]) -> tuple[Run, dict[str, Any
 
     A backbone is named by its resolution.
     """
-    names = {
-        "resolution" if isinstance(value, dict) else key: value["size"] if isinstance(value, dict) else value
-        for key, value in arguments.items()
-    }
+    names = {}
+    for key, value in arguments.items():
+        if isinstance(value, dict):  # a backbone
+            names["resolution"] = value["size"]
+        else:
+            names[key] = value
     changed = dataclasses.replace(run, config=run.config | {"model": run.config["model"] | arguments})
     if changed.hash == run.hash:
         return run, names

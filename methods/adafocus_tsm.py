@@ -2,7 +2,7 @@
 
 Wang, Chen, Jiang, Song, Han, Huang: "Adaptive Focus for Efficient Video Recognition", ICCV 2021, section 4.2 and
 appendix B.2. Official code: https://github.com/blackfeather-wang/AdaFocus (no licence; read, not used). The temporal
-shift is that of Lin, Gan, Han (ICCV 2019), `adavid.temporal_shift`.
+shift is that of Lin, Gan, Han (ICCV 2019), `adavid.networks.temporal_shift`.
 
 Departures from the official code:
 - f_G and f_L start from the suite's fine-tuned networks, f_C with the linear layer of f_L's fine-tuning (there: anew).

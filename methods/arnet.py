@@ -94,7 +94,8 @@ class ARNet(CausalMethod):
         resolutions: sizes that the policy may choose; empty means all ("skipping only" gives the highest alone).
         hidden: width of the policy's LSTM.
         normalize: LayerNorm before the LSTM, for networks without ImageNet weights (not in the paper).
-        alpha: weight of the efficiency loss, beta: of the balance loss (equation 12).
+        alpha: weight of the efficiency loss (equation 12).
+        beta: weight of the balance loss.
         dearest_gflops: scale equation 10's table so that its dearest action costs this; 0 leaves the true GFLOPs.
         estimator: "gumbel" (straight-through) or "policy_gradient".
         lookahead: frames that the policy may glance at in one call; 1 never looks at a skipped frame.

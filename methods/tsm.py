@@ -1,8 +1,8 @@
 """TSM: a video's frames through a network that shifts channels between them, predictions averaged. TSM+ has two.
 
 Lin, Gan, Han: "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019. Official code:
-https://github.com/mit-han-lab/temporal-shift-module (MIT; read, not used). The shift is `adavid.temporal_shift`; the
-shared backbones of methods with temporal shift are fine-tuned in this form.
+https://github.com/mit-han-lab/temporal-shift-module (MIT; read, not used). The shift is
+`adavid.networks.temporal_shift`; the shared backbones of methods with temporal shift are fine-tuned in this form.
 
 TSM+ is the baseline of AdaFocus-TSM (Wang et al., ICCV 2021, appendix B.2) for its policy: both kinds of network on
 whole frames, 8 of each (the same 8, as views of one length are), and "exactly the same training procedure". Their

@@ -6,7 +6,8 @@ import pytest
 
 from adavid.evaluation.records import FORCED_LATENCY_JSON, OTHER_KINDS, LatencyRecord, Record, identity, read_records
 from adavid.evaluation.schema import read_json, to_json
-from benchmarks.compose import ROOT, compose
+from benchmarks.compose import compose
+from benchmarks.layers import ROOT
 from benchmarks.report.entries import group
 from benchmarks.report.tables import leaderboard, read_reported, rounded
 

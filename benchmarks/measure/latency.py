@@ -165,11 +165,7 @@ def latency(
         rows.append(row)
     return LatencyRecord(
         schema=SCHEMA,
-        method=run.method,
-        variant=run.variant,
-        data=run.data,
-        profile=run.profile,
-        seed=run.seed,
+        **run.names,
         kind="latency",
         config_hash=run.hash,
         device=device_name(device),

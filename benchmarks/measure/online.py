@@ -145,11 +145,7 @@ def main_online(run: Run, workspace: Workspace, baseline: str = "uniform") -> st
     assert np.array_equal(own.label_NK, other.label_NK)
     record = OnlineRecord(
         schema=SCHEMA,
-        method=run.method,
-        variant=run.variant,
-        data=run.data,
-        profile=run.profile,
-        seed=run.seed,
+        **run.names,
         kind="online",
         config_hash=run.hash,
         baseline=baseline,

@@ -9,13 +9,12 @@ import pandas as pd
 
 from adavid.evaluation import stats
 from adavid.evaluation.predictions import Predictions
+from adavid.evaluation.records import MAIN, SHUFFLED
 from adavid.files import write_atomically
 from benchmarks.report import charts
 from benchmarks.report.entries import (
     LOCAL,
-    MAIN,
     REFERENCE,
-    SHUFFLED,
     Entry,
     Place,
     baselines,

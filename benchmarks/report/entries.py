@@ -15,7 +15,9 @@ from adavid.config import essential, nearest
 from adavid.evaluation.predictions import Predictions, read_predictions
 from adavid.evaluation.records import (
     LATENCY_JSON,
+    MAIN,
     ONLINE_JSON,
+    SHUFFLED,
     STRIPS_JSON,
     LatencyRecord,
     OnlineRecord,
@@ -25,7 +27,6 @@ from adavid.evaluation.records import (
 )
 from adavid.evaluation.schema import method_label, read_json
 
-MAIN, SHUFFLED = "test", "shuffled"  # points of a run; all others are operating points of its curve
 REFERENCE, LOCAL, PAPER = "reference", "local", "paper"  # where a row comes from
 ROOTS = {REFERENCE: "reference", LOCAL: "runs", PAPER: "reported"}  # folders below results/
 

@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from adavid.evaluation.records import OnlineRecord
+from adavid.evaluation.records import MAIN, OnlineRecord
 from benchmarks.report.columns import BY_KEY, COLUMNS, IN_TEXT, MEASURED, OF_PAPERS, REPORTED
-from benchmarks.report.entries import MAIN, PAPER, ROOTS, Entry, Place
+from benchmarks.report.entries import (
+    PAPER,
+    ROOTS,
+    Entry,
+    Place,
+)
 
 OF_POINTS = (
     *("operating_point", "num_seeds", "map", "map_std", "map_low", "map_high"),

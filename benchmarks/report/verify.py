@@ -14,10 +14,19 @@ import numpy as np
 
 from adavid.actions import kind_of
 from adavid.evaluation.predictions import Predictions, read_predictions
-from adavid.evaluation.records import OTHER_KINDS, LatencyRecord, OnlineRecord, Record, identity, read_records
+from adavid.evaluation.records import (
+    MAIN,
+    OTHER_KINDS,
+    SHUFFLED,
+    LatencyRecord,
+    OnlineRecord,
+    Record,
+    identity,
+    read_records,
+)
 from adavid.evaluation.schema import read_json
 from adavid.evaluation.summary import summarize
-from benchmarks.report.entries import MAIN, SHUFFLED, operating_point
+from benchmarks.report.entries import operating_point
 
 TOLERANCE = 1e-9  # relative: sums in another order, on another machine
 

@@ -143,9 +143,9 @@ class ActionSpace:
 
 def kind_of(action: Array, num_places: int) -> Array:
     """The kind, -1 on padding, of action indices of which the first `num_places` are of one kind."""
-    beyond_places = (action - (num_places - 1)).clip(min=0)
-    is_padding = action < 0
-    return beyond_places - 1 * is_padding
+    kind = (action - (num_places - 1)).clip(min=0)  # all places are of kind 0
+    kind[action < 0] = -1
+    return kind
 
 
 def is_close(actions: Sequence[Action]) -> tuple[bool, ...]:

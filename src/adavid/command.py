@@ -12,7 +12,7 @@ def main() -> int:
     """Run the command line of the checkout; exit status 2 where there is none."""
     try:
         checkout()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"adavid: {error}", file=sys.stderr)
         return 2
     status: int = importlib.import_module("benchmarks.__main__").main()

@@ -26,7 +26,7 @@ from yaml import YAMLError
 INCIDENTAL = {
     "recipe": {"pyramids", "family"},  # `pyramid` is what was taken of them
     "model": {"seed"},  # the run's own, for methods that draw in evaluation
-    "data": {"num_workers", "cache", "contents", "root", "num_processes"},
+    "data": {"num_workers", "cache", "contents", "root", "num_processes", "path", "videos"},  # known by their contents
     "trainer": {"enable_progress_bar", "devices"},
 }
 
@@ -115,12 +115,15 @@ def parse_overrides(words: Sequence[str]) -> DictConfig:
     """`section.key=value` words as a config layer.
 
     Raises:
-        ValueError: a word without `=`.
+        ValueError: a word without `=`, or a key twice.
     """
     words = [word.removeprefix("--") for word in words]
-    for word in words:
+    keys = [word.partition("=")[0] for word in words]
+    for word, key in zip(words, keys, strict=True):
         if "=" not in word:
             raise ValueError(f"'{word}': expected key=value, for example model.alpha=0.2")
+        if keys.count(key) > 1:
+            raise ValueError(f"{key}: expected once, given {keys.count(key)} times")
     try:
         return OmegaConf.from_dotlist(list(words))
     except (OmegaConfBaseException, ValueError, YAMLError) as error:

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 with warnings.catch_warnings(action="ignore"):  # importing it scripts a loss function, which torch deprecates
-    from fvcore.nn import FlopCountAnalysis  # type: ignore[import-untyped]
+    from fvcore.nn import FlopCountAnalysis
 
 
 class Price(NamedTuple):

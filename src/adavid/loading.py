@@ -20,11 +20,11 @@ from adavid.data.batch import VideoBatch
 from adavid.data.reading import Reading
 from adavid.data.sources import open_source
 from adavid.data.transforms import normalize
-from adavid.evaluation.records import Record
+from adavid.evaluation.records import MAIN, Record
 from adavid.evaluation.schema import read_json
 from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod
-from adavid.training import channels_last, read_checkpoint
+from adavid.training import channels_last, read_checkpoint, stage_checkpoint
 
 
 class Answer(NamedTuple):
@@ -106,9 +106,9 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> TrainedMetho
     """
     checkout()
     folder = Path(folder)
-    record = read_json(Record, folder / "test.json")
+    record = read_json(Record, folder / f"{MAIN}.json")
     stages = record.training.stages
-    checkpoint = folder / f"{len(stages) - 1}-{stages[-1].name}.pt"
+    checkpoint = stage_checkpoint(folder, len(stages) - 1, stages[-1].name)
     if not checkpoint.exists():
         raise ValueError(f"{checkpoint}: no such file; committed records come without their models: make bench")
     method_class = locate(record.config["target"])

@@ -53,10 +53,12 @@ class Stage:
                     f"stage '{self.name}': {key} is one of {', '.join(allowed)}, got '{getattr(self, key)}'"
                 )
         for key in ("epochs", "lr", "tau"):
-            if getattr(self, key) <= 0:
+            if not getattr(self, key) > 0:  # nor is NaN
                 raise ValueError(f"stage '{self.name}': {key} must be positive, got {getattr(self, key)}")
         for key in ("weight_decay", "momentum", "clip_norm"):
-            if getattr(self, key) < 0:
+            if not getattr(self, key) >= 0:
                 raise ValueError(f"stage '{self.name}': {key} must not be negative, got {getattr(self, key)}")
+        if self.milestones and self.schedule != "step":
+            raise ValueError(f"stage '{self.name}': milestones are for the schedule 'step', got '{self.schedule}'")
         if not self.train:
             raise ValueError(f"stage '{self.name}': train names no sub-module")

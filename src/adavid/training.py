@@ -30,7 +30,7 @@ def channels_last(method: AdaptiveMethod) -> AdaptiveMethod:
     """Lays out the weights of its two-dimensional convolutions as they run fastest; returns the method."""
     for module in method.modules():
         if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module.to(memory_format=torch.channels_last)
     return method
 
 
@@ -81,7 +81,8 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     for i, stage in enumerate(stages):
-        done, last = folder / f"{i}-{stage.name}.pt", folder / f"{i}-{stage.name}.ckpt"
+        done = stage_checkpoint(folder, i, stage.name)
+        last = done.with_suffix(".ckpt")
         state = read_checkpoint(done, method)
         if state is not None:
             method.train_macs = state["train_macs"]
@@ -106,6 +107,11 @@ def fit(
             write_atomically(done, partial(torch.save, state))
             last.unlink(missing_ok=True)
     method.stage = None
+
+
+def stage_checkpoint(folder: Path, index: int, name: str) -> Path:
+    """Where a run's folder holds what a finished stage has trained."""
+    return folder / f"{index}-{name}.pt"
 
 
 def read_checkpoint(path: Path, method: AdaptiveMethod | None = None, is_whole: bool = True) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ from benchmarks.compose import compose
 from benchmarks.dashboard import Dashboard
 from benchmarks.layers import ROOT, catalogue
 from benchmarks.run import Run
+from benchmarks.workspace import Workspace
 from tests.adavid.data.videos import write_video
 
 SMALL = [
@@ -126,7 +127,7 @@ def test_val_leaves_no_record_and_no_record_stands_without_its_model(tmp_path: P
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def small(tmp_path: Path) -> Run:
     """Uniform on a few videos of three classes, one of which the split lacks that is reported."""
     for split, name, num in (
         ("train", "cat", 2),
@@ -138,15 +139,20 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         (tmp_path / "videos" / split / name).mkdir(parents=True)
         for i in range(num):
             write_video(tmp_path / "videos" / split / name / f"{i}.mp4", 6 + i, preset="ultrafast")
-    monkeypatch.setattr(runner, "RECORDS", tmp_path / "runs")
-    monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
     words = ["data.num_workers=0", "recipe.batch_size=2", "recipe.num_frames=2", "recipe.warmup=null"]
     words += ["stages.further.epochs=1", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
     return compose("uniform", f"folder:{tmp_path / 'videos'}", overrides=words)
 
 
-def test_a_class_without_videos_is_said_with_the_score(small: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = runner.bench(small, Dashboard("off"))
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "results", tmp_path / "results" / "runs", tmp_path / "cache")
+
+
+def test_a_class_without_videos_is_said_with_the_score(
+    small: Run, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = runner.bench(small, workspace, Dashboard("off"))
     (record,) = read_records(folder)
     assert record.data_info.num_videos == 4 and record.metrics.classes_without_positives == ("owl",)
     *_, line, note = capsys.readouterr().out.strip().splitlines()
@@ -154,7 +160,9 @@ def test_a_class_without_videos_is_said_with_the_score(small: Run, capsys: pytes
     assert note == "Note: no video of 1 of 3 classes (owl), which score 0: mAP at most 66.67."
 
 
-def test_a_part_of_the_split_leaves_no_record(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_the_split_leaves_no_record(
+    small: Run, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evaluate = runner.evaluate
 
     def in_part(*arguments: Any, **options: Any) -> Evaluation:
@@ -163,8 +171,8 @@ def test_a_part_of_the_split_leaves_no_record(small: Run, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(runner, "evaluate", in_part)
     with pytest.raises(ValueError, match=r"test\.json: expected predictions for all 4 videos of the split, got 3"):
-        runner.bench(small, Dashboard("off"))
-    assert not read_records(runner.RECORDS)
+        runner.bench(small, workspace, Dashboard("off"))
+    assert not read_records(workspace.records)
 
 
 MISTAKES = {
@@ -201,12 +209,11 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_get_one_line_and_leave_nothing(
-    mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runner, "RECORDS", tmp_path / "runs")
-    monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
     words, expected = MISTAKES[mistake]
-    assert main(["bench", *words]) == 2
+    folders = ["--results", str(tmp_path / "results"), "--cache", str(tmp_path / "cache")]
+    assert main(["bench", *words, *folders]) == 2
     error = capsys.readouterr().err.strip()
     assert expected in error and "\n" not in error
     assert not list(tmp_path.rglob("*"))

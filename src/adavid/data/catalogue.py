@@ -95,6 +95,8 @@ class VideoCatalogue(ABC):
         contents: str | None = None,
         skip_bad: bool = False,
     ):
+        if num_workers is not None and num_workers < 0:
+            raise ValueError(f"num_workers={num_workers}: expected 0 or more")
         if num_workers is None:
             num_workers = 0 if cache is not None else min(2, os.cpu_count() or 1)
         self.num_workers = num_workers
@@ -175,11 +177,6 @@ class VideoCatalogue(ABC):
             place = f"{_named(other)} in {other.split!r} is a copy of {_named(one)} in {one.split!r}"
             print(f"adavid: the same pictures in two splits: {place}{more}", file=sys.stderr)
         return CheckedVideos(videos, tuple(bad), packed)
-
-    def classes_without_videos(self, split: str) -> list[str]:
-        """The names of the classes that no readable video of a split shows: nothing can score on them."""
-        present = {label for record in self.checked.videos[split] for label in record.labels}
-        return [name for label, name in enumerate(self.class_names) if label not in present]
 
     @cached_property
     def _hashes(self) -> dict[Path, str | None]:

@@ -19,7 +19,7 @@ class VideoDataModule(LightningDataModule):
     """The videos of a catalogue, for one stage of training or one evaluation; cheap to make.
 
     Training: shuffled, the last incomplete batch left out unless it is the only one. Evaluation: in order. How a video
-    is read, `VideoCatalogue.read` says. All of it depends only on (seed, stage, epoch, index).
+    is read, `Reading.read` says. All of it depends only on (seed, stage, epoch, index).
 
     Args:
         catalogue: what the videos are, and how they are read.

@@ -18,6 +18,7 @@ from adavid.evaluation.schema import Block, Result, read_json, to_json, write_js
 from adavid.evaluation.summary import ActionShares, Cost, Frames, Metrics, Usage
 from adavid.files import write_atomically
 
+MAIN, SHUFFLED = "test", "shuffled"  # points of a run; all others are operating points of its curve
 LATENCY_JSON = "latency.json"  # of the method's own decisions
 FORCED_LATENCY_JSON = "latency-forced.json"  # of decisions that it was given
 ONLINE_JSON = "online.json"
@@ -259,11 +260,12 @@ def write_strips_json(folder: str | Path, strips: tuple[Strip, ...]) -> Path:
 
 def withdraw(folder: str | Path) -> None:
     """Removes a run's records, before another model takes the place of the one that they speak of."""
-    for path in Path(folder).glob("*.npz"):
-        path.with_suffix(".json").unlink(missing_ok=True)
+    folder = Path(folder)
+    for path in folder.glob("*.json"):  # first: without it the predictions are nobody's
+        if path.name != FORCED_LATENCY_JSON:  # that of forced decisions is not of the trained model
+            path.unlink()
+    for path in folder.glob("*.npz"):
         path.unlink()
-    for name in (LATENCY_JSON, ONLINE_JSON):
-        (Path(folder) / name).unlink(missing_ok=True)
 
 
 def read_records(*roots: str | Path) -> list[Record]:

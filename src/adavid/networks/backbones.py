@@ -5,8 +5,8 @@ A backbone's name is `library/network`:
     torchvision/resnet50            the papers' networks, ImageNet weights pinned below
     timm/efficientnet_b3.ra2_in1k   any timm EfficientNet or DPN; the tag after the dot names the weights
     narrow/8-16-32                  timm's ResNet for tiny frames: width of the stem, then channels of each stage
-    slowfast/r50-8x8                adavid.slowfast: a row is a clip of 32 frames, 2 apart
-    tsm/8/torchvision/resnet50      adavid.temporal_shift: a row is a video of 8 frames, which features mix
+    slowfast/r50-8x8                adavid.networks.slowfast: a row is a clip of 32 frames, 2 apart
+    tsm/8/torchvision/resnet50      adavid.networks.temporal_shift: a row is a video of 8 frames, which features mix
 
 N rows (frames, clips or videos), S frames of a clip, T frames of a video, D features, K classes, h, w a map's sides.
 """

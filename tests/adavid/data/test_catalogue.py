@@ -62,7 +62,7 @@ def test_everything_is_computed_once(root, tmp_path, monkeypatch):
     for _ in range(3):
         assert videos.fingerprint == videos.fingerprint
         assert videos.report_split == "test" and videos.splits is videos.splits
-        assert videos.checked is videos.checked and videos.classes_without_videos("val") == ["other"]
+        assert videos.checked is videos.checked
     assert videos.asked == {"train": 1, "val": 1, "test": 1}
     assert digests == {"sha256": 1}
     assert len(hashed) == sum(NUM_VIDEOS.values()) and set(hashed.values()) == {1}
@@ -77,13 +77,6 @@ def test_making_one_reads_nothing(tmp_path, monkeypatch):
 def test_report_split(root):
     assert Videos(videos_in(root)).report_split == "test"
     assert Videos(videos_in(root, ("train", "val"))).report_split == "val"
-
-
-def test_classes_without_videos_are_known(root, tmp_path):
-    videos = videos_in(root) | {"test": [root / "test0", tmp_path / "absent.mp4"]}
-    catalogue = Videos(videos, skip_bad=True)
-    assert catalogue.classes_without_videos("train") == ["other"]
-    assert catalogue.classes_without_videos("test") == ["even", "other"]  # its only video cannot be read
 
 
 def test_the_fingerprint_is_of_pictures_and_labels_not_of_places_and_times(own_root, tmp_path):

@@ -13,6 +13,7 @@ from benchmarks.compose import compose
 from benchmarks.layers import catalogue
 from benchmarks.measure.latency import RecordingLedger, latency, latency_table, main_latency, random_batch
 from benchmarks.measure.usage import forced_usage, parse_usage
+from benchmarks.workspace import Workspace
 
 ACTIONS = ActionSpace(
     ("224", "168", "112", "84", "skip-1", "skip-2", "skip-4"),
@@ -89,9 +90,10 @@ def test_recorded_calls_are_the_bill(name: str) -> None:
 
 def test_latency_record(tmp_path: Path) -> None:
     run = compose("arnet")
-    text = main_latency(run, TINY, num_classes=5, batch_sizes=(1, 2), repeats=(1, 1), results=tmp_path)
+    workspace = Workspace(tmp_path, tmp_path / "runs", tmp_path / "cache")
+    text = main_latency(run, workspace, TINY, num_classes=5, batch_sizes=(1, 2), repeats=(1, 1))
     assert "overhead" in text and "forced decisions" in text
-    record = read_json(LatencyRecord, run.folder(tmp_path) / "latency-forced.json")
+    record = read_json(LatencyRecord, run.folder(workspace.records) / "latency-forced.json")
     assert record.weights == "random" and record.decisions == "forced"
     assert text == latency_table(record)
     assert sum(record.usage.overall) == pytest.approx(1)
@@ -104,7 +106,7 @@ def test_latency_record(tmp_path: Path) -> None:
     for row in record.rows:
         assert row.repeats == 1 and row.spread[0] == pytest.approx(row.ms_per_video)
         assert row.speedup_theoretical == row.baseline_gflops_per_video / row.gflops_per_video > 1
-    assert {path.name for path in run.folder(tmp_path).iterdir()} <= {".lock", "latency-forced.json"}
+    assert {path.name for path in run.folder(workspace.records).iterdir()} <= {".lock", "latency-forced.json"}
 
 
 def test_own_decisions_need_training() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,6 +47,7 @@ from benchmarks.measure.online import (
     watch_batch,
 )
 from benchmarks.run import Run
+from benchmarks.workspace import Workspace
 from methods.liteeval import FINE, LiteEval
 from methods.random_policy import RandomPolicy
 from methods.sofnet import SoFNet
@@ -254,9 +255,10 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+NOWHERE = Workspace(Path("/nowhere"), Path("/nowhere"), Path("/nowhere"))  # of runs that others stand for
 WORDS = [
     *("data.num_workers=0", "data.contents=null", "recipe.batch_size=4", "recipe.num_frames=4", "recipe.warmup=null"),
-    *("recipe.stage.epochs=1", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"),
+    *("trainer.accelerator=cpu", "trainer.enable_progress_bar=false"),
 ]
 # Of LiteEval alone: one epoch each, and a gate that learns to stay open.
 OWN_WORDS = [*("stages.backbones.epochs=1", "stages.joint.epochs=1"), *("model.target=1.0", "model.weight=50.0")]
@@ -267,7 +269,7 @@ def streaming(videos: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, LiteE
     """A run, the random method that stands for its trained one, and a video of which it opens some frames."""
     run, path = compose("liteeval", f"folder:{videos}", overrides=WORDS), videos / "train" / "cat" / "0.mp4"
     model = small_liteeval(4, 2, frames_of(path, run, 32))
-    monkeypatch.setattr(online, "_trained", lambda of: model)
+    monkeypatch.setattr(online, "_trained", lambda *of: model)
     return run, model, path
 
 
@@ -289,7 +291,7 @@ def test_lines_are_the_methods_answers(streaming: tuple[Run, LiteEval, Path], fp
     run, model, path = streaming
     frames_TCHW = frames_of(path, run, 32)[:: 25 // fps]
     head = price(model.head, torch.zeros(1, 10)).macs
-    lines = list(predict(run, str(path), fps))
+    lines = list(predict(run, NOWHERE, str(path), fps))
     assert len(lines) == len(frames_TCHW) > 4
     for t, line in enumerate(lines):
         frames = {"frames": frames_TCHW[None, : t + 1]}
@@ -307,12 +309,12 @@ def test_lines_are_the_methods_answers(streaming: tuple[Run, LiteEval, Path], fp
 
 def test_a_stream_ends_at_the_kth_close_look(streaming: tuple[Run, LiteEval, Path]) -> None:
     run, _, path = streaming
-    lines = list(predict(run, str(path), 25))
+    lines = list(predict(run, NOWHERE, str(path), 25))
     closes = [i for i, line in enumerate(lines) if parsed(line)[2] == "fine"]
     assert 2 < len(closes) < len(lines) and closes[1] + 1 < len(lines)
     for k in (1, 2):
-        assert list(predict(run, str(path), 25, max_close=k)) == lines[: closes[k - 1] + 1]
-    assert list(predict(run, str(path), 25, max_close=len(closes) + 1)) == lines
+        assert list(predict(run, NOWHERE, str(path), 25, max_close=k)) == lines[: closes[k - 1] + 1]
+    assert list(predict(run, NOWHERE, str(path), 25, max_close=len(closes) + 1)) == lines
 
 
 def test_a_pipe_is_read_as_the_file(
@@ -331,9 +333,9 @@ def test_a_pipe_is_read_as_the_file(
     def piped(file: Path) -> list[str]:
         with subprocess.Popen(["cat", file], stdout=subprocess.PIPE, bufsize=0) as process:
             monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=SimpleNamespace(raw=process.stdout)))
-            return list(predict(run, "-", 25))
+            return list(predict(run, NOWHERE, "-", 25))
 
-    assert piped(stream) == list(predict(run, str(stream), 25))
+    assert piped(stream) == list(predict(run, NOWHERE, str(stream), 25))
     with pytest.raises(
         ValueError, match="^the pipe: cannot be read as a video .*; a pipe needs a format without an index"
     ):
@@ -345,59 +347,61 @@ def test_a_stream_ends_where_the_method_ends_it(videos: Path, monkeypatch: pytes
     method = SoFNet(2, BackboneSpec("narrow/4-8-12", 32), num_frames=4, hidden=8, rho=0.0, min_frames=2).eval()
     for policy in method.policies:
         policy.fc.bias.data = torch.tensor([-99.0, 99.0])
-    monkeypatch.setattr(online, "_trained", lambda of: method)
-    assert [parsed(line)[2] for line in predict(run, str(path), 25)] == ["used"] * 3
+    monkeypatch.setattr(online, "_trained", lambda *of: method)
+    assert [parsed(line)[2] for line in predict(run, NOWHERE, str(path), 25)] == ["used"] * 3
 
 
 def test_what_cannot_be_watched(streaming: tuple[Run, LiteEval, Path], tmp_path: Path) -> None:
     run, _, path = streaming
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(ValueError, match="text.mp4: cannot be read as a video"):
-        next(predict(run, str(tmp_path / "text.mp4")))
+        next(predict(run, NOWHERE, str(tmp_path / "text.mp4")))
     with pytest.raises(ValueError, match="fps must be positive, got 0"):
-        next(predict(run, str(path), fps=0))
+        next(predict(run, NOWHERE, str(path), fps=0))
     whole = RandomPolicy(2, [BackboneSpec("narrow/4-8-12", 32)], num_frames=4).eval()
     with pytest.raises(ValueError, match="^RandomPolicy cannot run online: it is no CausalMethod$"):
         OnlinePredictor(whole)
     for source, most in (("", 0), (str(path), -1)):
         with pytest.raises(ValueError, match=f"expected a source and K from 0 on, got '{source}' and {most}"):
-            next(predict(run, source, max_close=most))
+            next(predict(run, NOWHERE, source, max_close=most))
 
 
 # A split, with trained runs
 
 
 @pytest.fixture(scope="module")
-def results(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """LiteEval and uniform, trained for as little as possible, with their records."""
+def workspace(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """With LiteEval and uniform, trained for as little as possible, and their records."""
     folder = tmp_path_factory.mktemp("results")
-    with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((runner, "RECORDS"), (online, "RECORDS"), (runner, "CACHE")):
-            patch.setattr(module, name, folder / name)
-        run = trained_run(videos)
-        runner.bench(run, Dashboard("off"))
-        runner.bench(like(run, "uniform"), Dashboard("off"))
-        yield folder
+    workspace = Workspace(folder, folder / "runs", folder / "cache")
+    run = trained_run(videos)
+    runner.bench(run, workspace, Dashboard("off"))
+    runner.bench(like(run, "uniform"), workspace, Dashboard("off"))
+    return workspace
 
 
 def trained_run(videos: Path) -> Run:
     return compose("liteeval", f"folder:{videos}", overrides=[*WORDS, *OWN_WORDS])
 
 
+def folders(workspace: Workspace) -> list[str]:
+    return ["--results", str(workspace.results), "--cache", str(workspace.cache)]
+
+
 def test_a_watched_split_ends_with_the_records_of_the_runs(
-    results: Path, videos: Path, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, videos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = trained_run(videos)
-    words = ["--method", "liteeval", "--data", run.source, *WORDS, *OWN_WORDS]
-    assert main(["online", *words]) == 0
-    folder = run.folder(online.RECORDS)
+    words = ["--method", "liteeval", "--data", run.data_request, *WORDS, *OWN_WORDS]
+    assert main(["online", *words, *folders(workspace)]) == 0
+    folder = run.folder(workspace.records)
     online_record = read_json(OnlineRecord, folder / "online.json")
     assert online_table(online_record) in capsys.readouterr().out
     baseline_run = like(run, "uniform")
     assert (online_record.method, online_record.baseline) == ("liteeval", "uniform")
     assert (online_record.config_hash, online_record.baseline_hash) == (run.hash, baseline_run.hash)
-    own = watch(run, online._trained(run))
-    baseline = watch(baseline_run, online._trained(baseline_run), alone=True)
+    own = watch(run, online._trained(run, workspace))
+    baseline = watch(baseline_run, online._trained(baseline_run, workspace), alone=True)
     assert list(online_record.points) == online_points(own, baseline)
     assert point(online_record.points, "close", 4, "own").num_close > 0
     predictions = read_predictions(folder / "test.npz")
@@ -406,7 +410,7 @@ def test_a_watched_split_ends_with_the_records_of_the_runs(
     np.testing.assert_allclose(final_NK, predictions.score_NK, atol=1e-5)
     head = 256 * 2  # once after each frame, rather than once
     np.testing.assert_array_equal(own.macs_NT[:, -1], predictions.macs_N + 3 * head)
-    records = {record.method: record for record in read_records(results) if record.point == "test"}
+    records = {record.method: record for record in read_records(workspace.records) if record.point == "test"}
     for by, method, extra in (("own", "liteeval", 3 * head / 1e9), ("uniform", "uniform", 0)):
         end = point(online_record.points, "watched", 1.0, by)
         assert (end.top1, end.map) == pytest.approx((records[method].metrics.top1, records[method].metrics.map))
@@ -414,14 +418,14 @@ def test_a_watched_split_ends_with_the_records_of_the_runs(
 
 
 def test_predict_says_of_a_whole_video_what_its_record_does(
-    results: Path, videos: Path, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, videos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = trained_run(videos)
-    words = ["--method", "liteeval", "--data", run.source, *WORDS, *OWN_WORDS]
+    words = ["--method", "liteeval", "--data", run.data_request, *WORDS, *OWN_WORDS]
     source = videos / "test" / "dog" / "2.mp4"  # no longer than the view: no frame is left out
-    assert main(["predict", *words, "--source", str(source), "--fps", "25"]) == 0
+    assert main(["predict", *words, *folders(workspace), "--source", str(source), "--fps", "25"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    predictions = read_predictions(run.folder(online.RECORDS) / "test.npz")
+    predictions = read_predictions(run.folder(workspace.records) / "test.npz")
     (row,) = np.flatnonzero(predictions.video_id == "test/dog/2.mp4")
     actions = [("fine", "coarse")[action] for action in predictions.action_NT[row]]
     assert [parsed(line)[2] for line in lines] == actions
@@ -434,8 +438,8 @@ def test_predict_says_of_a_whole_video_what_its_record_does(
 def test_predict_says_where_a_patch_is(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = compose("adafocus_plus", f"folder:{videos}", overrides=WORDS)
     method = opinionated(run.build_method(2))
-    monkeypatch.setattr(online, "_trained", lambda of: method)
-    lines = list(predict(run, str(videos / "test" / "dog" / "2.mp4"), 25, 0))
+    monkeypatch.setattr(online, "_trained", lambda *of: method)
+    lines = list(predict(run, NOWHERE, str(videos / "test" / "dog" / "2.mp4"), 25, 0))
     assert lines and all(re.search(r" s  (patch-20 at \d+,\d+|skip) +(cat|dog) ", line) for line in lines)
 
 
@@ -452,44 +456,50 @@ def test_predict_says_where_a_patch_is(videos: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_mistakes_get_one_line(
-    more: list[str], words: str, results: Path, videos: Path, capsys: pytest.CaptureFixture[str]
+    more: list[str], words: str, workspace: Workspace, videos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--method", "liteeval", "--data", f"folder:{videos}", "--source", "any.mp4", *more]
-    assert main(["predict", *options, *WORDS, *OWN_WORDS]) == 2
+    assert main(["predict", *options, *folders(workspace), *WORDS, *OWN_WORDS]) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith(words.format(f"folder:{videos}")) and "\n" not in error
 
 
-def test_nothing_is_watched_in_vain(results: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_watched_in_vain(workspace: Workspace, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("watched")
 
     monkeypatch.setattr(online, "watch", never)
     run = trained_run(videos)
     with pytest.raises(ValueError, match="^random_policy cannot run online: it is no CausalMethod$"):
-        online.main_online(compose("random_policy"))  # said first: no training would help
+        online.main_online(compose("random_policy"), workspace)  # said first: no training would help
     with pytest.raises(ValueError, match="^lstm is not trained"):
-        main_online(run, "lstm")
+        main_online(run, workspace, "lstm")
     longer = {"liteeval": small_liteeval(6), "uniform": Uniform(2, BackboneSpec("narrow/4-8-12", 32), 4, frame_size=32)}
-    monkeypatch.setattr(online, "_trained", lambda of: longer[of.method])
+    monkeypatch.setattr(online, "_trained", lambda of, workspace: longer[of.method])
     with pytest.raises(ValueError, match="liteeval reads 6 frames of a video, uniform 4"):
-        main_online(run)
+        main_online(run, workspace)
     clips = small_liteeval(4)
     clips.views = {"frames": View(4, 32, clip=3)}
     longer["liteeval"] = clips
     with pytest.raises(ValueError, match="liteeval reads clips"):
-        main_online(run)
+        main_online(run, workspace)
 
 
 # A baseline like the run
 
 
 def test_a_baseline_has_the_runs_circumstances_and_its_own_model(videos: Path) -> None:
-    shared = ["recipe.num_frames=4", "recipe.warmup_by_size.32.epochs=1", "data.resize=240", "trainer.accelerator=cpu"]
+    shared = ["recipe.num_frames=4", "recipe.warmup_by_size.32.epochs=1", "data.resize=240", "data.contents=null"]
+    shared.append("trainer.accelerator=cpu")
     own = ["model.weight=1.0", "stages.joint.epochs=1"]
     run = compose("liteeval", f"folder:{videos}", overrides=[*shared, *own], seed=3)
     baseline = like(run, "uniform")
-    assert (baseline.method, baseline.variant, baseline.seed, baseline.source) == ("uniform", "", 3, run.source)
+    assert (baseline.method, baseline.variant, baseline.seed, baseline.data_request) == (
+        "uniform",
+        "",
+        3,
+        run.data_request,
+    )
     for section in ("recipe", "data", "trainer"):
         assert baseline.config[section] == run.config[section]
     assert (baseline.recipe.num_frames, baseline.config["data"]["resize"]) == (4, 240)
