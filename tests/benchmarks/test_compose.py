@@ -97,7 +97,18 @@ MISTAKES = {
     "trainer.accelerator=gpuu": "trainer: You selected an invalid accelerator name: `accelerator='gpuu'`",
     "trainer.devices=0": "trainer: `Trainer(devices=0)` value is not a valid input",
     "trainer.gradient_clip_val=1": "trainer.gradient_clip_val is unknown",
+    "trainer.accelerator=tpu": "trainer: ",
+    "trainer.check_val_every_n_epoch=0": "trainer.check_val_every_n_epoch: expected 1 or more, got 0",
+    "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches: expected 1 or more, got 0",
+    "trainer.deterministic=maybe": "trainer.deterministic: expected true, false or warn, got 'maybe'",
+    "data.num_workers=-1": "num_workers=-1: expected 0 or more",
+    "stages.joint.lr=.nan": "stage 'joint': lr must be positive, got nan",
+    "stages.joint.clip_norm=.nan": "stage 'joint': clip_norm must not be negative, got nan",
+    "stages.joint.milestones=[1]": "stage 'joint': milestones are for the schedule 'step', got 'constant'",
+    "curve.train.num_frames=[0]": "arnet: num_frames, lookahead, hidden and skips must be 1 or more",
     "sed=1": "'sed' is unknown",
+    "seed=1": "'seed' is unknown",
+    "cache=/here": "'cache' is unknown",
 }
 
 
@@ -106,6 +117,17 @@ def test_a_mistake_is_answered_in_one_line(word: str) -> None:
     with pytest.raises(ValueError) as caught:
         compose("arnet", overrides=[word])
     assert str(caught.value).startswith(MISTAKES[word]) and "\n" not in str(caught.value)
+
+
+def test_a_key_given_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="^model.alpha: expected once, given 2 times$"):
+        compose("arnet", overrides=["model.alpha=0.1", "model.alpha=0.2"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="where it can be had it is taken")
+def test_a_precision_that_the_device_has_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="^trainer.precision: 16-mixed is not to be had on this device"):
+        compose("arnet", overrides=["trainer.precision=16-mixed"])
 
 
 def test_one_device_by_its_index_is_one_device() -> None:
