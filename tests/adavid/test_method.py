@@ -74,6 +74,8 @@ def fit(method: Toy, *callbacks: Callback, **settings: Any) -> None:
         ({"weight_decay": -1.0}, "stage 's': weight_decay must not be negative, got -1.0"),
         ({"momentum": -1.0}, "stage 's': momentum must not be negative"),
         ({"clip_norm": -1.0}, "stage 's': clip_norm must not be negative"),
+        ({"milestones": [1]}, "stage 's': milestones are for the schedule 'step', got 'constant'"),
+        ({"lr": math.nan}, "stage 's': lr must be positive, got nan"),
         ({"train": []}, "stage 's': train names no sub-module"),
         ({"train": ["tail"]}, r"stage 's': Toy has no sub-module 'tail' \(it has body, head, header\)"),
         ({"lr_scale": {"head.9": 2.0}}, "stage 's': Toy has no sub-module 'head.9'"),
@@ -169,7 +171,8 @@ def test_the_longest_name_scales_and_only_matrices_decay() -> None:
     ],
 )
 def test_schedules(schedule: str, expected: list[float]) -> None:
-    optimizer, scheduler = groups_of(entered(schedule=schedule, milestones=[1, 3], lr=0.5, lr_scale={"head": 2.0}))
+    milestones = {"milestones": [1, 3]} if schedule == "step" else {}
+    optimizer, scheduler = groups_of(entered(schedule=schedule, lr=0.5, lr_scale={"head": 2.0}, **milestones))
     factors = []
     for _ in range(8):  # 4 epochs of 2 steps
         factors.append([group["lr"] / group["initial_lr"] for group in optimizer.param_groups])
