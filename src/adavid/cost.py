@@ -265,10 +265,6 @@ class Ledger:
         self.train_macs += num_passes * num_rows * row.macs
         return module(*inputs)
 
-    def price(self, module: nn.Module, *inputs: Any) -> Price:
-        """The price of one row, for losses and tables: nobody is billed."""
-        return price(module, *inputs)
-
     @property
     def total_B(self) -> Tensor:
         """Headline multiply-accumulates of each video, int64 (B,)."""

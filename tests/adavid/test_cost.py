@@ -269,12 +269,6 @@ def test_ledger_accumulates_by_name_and_totals():
     assert Ledger(3).total_B.tolist() == [0, 0, 0]
 
 
-def test_ledger_price_bills_nobody():
-    ledger = Ledger(2)
-    assert ledger.price(small_net(), torch.zeros(1, 3, 8, 8)) == SMALL_NET
-    assert ledger.total_B.tolist() == [0, 0] and not ledger.macs
-
-
 def test_ledger_asserts_one_owner_a_row():
     with pytest.raises(AssertionError, match="head: expected 3 rows"):
         Ledger(2).run("head", nn.Linear(8, 2), torch.zeros(2, 8), owner_N=torch.zeros(3, dtype=torch.int64))
@@ -342,3 +336,32 @@ def test_training_macs(context, is_trained, input_requires_grad, num_passes):
         with context():
             ledger.run("backbone", module, frames, owner_N=torch.tensor([0, 0, 1, 1]))
     assert ledger.train_macs == 2 * num_passes * 4 * SMALL_NET.macs
+
+
+def test_a_compiled_network_costs_what_it_computes() -> None:
+    frame_1CHW = torch.zeros(1, 3, 8, 8)
+    wrapped = torch.compile(small_net(), backend="eager")
+    in_place = small_net()
+    in_place.compile(backend="eager")
+    for network in (wrapped, in_place, nn.Sequential(torch.compile(small_net(), backend="eager"))):
+        assert price(network, frame_1CHW) == SMALL_NET
+    ledger = Ledger(2)
+    rows_NCHW = torch.randn(3, 3, 8, 8)
+    out = ledger.run("net", wrapped, rows_NCHW, owner_N=torch.tensor([0, 1, 1]))
+    assert torch.equal(out, wrapped._orig_mod(rows_NCHW)) and ledger.total_B.tolist() == [
+        SMALL_NET.macs,
+        2 * SMALL_NET.macs,
+    ]
+
+
+def test_a_method_compiled_before_its_first_run_is_billed() -> None:
+    net = small_net().eval()
+
+    def work(rows_NCHW: torch.Tensor, ledger: Ledger) -> torch.Tensor:
+        owner_N = torch.zeros(len(rows_NCHW), dtype=torch.long)
+        return ledger.run("net", net, rows_NCHW, owner_N=owner_N) * 2
+
+    ledger, rows_NCHW = Ledger(1), torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.allclose(torch.compile(work, backend="eager")(rows_NCHW, ledger), 2 * net(rows_NCHW))
+    assert ledger.total_B.tolist() == [2 * SMALL_NET.macs]
