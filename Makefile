@@ -103,7 +103,7 @@ lint: env ## format, lint and types, without tests
 	$(VENV)/bin/mypy
 
 check: lint ## lint, then the fast tests
-	$(PY) -m pytest -m 'not slow'
+	$(PY) -m pytest -m 'not slow' --dist loadfile
 
 format: env ## format the code
 	$(VENV)/bin/ruff format $(CODE)

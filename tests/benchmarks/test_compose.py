@@ -44,6 +44,7 @@ def computed(run: Run) -> str:
     return config_hash([effect(run), run.config["data"], run.config["trainer"]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "profile"), EVERYTHING)
 def test_each_key_of_the_recipe_changes_something_or_is_refused(name: str, profile: str) -> None:
     plain = compose(name, profile=profile)

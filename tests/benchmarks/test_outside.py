@@ -72,6 +72,7 @@ def two_views(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "two_views.method:TwoViews"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [outside, two_views])
 def test_a_method_from_outside_leaves_its_record(
     make, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
