@@ -110,7 +110,7 @@ format: env ## format the code
 	$(VENV)/bin/ruff check --fix $(CODE)
 
 test: env ## all tests
-	$(PY) -m pytest
+	$(PY) -m pytest --dist worksteal
 
 clean: ## remove caches; results and the environment stay
 	rm -rf cache .mypy_cache .pytest_cache .ruff_cache

@@ -94,11 +94,14 @@ def _one_of_two(rank: int, port: int, folder: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
     torch.set_num_threads(1)
-    method, trainer = make(), {**QUIET, "devices": 2, "strategy": "ddp"}
-    data, cost = RandomVideos(method, num_batches=7, num_videos=1), GFLOPsCallback()
-    evaluation = evaluate(method, data, trainer)
-    validator = Trainer(callbacks=[cost], logger=False, enable_checkpointing=False, **trainer)
-    (logged,) = validator.validate(method, data, verbose=False) or ({},)
+    method, cost = make(), GFLOPsCallback()
+    data = RandomVideos(method, num_batches=7, num_videos=1)
+    trainer = Trainer(
+        callbacks=[cost], logger=False, enable_checkpointing=False, devices=2, strategy="ddp", **QUIET
+    )  # not `evaluate`, which works in one process whatever launched it
+    trainer.test(method, data, verbose=False)
+    evaluation = cost.evaluation
+    (logged,) = trainer.validate(method, data, verbose=False) or ({},)
     torch.save({"test": evaluation, "val": cost.evaluation, "logged": logged}, folder / f"{rank}.pt")
 
 
