@@ -73,6 +73,8 @@ def add(
     train_gmacs: float = 10.0,
     classes: tuple[str, ...] = CLASSES,
     num_replicates: int = 50,
+    code: str = "",
+    model_hash: str = "fedcba98",
 ) -> Path:
     """Writes one record and gives its folder; a method with several actions spends more on later videos.
 
@@ -105,8 +107,8 @@ def add(
         **{
             "config": config or {},
             "config_hash": config_hash,
-            "model_hash": config_hash,
-            "code": "",
+            "model_hash": model_hash,
+            "code": code,
             "git_revision": "0" * 40,
             "versions": {"torch": "2"},
         },
