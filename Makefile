@@ -79,11 +79,13 @@ reference: env ## regenerate the committed records (about four hours on two core
 	@for method in uniform tsn arnet liteeval sofnet adafocus; do \
 		$(ADAVID) curve $(REFERENCE) --method $$method --seeds 0,1,2 || exit; done
 	@$(ADAVID) online $(REFERENCE) --method liteeval --seeds 0,1,2
-	@for variant in no_sync scarce scarce_no_sync; do \
+	@for variant in resolution_only skipping_only acc acc_eff joint_only no_finetune policy_gradient; do \
+		$(BENCH) --method arnet --variant $$variant --seeds 0,1,2 || exit; done
+	@for variant in gamma_01 gamma_03 gamma_10 no_sync; do \
 		$(BENCH) --method liteeval --variant $$variant --seeds 0,1,2 || exit; done
 	@for variant in no_early_termination no_temporal no_guidance; do \
 		$(BENCH) --method sofnet --variant $$variant --seeds 0,1,2 || exit; done
-	@for variant in gru sru gamma_01 gamma_03 gamma_10 reinforce; do \
+	@for variant in gru sru reinforce; do \
 		$(BENCH) --method liteeval --variant $$variant || exit; done
 	@$(BENCH) --method sofnet --variant policy_only
 	@$(BENCH) --method lstm --variant last

@@ -104,6 +104,7 @@ def layers_of(
         *files.layers("data_sets", kind, "profiles", profile),
         *([Layer(f"data set {data}", OmegaConf.create({"data": {"path": path}}))] if path else []),
         *(files.layers("variants", variant) if variant else []),
+        *(files.layers("variants", variant, "profiles", profile) if variant else []),
         *([Layer("the run that it is compared with", OmegaConf.create(dict(shared)))] if shared else []),
         Layer("command line", parse_overrides(overrides)),
         Layer(OWN, OmegaConf.create({"seed": seed, "cache": cache})),

@@ -62,12 +62,14 @@ class SettingsFile:
     def layer(self, *keys: str) -> Layer:
         """What stands in the file under the keys, one inside the other; without any, its sections."""
         values: Any = self.content
-        for key in keys:
+        for i, key in enumerate(keys):
             values = values.get(key) or {}
+            if not OmegaConf.is_dict(values) and not isinstance(values, dict):
+                raise ValueError(f"{shown(self.path)}: {'.'.join(keys[: i + 1])}: expected settings, got {values!r}")
         if not keys:
             values = OmegaConf.masked_copy(self.content, [key for key in self.content if key in SECTIONS])
-        if not OmegaConf.is_dict(values) and not isinstance(values, dict):
-            raise ValueError(f"{shown(self.path)}: {'.'.join(keys)}: expected settings, got {values!r}")
+        elif "profiles" in values:  # a variant's own, which come over it
+            values = OmegaConf.masked_copy(values, [key for key in values if key != "profiles"])
         return Layer(", ".join([shown(self.path), *map(_place, keys[::2], keys[1::2])]), OmegaConf.create(values))
 
     def names(self, key: str) -> list[str]:
@@ -174,6 +176,9 @@ def _with_extended(path: Path, extending: tuple[Path, ...] = ()) -> Iterator[Set
     for key, known in (("profiles", profiles()), ("data_sets", catalogue("datamodules"))):
         for name in file.names(key):
             check_known(name, known, f"{shown(path)}: {key}.{name}")
+    for variant in file.names("variants"):
+        for name in map(str, file.layer("variants", variant, "profiles").values):
+            check_known(name, profiles(), f"{shown(path)}: variants.{variant}.profiles.{name}")
     if extended := file.content.get("extends"):
         check_known(extended, catalogue(), f"{shown(path)}: extends: method '{extended}'")
         yield from _with_extended(ROOT / "methods" / f"{extended}.yaml", (*extending, path))

@@ -3,16 +3,16 @@
 Wang, Chen, Jiang, Song, Han, Huang: "Adaptive Focus for Efficient Video Recognition", ICCV 2021. Official code:
 https://github.com/blackfeather-wang/AdaFocus (no licence; read, not used). With `skips`, AdaFocus+ (below).
 
-Departures from the official code:
-- f_G and f_L start from the suite's fine-tuned networks (there 15 epochs at 0.01, which is the recipe's to say).
+Departures from the official code (the appendix is followed where they differ):
 - In evaluation all glances run in one call and all patches in one: no decision depends on what f_L saw. The code looks
   at one patch after another.
-- The optimiser has Nesterov's momentum, as the appendix says (the code's has not); the batch size is the recipe's (the
-  paper's is 64).
+- The optimiser has Nesterov's momentum, as the appendix says (the code's has not); biases and norms do not decay; full
+  precision (there AMP); no epoch more than printed, the last is evaluated (there the best on the validation split).
+- Random patches, the reward's too, take one of the policy's places (there any pixel).
 - Evaluation does not run the critic, and the head once, after the last frame.
-- Returns are normalised by their population deviation; several labels share the target evenly (the code takes the
-  first), and their probabilities add up in the reward.
-- Features are computed anew every epoch, as frames are cropped anew.
+- Returns are normalised by their population deviation; several labels share the target evenly (the code draws one of
+  them each time), and their probabilities add up in the reward.
+- Features are computed anew every epoch, as frames are cropped anew; they are sampled as in methods/arnet.py.
 - `normalize`, for networks that start from nothing, is not in the paper.
 AdaFocus+ was never published in code. From the paper's appendix: a second policy pi', trained with Adam for 10 epochs
 and pi's other settings, here with pi's architecture as well. Ours, since neither says: a skipped frame leaves f_C's

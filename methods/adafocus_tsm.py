@@ -5,9 +5,9 @@ appendix B.2. Official code: https://github.com/blackfeather-wang/AdaFocus (no l
 shift is that of Lin, Gan, Han (ICCV 2019), `adavid.networks.temporal_shift`.
 
 Departures from the official code:
-- f_G and f_L start from the suite's fine-tuned networks, f_C with the linear layer of f_L's fine-tuning (there: anew).
-- The optimiser has Nesterov's momentum, as the appendix says (the code's has not); the batch size is the recipe's (the
-  paper's is 64, 32 in stage III), and so is the dropout before f_C (none in the code's stage III).
+- f_C starts with the linear layer of f_L's fine-tuning (there: anew).
+- The optimiser has Nesterov's momentum, as the appendix says (the code's has not); batch size and dropout before f_C
+  are those of all stages (in the code's stage III 32 videos, none); epochs, precision as in methods/adafocus.py.
 - The Gaussian's deviation is .25 in training; clipping to the frame keeps the density of the unclipped Gaussian at the
   clipped point, as in the code. In evaluation the mean is taken; the place is a whole pixel in both.
 - Returns are normalised by their population deviation; several labels share the target evenly, and their probabilities

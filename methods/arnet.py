@@ -11,17 +11,21 @@ Departures from the official code (from the paper only where said):
 - Equation 11 is the sum of squares as printed (the code takes the L2 norm, weighted 3).
 - The lookup table of equation 10 is the bill itself: an action's branch, plus the policy network's cost shared among
   the frames that the action covers. The code leaves the policy out and prices the lowest resolution at 0.
-- Warm-up is the suite's: every network by itself, the policy's CNN included (the paper trains the networks together
-  under a fixed policy).
+- Warm-up is every network by itself, as in the code, the policy's CNN included (the paper trains the networks together
+  under a fixed policy; the code's policy CNN has no warm-up).
 - The temperature falls with every step, not every epoch. Fine-tuning freezes the policy with its BatchNorm statistics.
-- Of the code's learning-rate multipliers only the policy's linear layer keeps one (there: all linear layers, biases).
-- Frames are resized bilinearly with antialiasing (the code: nearest); several labels share the target evenly (the code
-  takes the first); the last epoch is evaluated, none is chosen on val.
+- Of the code's learning-rate multipliers only the policy's linear layer keeps one (there: all linear layers, biases);
+  no dropout on the policy's feature.
+- Evaluation resizes the short side to 256 pixels and keeps the aspect, as the code (the paper: to 256 x 256). Lower
+  resolutions are resized bilinearly with antialiasing (the code: nearest). In training n frames make segments of n / T
+  (the code: n // T, which never reaches the end).
+- Several labels share the target evenly (the code takes the first); the last epoch is evaluated, none is chosen on val.
 - Options that the paper does not have, on in the tiny profile, whose networks start from nothing: `normalize`, a
   LayerNorm before the LSTM; `dearest_gflops`, equation 10 on the paper's scale; and, in the YAML, slow branches with
   fixed BatchNorm statistics in joint training.
 - Policy gradient (supplementary, E) has a detached reward and scores only the draws that took effect; equation 11 is
   taken over these draws; the backbones learn by cross-entropy alone.
+- Table 4's rows keep alpha and beta (the paper moves its losses until GFLOPs match, and prints no weights).
 
 B videos, T frames (CHW: channels, height, width), N routed rows, K classes, A actions, D features, H hidden units.
 """

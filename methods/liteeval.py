@@ -4,18 +4,24 @@ Wu, Li, Xiong, Jiang, Davis: "A Coarse-to-Fine Framework for Resource Efficient 
 "LiteEval", NeurIPS 2019. Official code: https://github.com/zxwu/lite_eval (read, not used; it starts from features).
 
 Departures from the paper:
-- T frames, one a segment, and the batch size, as for every method here; the paper samples one frame a second and takes
-  128 (ActivityNet), 256 (FCVID, whose RNNs are the default) or 512 videos (Kinetics) a batch, from cached features.
+- T frames, one a segment: 25, as its baselines read (the paper reads one frame a second, some 139 on ActivityNet). The
+  batch size is the recipe's, since here frames are read; from cached features the paper takes 128 videos (ActivityNet),
+  256 (FCVID, whose RNNs are the default) or 512 (Kinetics).
+- How long it trains is not printed: 50 epochs (the code: 500, at .1, .01 after 40 and .001 after 80). Adam at 1e-4
+  throughout is the paper's, without weight decay (the code's is 1e-4); gradients are clipped at the code's 5.
 - The backbones' fine-tuning as image classifiers is the suite's warm-up and a stage of its own, with the loss that the
   uniform baseline trains with.
+- The gate and W_p have a bias, as in the code (equations 2 and 6 print none).
 - Equations 3 and 5 hold for the cell state too (the text says so for the coarse RNN alone).
+- The temperature, which "decreases from a high value", falls as AR-Net's.
 - "RL" is said to be REINFORCE, without its reward: here it is minus equation 7's value for the video, with the mean of
   the batch's other videos as the baseline; with cross-entropy's own, its gradient is equation 7's in expectation.
 - `normalize`, a LayerNorm before the RNNs and the gate for networks that start from nothing, is not in the paper.
-Departures from the official code, where it differs from the paper, which is followed: the gate sees v_c and h_f (code:
-projected v_c, h_f and c_f); no projections before the RNNs; the constraint on usage is per video, on the fine fraction
-(code: on the mean coarse fraction of a batch, its weight growing from 1 to 2); Gumbel noise is not halved; the
-temperature falls over all of training (code: it restarts every epoch); padding is not looked at.
+Departures from the official code, where it differs from the paper, which is followed: features are taken as they come
+(code: scaled to unit L2 norm, then projected, with BatchNorm); the gate sees v_c and h_f (code: c_f too); usage is
+constrained per video, by the fine fraction (code: by a batch's mean coarse fraction, its weight growing from 1 to 2);
+Gumbel noise is not halved; the temperature falls over all of training (code: it restarts every epoch, and stays above
+.98); padding is not looked at; the last epoch is evaluated (code: the best on test).
 
 B videos, T frames (CHW: channels, height, width), N videos that have the frame, M of them that the fine network looks
 at, K classes, D features, H hidden units (Hc coarse, Hf fine).
@@ -130,7 +136,8 @@ class LiteEval(CausalMethod):
         sync: copy the coarse RNN's state into the fine RNN's where the gate stays shut (equation 5); without it
             there is no coarse RNN, since nothing would see its state.
         normalize: LayerNorm of the features, for networks without ImageNet weights (not in the paper).
-        weight: lambda of equation 7.
+        weight: lambda of equation 7. A fine frame costs lambda times what it adds to (share - gamma)^2, in nats: gamma
+            binds where that is as much as the frame is worth.
         target: gamma of equation 7, the fraction of the frames that get fine features.
         estimator: "gumbel" (straight-through) or "reinforce" (LiteEval-RL).
         dropout: before the backbones' linear heads, in their fine-tuning.

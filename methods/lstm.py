@@ -6,7 +6,8 @@ scores using hidden states from the last time step"), which is `prediction=last`
 LSTM+CF ("concatenated coarse and fine features"), methods/lstm_cf.yaml. It trains under its own routing: all frames.
 
 Departures from AR-Net's code: the LSTM's cost is its true number of multiply-accumulates (the code approximates it by
-the squared feature size). From LiteEval's: the networks learn too, as AR-Net's baseline does.
+the squared feature size); dropout stands after the LSTM (there before it). From LiteEval's paper: the networks learn
+too, as AR-Net's baseline does.
 
 B videos, T frames (CHW: channels, height, width), N routed rows, K classes, D features, H hidden units.
 """

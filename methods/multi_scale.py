@@ -4,7 +4,8 @@ The baseline of AR-Net (Meng et al., ECCV 2020, section 4.1: "gathers the frame-
 different resolutions through our backbone framework"). It trains under its own routing: every network on every frame.
 
 Departures: the networks are trained together on the averaged prediction; AR-Net's code evaluates AR-Net's own networks
-with all of them on, and counts the policy network once more (no policy runs here, so none is paid).
+with all of them on, the lowest resolution predicting from the LSTM's state, and counts the policy network once more (no
+policy runs here, so none is paid).
 
 B videos, T frames (CHW: channels, height, width), K classes.
 """

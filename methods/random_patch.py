@@ -1,7 +1,7 @@
 """Random patch: AdaFocus's networks, each frame's patch at a random place.
 
 The baseline of AdaFocus (Wang et al., ICCV 2021) for its policy. f_L and f_C train as AdaFocus's do, in its first and
-its last stage, here both on random patches. No policy runs, so none is paid.
+its last stage, here both on random patches, of AdaFocus's places. No policy runs, so none is paid.
 
 In evaluation the places follow from the seed and the video's id, so that a run can be repeated.
 

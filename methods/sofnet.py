@@ -4,16 +4,17 @@ Seon, Hwang, Mun, Han: "Stop or Forward: Dynamic Layer Skipping for Efficient Ac
 code: https://github.com/sunutf/Stop-or-Forward-SoF-Net- (read, not used).
 
 Departures from the paper:
-- The warm-up (15 epochs, all frames go on) is the suite's own, from which all methods start.
-- A policy pools as its network pools before its head (average, for ResNets).
+- Equation 5's MLP is one linear layer, as in the code: neither depth nor width is printed, and TSN has the same head.
+- The warm-up reads frames at 224 pixels and resizes them on the device; what follows reads them at the network's size.
+- A policy pools as its network does before its head (average, for ResNets); the FC in an LSTM's place has a ReLU.
 - Equation 15 holds for the probability of going on: the sampled gate is 0 or 1, where cross-entropy is not finite.
 - Gates weigh equation 13 as they fall, without gradient, over the batch and not video by video.
-- The suite's batch size for all methods (the paper: 24), and gradients clipped as everywhere here.
-- `normalize`, a LayerNorm before the policies for networks that start from nothing, is not in the paper.
-- Without temporal modelling ("replacing LSTM with an FC layer") the layer is followed by a ReLU.
+- Gradients are clipped at 20, as in the code; `normalize`, for networks that start from nothing, is not in the paper.
 Departures from the official code, where it differs from the paper, which is followed: a stopped frame runs no further
-(code: every block on every frame, masked); evaluation takes the arg max (code: samples); alpha and beta as printed;
-inner classifiers learn only where the gate goes on; a policy's memory is that of the last frame that passed all gates.
+(code: every block on every frame, masked); evaluation takes the arg max, without dropout (code: samples, with it);
+alpha, beta, decay and steps as printed; inner classifiers learn only where the gate goes on, the last gate unguided;
+equation 10 is of what follows the gate, LSTMs left out; memory is of the last frame that passed all gates; a video may
+end after T_min + 1 frames (code: one more, and a used one). Frames are sampled and resized as in methods/arnet.py.
 
 B videos, T frames (CHW: channels, height, width), N videos that look at a frame, M of them that go on, G gates, K
 classes, D features, H hidden units.
@@ -122,8 +123,7 @@ class SoFNet(CausalMethod):
         for name, value in (("rho", rho), ("alpha", alpha), ("beta", beta)):
             if not 0 <= value <= 1:
                 raise ValueError(f"sofnet: {name} must lie in [0, 1], got {value}")
-        self.spec, self.num_classes = backbone, num_classes
-        self.hidden, self.temporal = hidden, temporal
+        self.spec, self.num_classes, self.hidden, self.temporal = backbone, num_classes, hidden, temporal
         self.guidance, self.rho, self.min_frames = guidance, rho, min_frames
         self.alpha, self.beta, self.total_gflops = alpha, beta, total_gflops
         self.views = {"frames": backbone.view(num_frames)}

@@ -9,9 +9,9 @@ whole frames, 8 of each (the same 8, as views of one length are), and "exactly t
 averaged logits add up, as in AdaFocus's code.
 
 Departures: a video is one clip, as its networks see it, in training and in evaluation (TSM's tables also have ten clips
-a video); the batch size is the recipe's (the paper's is 64); after TSM's own epochs, which are the warm-up here, TSM
-trains on for as many as TSM+; TSM+'s networks start with the linear layers of their fine-tuning, where AdaFocus's code
-makes f_L's anew.
+a video); the linear layers learn as fast as the rest (the code's 5 times, biases 10 times); MobileNetV2's ImageNet
+weights are torchvision's (the code's are others); after TSM's own epochs, which are the warm-up here, TSM trains on for
+as many as TSM+; TSM+'s networks start with the linear layers of their fine-tuning (AdaFocus's code makes f_L's anew).
 
 B videos, T frames (CHW: channels, height, width), K classes.
 """

@@ -12,8 +12,7 @@ from benchmarks.report.entries import group
 from benchmarks.report.tables import leaderboard, read_reported, rounded
 
 REFERENCE = ROOT / "results" / "reference"
-# Timed with random weights, LiteEval on as many frames as its baselines see.
-TIMED_WITH = {"": ["recipe.pretrained=false"], "liteeval": ["recipe.pretrained=false", "recipe.num_frames=25"]}
+TIMED_WITH = ["recipe.pretrained=false"]  # with random weights
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +33,7 @@ def test_every_hash_is_reproduced_from_its_configuration(records: list[Record]) 
 @pytest.mark.parametrize("path", sorted(REFERENCE.rglob(FORCED_LATENCY_JSON)), ids=lambda path: path.parts[-4])
 def test_the_hash_of_forced_times_is_that_of_todays_configuration(path) -> None:  # type: ignore[no-untyped-def]
     record = read_json(LatencyRecord, path)
-    words = TIMED_WITH.get(record.method, TIMED_WITH[""])
-    run = compose(record.method, record.data, record.profile, record.variant, words, record.seed)
+    run = compose(record.method, record.data, record.profile, record.variant, TIMED_WITH, record.seed)
     assert run.hash == record.config_hash == path.parts[-3]
 
 

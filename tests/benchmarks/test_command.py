@@ -91,7 +91,8 @@ def test_every_setting_is_printed_with_who_set_it(capsys: pytest.CaptureFixture[
     assert by_key["places"] == "default of AdaFocus"
     assert by_key["glance"] == "methods/adafocus.yaml, profile paper"
     assert by_key["focus"] == "methods/adafocus.yaml: ${recipe.pyramid[0]}"
-    assert by_key["batch_size"] == "benchmarks/recipe.yaml, profile paper"
+    assert by_key["batch_size"] == "methods/adafocus.yaml, profile paper"
+    assert by_key["pretrained"] == "benchmarks/recipe.yaml, profile paper"
     (line,) = (line for line in printed if "0.5 " in line and line.strip().startswith("lr:"))
     assert line.endswith("# command line")
     assert all(" # " in line for line in printed[2:] if not line.rstrip().endswith((":", "{}")))

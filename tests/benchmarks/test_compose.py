@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from adavid.config import config_hash, essential
-from benchmarks.compose import compose, effect, grid
+from benchmarks.compose import compose, effect, grid, layers_of
 from benchmarks.layers import catalogue, method_files, profiles
 from benchmarks.measure.usage import check_shares
 from benchmarks.run import Run
@@ -184,12 +184,32 @@ def test_a_variant_set_to_null_is_none() -> None:
     assert "last" in method_files("lstm").variants and "last" not in method_files("lstm_cf").variants
 
 
+def test_a_variant_may_differ_by_profile(written: Callable[[str, str], None]) -> None:
+    """Over its own settings and the method's profile; the command line comes after."""
+    written(
+        "mine",
+        "extends: arnet\n"
+        "variants:\n"
+        "  slow: {model: {beta: 0.7, alpha: 0.2}, profiles: {paper: {model: {beta: 0.8}, stages: {finetune: null}}}}\n",
+    )
+    tiny, paper = (compose("mine", profile=profile, variant="slow") for profile in ("tiny", "paper"))
+    assert [run.config["model"]["beta"] for run in (tiny, paper)] == [0.7, 0.8]
+    assert [run.config["model"]["alpha"] for run in (tiny, paper)] == [0.2, 0.2]
+    assert [[stage.name for stage in run.stages] for run in (tiny, paper)] == [["joint", "finetune"], ["joint"]]
+    assert compose("mine", "sprites", "paper", "slow", ["model.beta=0.9"]).config["model"]["beta"] == 0.9
+    *_, own, of_profile, _, _ = layers_of(method_files("mine"), "sprites", "paper", "slow")
+    assert own.name.endswith("methods/mine.yaml, variant slow") and of_profile.name == f"{own.name}, profile paper"
+
+
 BAD_FILES = {
     "extend: arnet": "methods/mine.yaml: 'extend' is unknown; did you mean 'extends'?",
     "extends: arent": "methods/mine.yaml: extends: method 'arent' is unknown; did you mean 'arnet'?",
     "extends: mine": "methods/mine.yaml: extends itself",
     "model: {}": "methods/mine.yaml: expected target",
     "extends: arnet\nprofiles: {tyni: {}}": "methods/mine.yaml: profiles.tyni is unknown; did you mean 'tiny'?",
+    "extends: arnet\nvariants: {a: {profiles: {papre: {}}}}": "methods/mine.yaml: variants.a.profiles.papre is unknown",
+    "extends: arnet\nvariants: {a: {profiles: 3}}": "methods/mine.yaml: variants.a.profiles: expected settings, got 3",
+    "extends: arnet\nvariants: {a: 3}": "methods/mine.yaml: variants.a: expected settings, got 3",
     "extends: arnet\ndata_sets: {minikin: {}}": "methods/mine.yaml: data_sets.minikin is unknown; did you mean",
     "extends: arnet\nstages: {new: {train: [policy]}}": "methods/mine.yaml: stages: expected all of joint, finetune",
     "extends: arnet\nmodel: 3": "model: expected settings",

@@ -14,7 +14,7 @@ from adavid.data.batch import VideoBatch
 from adavid.losses import cross_entropy
 from adavid.networks.backbones import Backbone, BackboneSpec
 from adavid.policy_gradient import discounted_returns
-from benchmarks.compose import compose
+from benchmarks.compose import compose, shared_backbones, warmup_of
 from methods.adafocus import AdaFocus, Policy
 from methods.random_patch import RandomPatch
 from tests.adavid.test_routing import CountingLedger
@@ -275,6 +275,17 @@ def test_the_stages_of_the_paper() -> None:
         )
     skip = next(stage for stage in compose("adafocus_plus", profile="paper").stages if stage.name == "skip")
     assert (skip.epochs, skip.lr, skip.optimizer) == (10, 3e-4, "adamw")
+
+
+def test_the_warm_up_of_the_paper() -> None:
+    """Appendix B.1; its baseline and AdaFocus+ start from the same networks."""
+    runs = [compose(name, profile="paper") for name in ("adafocus", "adafocus_plus", "random_patch")]
+    warmups = [[warmup_of(run, spec).config for spec in shared_backbones(run)] for run in runs]
+    assert warmups[0] == warmups[1] == warmups[2] and len(warmups[0]) == 2
+    for config in warmups[0]:
+        (stage,) = config["stages"]
+        expected = {"epochs": 15, "lr": 0.01, "optimizer": "nesterov", "schedule": "cosine", "weight_decay": 1e-4}
+        assert expected.items() <= stage.items() and config["recipe"]["batch_size"] == 64
 
 
 def test_the_baseline_trains_alike() -> None:

@@ -5,7 +5,9 @@ B videos, T frames, K classes, A actions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -20,6 +22,7 @@ from adavid.data.transforms import resize_frames
 from adavid.losses import cross_entropy
 from adavid.method import MethodOutput
 from adavid.networks.backbones import BackboneSpec
+from benchmarks.compose import compose
 from methods.arnet import ARNet
 from tests.conftest import NUM_CLASSES, opinionated, random_batch
 
@@ -364,6 +367,47 @@ def test_skipping_only_and_resolution_only() -> None:
     assert resolution.actions.names == ("32", "24", "16") and resolution.actions.covers == (1, 1, 1)
     output = resolution(random_batch(resolution, 4), Ledger(4))
     assert output.aux["visited_BT"].all() and (output.aux["choice_BTA"].sum((1, 2)) == 8).all()
+
+
+TABLES = {  # a variant, its stages, whether there is a warm-up before them, its arguments that are not the method's
+    "": (["joint", "finetune"], True, {}),
+    "resolution_only": (["joint", "finetune"], True, {"skips": []}),  # Table 4
+    "skipping_only": (["joint", "finetune"], True, {"resolutions": [224]}),
+    "acc": (["joint", "finetune"], True, {"alpha": 0.0, "beta": 0.0}),  # Table 5
+    "acc_eff": (["joint", "finetune"], True, {"beta": 0.0}),
+    "joint_only": (["joint"], False, {}),  # Table 6
+    "no_finetune": (["joint"], True, {}),
+    "policy_gradient": (["joint", "finetune"], True, {"estimator": "policy_gradient"}),  # supplementary, Table 3
+}
+
+
+def test_the_papers_ablations_are_the_variants() -> None:
+    runs = {variant: compose("arnet", profile="paper", variant=variant) for variant in TABLES}
+    assert set(runs[""].variants) == TABLES.keys() - {""}
+    for variant, (names, is_warm, arguments) in TABLES.items():
+        run, faster = runs[variant], 2.0 if variant == "policy_gradient" else 1.0
+        assert [stage.name for stage in run.stages] == names, variant
+        assert (run.recipe.warmup is not None) == is_warm, variant
+        assert run.config["model"] == runs[""].config["model"] | arguments, variant
+        for stage, same in zip(run.stages, runs[""].stages, strict=False):
+            assert stage == replace(same, lr=faster * same.lr), (variant, stage.name)
+    assert [(stage.epochs, stage.lr) for stage in runs["policy_gradient"].stages] == [(50, 0.002), (50, 0.001)]
+    assert (runs[""].config["model"]["alpha"], runs[""].config["model"]["beta"]) == (0.1, 0.3)
+
+
+def test_a_tiny_ablation_is_the_method_but_for_what_it_is_about() -> None:
+    whole = compose("arnet")
+    for variant in whole.variants:
+        run = compose("arnet", variant=variant)
+        changed = {"lr_scale", "freeze_norm", "epochs", "tau_decay"} if variant == "joint_only" else set()
+        for stages in zip(run.stages, whole.stages, strict=False):
+            ours, theirs = ({key: value for key, value in vars(of).items() if key not in changed} for of in stages)
+            assert ours == theirs, variant
+    alone = compose("arnet", variant="joint_only").stages[0]
+    temperature = alone.tau * math.exp(alone.tau_decay * alone.epochs)
+    joint = compose("arnet").stages[0]
+    assert temperature == pytest.approx(joint.tau * math.exp(joint.tau_decay * joint.epochs), rel=0.01)
+    assert set(alone.lr_scale.values()) == {1.0}, "the networks start from nothing"
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,38 @@ def test_gradient_goes_straight_through_the_gate(temperature: float, monkeypatch
     torch.testing.assert_close(terms["loss"], terms["accuracy"] + 2 * terms["constraint"])
 
 
+@pytest.mark.parametrize(("weight", "target"), [(2.0, 0.05), (20.0, 0.01), (20.0, 0.1)])
+def test_the_slope_of_the_penalty(weight: float, target: float) -> None:
+    """By an opening: 2 lambda (share - gamma) / T, of the video's own share and length, over the batch's mean."""
+    model = make(num_frames=4, weight=weight, target=target)
+    batch = videos(model, [4, 4, 2])
+    open_BT = torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0]], requires_grad=True)
+    output = MethodOutput(torch.zeros(3, NUM_CLASSES), batch.mask["frames"].long() - 1, {"open_BT": open_BT})
+    model.forward = lambda *_, **__: output  # type: ignore[method-assign]
+    (slope_BT,) = torch.autograd.grad(model.joint_loss(batch, Ledger(3))["loss"], open_BT)
+    expected = [2 * weight * (share - target) / length / 3 for share, length in ((1 / 4, 4), (0, 4), (1, 2))]
+    torch.testing.assert_close(slope_BT, torch.tensor(expected)[:, None].expand(3, 4))
+
+
+def test_gamma_binds_in_tiny() -> None:
+    """What a video's first fine frame costs, in nats, differs by gamma by as much as a frame is worth there.
+
+    Half of the videos open one at .26; at .03 nearly all do, which is the most that the paper's weight asks.
+    """
+    runs = {variant: compose("liteeval", variant=variant) for variant in ("gamma_01", "gamma_03", "", "gamma_10")}
+    gammas = [run.config["model"]["target"] for run in runs.values()]
+    assert gammas == [0.01, 0.03, 0.05, 0.1]
+    costs = []
+    for run in runs.values():
+        assert run.config["model"] == runs[""].config["model"] | {"target": run.config["model"]["target"]}
+        assert run.config["stages"] == runs[""].config["stages"]
+        model, share = run.config["model"], 1 / run.recipe.num_frames
+        costs.append(model["weight"] * ((share - model["target"]) ** 2 - model["target"] ** 2))
+    assert costs == sorted(costs, reverse=True) and costs[0] - costs[-1] > 0.3
+    paper = compose("liteeval", profile="paper").config["model"]
+    assert (paper["weight"], paper["target"]) == (2.0, 0.05)
+
+
 @pytest.mark.parametrize("estimator", ["gumbel", "reinforce"])
 def test_the_gate_draws_from_its_softmax_while_it_learns_and_takes_the_best_after(estimator: str) -> None:
     model = make(estimator=estimator)
@@ -491,12 +523,17 @@ def test_the_papers_rnns_and_what_they_cost(
         assert price(rnn.to_empty(device="cpu"), torch.zeros(1, num_in), state).macs == macs
 
 
-def test_baselines_have_the_same_two_networks() -> None:
-    for profile in ("tiny", "paper"):
+def test_baselines_have_the_same_two_networks_and_frames() -> None:
+    for profile, num_frames in (("tiny", None), ("paper", 25)):
         ours = compose("liteeval", profile=profile).config["model"]
+        assert num_frames in (None, ours["num_frames"])
         for name in ("uniform_cf", "lstm_cf"):
-            assert compose(name, profile=profile).config["model"]["backbones"] == [ours["fine"], ours["coarse"]]
+            theirs = compose(name, profile=profile).config["model"]
+            assert theirs["backbones"] == [ours["fine"], ours["coarse"]]
+            assert theirs["num_frames"] == ours["num_frames"]
         assert compose("lstm_cf", profile=profile).config["model"]["prediction"] == "last"
+        last = compose("lstm", profile=profile, variant="last").config["model"]
+        assert (last["backbones"], last["num_frames"]) == ([ours["fine"]], ours["num_frames"])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from adavid.cost import Ledger, price
 from adavid.data.batch import VideoBatch
 from adavid.losses import cross_entropy
 from adavid.networks.backbones import BackboneSpec
-from benchmarks.compose import compose
+from benchmarks.compose import compose, warmup_of
 from benchmarks.measure.flops import bill
 from benchmarks.measure.latency import RecordingLedger
 from methods.sofnet import SoFNet
@@ -189,6 +189,21 @@ def test_a_policy_learns_from_every_frame_it_let_through() -> None:
     method.joint_loss(random_batch(method, 6), Ledger(6))["loss"].backward()
     assert all(policy.fc.weight.grad.abs().sum() > 0 for policy in method.policies)
     assert not hasattr(method, "inner")
+
+
+def test_the_papers_warm_up_is_the_baselines_too() -> None:
+    sofnet, tsn = (compose(name, profile="paper") for name in ("sofnet", "tsn"))
+    (warm,) = warmup_of(sofnet, sofnet.recipe.pyramid[0]).stages
+    assert (warm.epochs, warm.lr, warm.weight_decay, warm.optimizer, warm.schedule) == (
+        *(15, 0.001, 1e-5),
+        *("sgd", "constant"),
+    )
+    assert sofnet.recipe == tsn.recipe and sofnet.recipe.batch_size == 24
+    (joint,), (further,) = sofnet.stages, tsn.stages
+    ours, theirs = (
+        {key: vars(of)[key] for key in vars(of).keys() - {"name", "train", "loss"}} for of in (joint, further)
+    )
+    assert ours == theirs
 
 
 def test_the_papers_costs() -> None:
