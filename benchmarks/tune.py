@@ -37,6 +37,7 @@ from benchmarks.trial import Outcome, Request
 from benchmarks.workspace import Workspace
 
 POLL_S = 0.2  # how often running trials are looked at
+WORKER = (sys.executable, "-m", "benchmarks.trial")
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,11 @@ def tune(study: Study, workspace: Workspace, num_trials: int, jobs: int) -> str:
 
 
 def attempts(
-    request: Request, waiting: Mapping[int, Mapping[str, str]], jobs: int, folder: Path
+    request: Request,
+    waiting: Mapping[int, Mapping[str, str]],
+    jobs: int,
+    folder: Path,
+    worker: Sequence[str] = WORKER,
 ) -> Iterator[tuple[int, Outcome]]:
     """Run trials, several at once, each in a process of its own; all end with this generator.
 
@@ -215,6 +220,7 @@ def attempts(
         waiting: their settings, by number.
         jobs: how many at once.
         folder: for their logs, which stay where one stops.
+        worker: the words that start one; a request, as JSON, and the file for its outcome follow.
 
     Yields:
         number and outcome, in the order in which they finish.
@@ -232,7 +238,7 @@ def attempts(
                 of_trial = request.model_copy(update={"overrides": (*request.overrides, *words_of(waiting[number]))})
                 outcome = folder / f"{number}.json"
                 outcome.unlink(missing_ok=True)
-                words = [sys.executable, "-m", "benchmarks.trial", of_trial.model_dump_json(), str(outcome)]
+                words = [*worker, of_trial.model_dump_json(), str(outcome)]
                 with open(folder / f"{number}.log", "wb") as log:
                     running[number] = subprocess.Popen(
                         words, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
