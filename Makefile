@@ -1,7 +1,7 @@
 # AdaVid's commands. `make` alone prints them.
 #   METHOD=arnet|all|package.module:Class  VARIANT=  DATA=sprites|folder:/path|csv:/path/file.csv  PROFILE=tiny|paper
 #   SEEDS=0,1,2  SPLIT=test|val  WANDB=off|offline|online  ARGS="section.key=value ..."
-#   SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder
+#   SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder  TRIALS=8  JOBS=1
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,12 +13,15 @@ SPLIT ?= test
 WANDB ?= off
 K ?= 0
 RECORD ?= results/reference
+TRIALS ?= 8
+JOBS ?= 1
 A ?= arnet
 B ?= uniform
 
 PY = $(VENV)/bin/python
 ADAVID = $(VENV)/bin/adavid
-RUN = --method '$(METHOD)' --variant '$(VARIANT)' --data '$(DATA)' --profile '$(PROFILE)' --seeds '$(SEEDS)' $(ARGS)
+OF = --method '$(METHOD)' --variant '$(VARIANT)' --data '$(DATA)' --profile '$(PROFILE)'
+RUN = $(OF) --seeds '$(SEEDS)' $(ARGS)
 CODE = src methods datamodules benchmarks tests
 
 # A variable that a command does not take is refused, not ignored: $(call takes,NAMES) stands first in its recipe.
@@ -27,7 +30,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env bench curve latency predict online config flops compare leaderboard verify reference contact-sheet docs list lint check format test clean
+.PHONY: help env bench tune curve latency predict online config flops compare leaderboard verify reference contact-sheet docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -44,6 +47,9 @@ $(VENV)/.done: setup.cfg constraints.txt
 
 bench: env ## train METHOD, measure its mAP and its true GFLOPs, print the leaderboard so far (SPLIT=val: to choose by)
 	$(call takes,$(OF_RUN) SPLIT WANDB)@$(ADAVID) bench $(RUN) --split '$(SPLIT)' --wandb '$(WANDB)'
+
+tune: env ## try TRIALS settings of METHOD on the validation split, JOBS at once, and print the best; METHOD=all: of each
+	$(call takes,$(filter-out SEEDS,$(OF_RUN)) TRIALS JOBS)@$(ADAVID) tune $(OF) --trials '$(TRIALS)' --jobs '$(JOBS)' $(ARGS)
 
 curve: env ## evaluate METHOD at several operating points (AR-Net's Figure 3)
 	$(call takes,$(OF_RUN) WANDB)@$(ADAVID) curve $(RUN) --wandb '$(WANDB)'

@@ -116,6 +116,12 @@ def _parser() -> argparse.ArgumentParser:
         "--max-close", default=0, type=int, help="stop after K frames at the highest resolution; 0: at the end"
     )
     _add_run(command("online", _online, "accuracy and cost along the videos, stopping early, beside uniform's"))
+    sub = command("tune", _tune, "try settings on the validation split, the same number for every method")
+    _add_method(sub)
+    sub.add_argument(
+        "--trials", default=8, type=int, help="that every method is to have, those of earlier calls included"
+    )
+    sub.add_argument("--jobs", default=1, type=int, help="trials at once")
     _add_run(command("config", _config, "print every setting, and who set it"))
     command("flops", _flops, "the cost table")
     command("leaderboard", _leaderboard, "regenerate the leaderboard from the result files")
@@ -131,11 +137,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run(sub: argparse.ArgumentParser) -> None:
+    _add_method(sub)
+    sub.add_argument("--seeds", default="0", help="comma-separated")
+
+
+def _add_method(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--method", required=True, help="a name of the catalogue, all, or package.module:Class")
     sub.add_argument("--variant", default="", help="one of the method's variants")
     sub.add_argument("--data", default="sprites", help="a data set, folder:/path or csv:/path/file.csv")
     sub.add_argument("--profile", default="tiny", help=" or ".join(profiles()))
-    sub.add_argument("--seeds", default="0", help="comma-separated")
     sub.add_argument("overrides", nargs="*", help="section.key=value")
 
 
@@ -236,6 +246,19 @@ def _online(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
     for run in _runs(arguments, workspace):
         print(main_online(run, workspace))
+
+
+def _tune(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from benchmarks.tune import studies, tune
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for name in ("trials", "jobs"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"{name}: expected 1 or more, got {getattr(arguments, name)}")
+    names = catalogue() if arguments.method == "all" else [arguments.method]
+    asked = (arguments.data, arguments.profile, arguments.variant, arguments.overrides)
+    for study in studies(workspace, names, *asked):
+        print(tune(study, workspace, arguments.trials, arguments.jobs), flush=True)
 
 
 def _config(arguments: argparse.Namespace, workspace: Workspace) -> None:

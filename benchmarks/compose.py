@@ -70,6 +70,8 @@ def compose(
     for word in overrides:
         key = word.removeprefix("--").partition("=")[0]
         section, _, name = key.partition(".")
+        if section == "search":
+            raise ValueError("search: stands in a method's YAML, not on the command line")
         if section == "usage" and name:
             _check_usage(run, name.partition(".")[0])
         if section == "recipe":
@@ -115,6 +117,7 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
     """The run of the merged layers, every section of it checked."""
     config = merge(layers)
     del config["cache"]  # no part of a run: where it lies on this machine
+    search = config.pop("search")  # nor is what else might have been run
     check_trainer(json.dumps(config["trainer"]))
     recipe = build(Recipe, config["recipe"], "recipe")
     names = dict.fromkeys([*files.stage_order(), *config["stages"]])
@@ -154,6 +157,7 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
         stages=stages,
         variants=files.variants,
         data_request=data,
+        search=search,
     )
     method_class.check_batch(recipe.batch_size, "recipe.batch_size")
     check_evaluated(run, "test")

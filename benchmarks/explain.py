@@ -24,7 +24,7 @@ def explain(run: Run, layers: Sequence[Layer]) -> str:
         f"target: {run.config['target']}",
     ]
     for section in SECTIONS:
-        values = run.config[section]
+        values: Any = run.search if section == "search" else run.config[section]
         if section == "stages":
             values = {stage["name"]: {key: stage[key] for key in stage if key != "name"} for stage in values}
         lines.append(f"{section}:" if values else f"{section}: {{}}")

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "benchmarks" / "recipe.yaml"
 OF_THE_RUN = ("seed", "cache")  # what `${seed}` and `${cache}` stand for
 OWN = "the run"  # the name of the layer that says them
-SECTIONS = ("recipe", "model", "stages", "test", "data", "trainer", "curve", "usage")
+SECTIONS = ("recipe", "model", "stages", "test", "data", "trainer", "curve", "usage", "search")
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def catalogue(kind: str = "methods") -> list[str]:
 
 def recipe_file() -> SettingsFile:
     """The recipe that all methods share."""
-    return SettingsFile.read(RECIPE, "profiles", "warmup_methods")
+    return SettingsFile.read(RECIPE, "profiles", "warmup_methods", "tune")
 
 
 def profiles() -> list[str]:

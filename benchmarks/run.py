@@ -127,6 +127,7 @@ class Run:
         catalogue_class: of the data set.
         recipe, stages: as the configuration has them, checked.
         data_request: the data set as it was asked for, with its path.
+        search: what its method's YAML says of the values that `make tune` tries; benchmarks/search.py checks it.
     """
 
     method: str
@@ -141,6 +142,7 @@ class Run:
     stages: list[Stage]
     variants: tuple[str, ...]
     data_request: str
+    search: dict[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

@@ -115,11 +115,17 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
 
 def validate(run: Run, workspace: Workspace, dashboard: Dashboard) -> str:
     """What a run attains on the validation split, trained as far as it is not yet: to choose by, and no record."""
+    summary, _ = validated(run, workspace, dashboard)
+    return f"{_named(run)}, val split: {headline(summary)}"
+
+
+def validated(run: Run, workspace: Workspace, dashboard: Dashboard) -> tuple[Summary, float]:
+    """What a run attains on the validation split as numbers, and the GMACs that its training took."""
     prepare(run)
     with locked(folder_of(run, workspace) / ".lock"):
         method = trained(run, workspace, dashboard)
     evaluation = evaluate(method, data_of(run, method), run.config["trainer"], split="val")
-    return f"{_named(run)}, val split: {headline(_summary(run, method, evaluation))}"
+    return _summary(run, method, evaluation), method.train_macs / 1e9
 
 
 def shuffled(predictions: Predictions, seed: int) -> Mapping[str, torch.Tensor]:

@@ -26,6 +26,10 @@ from adavid.method import AdaptiveMethod
 from adavid.stage import Stage
 
 
+class Diverged(ValueError):
+    """A training ended because a loss or a weight was not finite."""
+
+
 def channels_last(method: AdaptiveMethod) -> AdaptiveMethod:
     """Lays out the weights of its two-dimensional convolutions as they run fastest; returns the method."""
     for module in method.modules():
@@ -77,7 +81,8 @@ def fit(
         section: of the configuration, that the stages stand in.
 
     Raises:
-        ValueError: training diverges (see `Divergence`), or a batch holds too few videos for the method.
+        Diverged: see `Divergence`.
+        ValueError: a batch holds too few videos for the method.
     """
     folder.mkdir(parents=True, exist_ok=True)
     finished = 0
@@ -235,12 +240,12 @@ class Divergence(Callback):
         self.look(trainer, pl_module)
 
     def look(self, trainer: Trainer, method: LightningModule) -> None:
-        """Raises ValueError where a loss of this epoch was not finite, or a weight or statistic is not."""
+        """Raises Diverged where a loss of this epoch was not finite, or a weight or statistic is not."""
         assert isinstance(method, AdaptiveMethod) and method.stage is not None
         state = [value.isfinite().all() for value in method.state_dict().values()]
         if not torch.stack([self.is_finite, *state]).all():
             stage, epoch = method.stage, trainer.current_epoch + 1
-            raise ValueError(
+            raise Diverged(
                 f"stage '{stage.name}' diverged in epoch {epoch}: its loss or a weight is not finite; "
                 f"try a lower {self.section}.{stage.name}.lr than {stage.lr:g}"
             )

@@ -14,7 +14,7 @@ from adavid.cost import Ledger
 from adavid.data.batch import VideoBatch
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
-from adavid.training import evaluate, fit
+from adavid.training import Diverged, evaluate, fit
 from methods.random_policy import RandomPolicy
 from methods.uniform import Uniform
 from tests.conftest import NUM_CLASSES, RandomVideos, opinionated
@@ -146,7 +146,7 @@ def test_a_diverged_training_is_said_as_such_and_not_kept(tmp_path: Path, by_los
     trainer = TRAINER if validates else {**TRAINER, "limit_val_batches": 0}
     for first_epoch in (0, 1):  # again: what was kept is from before
         callback = Kill()
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(Diverged, match=words):
             fit_diverging(tmp_path, by_loss, trainer, callback)
         epochs = [epoch for stage, epoch, _ in callback.batches if stage == "second"]
         assert epochs == [epoch for epoch in (0, 1) if epoch >= first_epoch for _ in range(2)]
