@@ -37,7 +37,6 @@ from adavid import (
     by_size,
     cross_entropy,
     mean_of_used,
-    nearest,
     run_on_frames,
 )
 
@@ -70,7 +69,8 @@ def parse_ladder(text: str, sizes: Collection[int], num_frames: int) -> tuple[Ru
     ladder = tuple(Rung(*map(int, rung.split("x"))) for rung in text.split("-"))
     for rung in ladder:
         if rung.size not in sizes:
-            raise ValueError(f"cascade: ladder: no network for {rung}; {nearest(str(rung.size), map(str, sizes))}")
+            known = ", ".join(map(str, sorted(sizes)))
+            raise ValueError(f"cascade: ladder: no network for {rung}, expected one of {known} pixels")
         if not 1 <= rung.frames <= num_frames:
             raise ValueError(f"cascade: ladder: expected 1 to {num_frames} frames, as many as are read, got {rung}")
     if list(ladder) != sorted(set(ladder)):
@@ -139,7 +139,7 @@ class Cascade(AdaptiveMethod):
             logits |= {int(size): self.look(int(size), frames_BTCHW, mask_BT, zeros_BTK, ledger) for size in self.specs}
             known = {size: mask_BT for size in logits}
         action_BT = torch.full_like(mask_BT, skip, dtype=torch.long).masked_fill(~mask_BT, -1)
-        last_B = None if forced is None else forced.masked_fill(~mask_BT, skip).amin(1)
+        last_B = None if forced is None else forced.masked_fill(~mask_BT | (forced < 0), skip).amin(1)
         goes_B, logits_BK = mask_BT.any(1), zeros_BTK[:, 0]
         for n, (rung, frames_BT) in enumerate(zip(self.ladder, self.frames_of_rungs(mask_BT), strict=True)):
             size, action = rung.size, skip - 1 - n
