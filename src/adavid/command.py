@@ -17,3 +17,7 @@ def main() -> int:
         return 2
     status: int = importlib.import_module("benchmarks.__main__").main()
     return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
