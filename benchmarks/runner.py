@@ -222,6 +222,8 @@ def write_evaluation(
         point=point,
         operating_point=dict(operating_point),
         metrics=summary.metrics,
+        validation=None,
+        levels=summary.levels,
         cost=summary.cost,
         usage=summary.usage,
         frames=summary.frames,
@@ -237,6 +239,8 @@ def write_evaluation(
         ),
         config=run.config,
         config_hash=run.hash,
+        model_hash=run.hash,
+        code="",
         git_revision=git_revision(),
         versions=versions(),
         device=device_name(run.device),
@@ -254,6 +258,7 @@ def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> Summar
         components=evaluation.components,
         audited_gflops_per_video=evaluation.audited_gflops,
         frames_decoded=evaluation.frames_decoded,
+        level_names=run.catalogue.level_names,
     )
 
 

@@ -126,6 +126,7 @@ def finish(dashboard: Dashboard, run: Run, folder: Path) -> Record:
         np.array([[0, 1], [0, 0]]),
         np.array([1, 3]) * 10**9,
         np.array([1, 2]),
+        np.array(["", ""]),
     )
     summary = summarize(
         predictions,
@@ -145,6 +146,8 @@ def finish(dashboard: Dashboard, run: Run, folder: Path) -> Record:
         **{
             "config": run.config,
             "config_hash": run.hash,
+            "model_hash": run.hash,
+            "code": "",
             "git_revision": "",
             "versions": {},
             "device": "",

@@ -63,6 +63,7 @@ def predictions(macs_N: np.ndarray) -> Predictions:
         action_NT=action_NT,
         macs_N=macs_N,
         frames_used_N=np.full(NUM_VIDEOS, NUM_FRAMES),
+        level_N=np.full(NUM_VIDEOS, ""),
     )
 
 

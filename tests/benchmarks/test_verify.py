@@ -54,6 +54,11 @@ CHANGES = [
     ("cost.gflops_per_video", 3.0, r"cost\.gflops_per_video: recorded 3\.0, recomputed 4\.0"),
     ("cost.components", {"backbone": 3.0}, r"cost\.components, their sum: recorded 3\.0, recomputed 4\.0"),
     ("cost.audited_gflops_per_video", 5.0, r"cost\.audited_gflops_per_video: expected at most 4\.0, recorded 5\.0"),
+    (
+        "levels",
+        [{"name": "hard", "num_videos": 3, "accuracy": 1.0}],
+        r"levels: recorded \({'name': 'hard', .*},\), recomputed \(\)",
+    ),
     ("usage.overall", [1.0, 0.0, 0.0], r"usage\.overall\.0: recorded 1\.0, recomputed 0\.\d+"),
     ("frames.used", 1.0, r"frames\.used: recorded 1\.0, recomputed"),
     ("frames.num_frames", 5, r"frames\.num_frames: recorded 5, recomputed 4"),

@@ -45,7 +45,9 @@ def predictions(
     said_N = np.where(rng.random(NUM_VIDEOS) < accuracy, label_N, rng.integers(len(CLASSES), size=NUM_VIDEOS))
     score_NK = np.eye(num_classes)[said_N] + 0.5 * rng.random((NUM_VIDEOS, num_classes))
     ids = np.array([f"video{n:03d}" for n in range(NUM_VIDEOS)])
-    return Predictions(ids, np.eye(num_classes, dtype=int)[label_N], score_NK, action_NT, macs_N, used_N)
+    return Predictions(
+        ids, np.eye(num_classes, dtype=int)[label_N], score_NK, action_NT, macs_N, used_N, np.full(NUM_VIDEOS, "")
+    )
 
 
 def add(
@@ -100,7 +102,14 @@ def add(
         **dict(summary),
         training=Training(gmacs=train_gmacs + seed, stages=(StageEpochs(name="all", epochs=epochs),)),
         data_info=DataInfo(num_videos=NUM_VIDEOS, num_skipped_bad=0, class_names=classes, fingerprint=fingerprint),
-        **{"config": config or {}, "config_hash": config_hash, "git_revision": "0" * 40, "versions": {"torch": "2"}},
+        **{
+            "config": config or {},
+            "config_hash": config_hash,
+            "model_hash": config_hash,
+            "code": "",
+            "git_revision": "0" * 40,
+            "versions": {"torch": "2"},
+        },
         **{"device": "a machine", "times": {"train_s": 1.0, "eval_s": 1.0}},
     )
     name = f"{method}@{variant}" if variant else method

@@ -24,7 +24,10 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """One labelled video, or the part of one from `start` to `end`, in seconds after its first frame."""
+    """One labelled video, or the part of one from `start` to `end`, in seconds after its first frame.
+
+    `level` is one of the data set's levels of difficulty, "" where it has none: it is reported by, and trains nothing.
+    """
 
     video_id: str
     path: Path
@@ -32,6 +35,7 @@ class VideoRecord:
     split: str
     start: float | None = None
     end: float | None = None
+    level: str = ""
 
     @property
     def clip(self) -> Clip:
@@ -76,6 +80,7 @@ class VideoCatalogue(ABC):
 
     Attributes:
         class_names: the name of each label.
+        level_names: levels of difficulty, easiest first, where the data set has some.
         reading: how the views of one video are read.
 
     Raises:
@@ -83,6 +88,7 @@ class VideoCatalogue(ABC):
     """
 
     class_names: Sequence[str]
+    level_names: Sequence[str] = ()
 
     def __init__(
         self,
@@ -196,6 +202,7 @@ class VideoCatalogue(ABC):
         for record in records:
             assert record.split == split and record.labels, record
             assert all(0 <= label < self.num_classes for label in record.labels), record
+            assert record.level in ("", *self.level_names), record
 
     def _copies(self) -> list[tuple[VideoRecord, VideoRecord]]:
         """Videos that show pictures of an earlier split's, each with that one; ValueError where it is the same file."""

@@ -23,6 +23,7 @@ class Predictions:
         action_NT: int32 action indices, -1 = padding.
         macs_N: int64, multiply-accumulates of the video.
         frames_used_N: int16.
+        level_N: str, the video's level of difficulty; empty where the data set has no levels.
 
     Raises:
         ValueError: the arrays do not agree in their number of videos, or a value does not fit its type.
@@ -34,9 +35,10 @@ class Predictions:
     action_NT: np.ndarray
     macs_N: np.ndarray
     frames_used_N: np.ndarray
+    level_N: np.ndarray
 
     def __post_init__(self) -> None:
-        dtypes = (np.str_, np.uint8, np.float32, np.int32, np.int64, np.int16)
+        dtypes = (np.str_, np.uint8, np.float32, np.int32, np.int64, np.int16, np.str_)
         for field, dtype in zip(fields(self), dtypes, strict=True):
             given = np.asarray(getattr(self, field.name))
             stored = given.astype(dtype)

@@ -15,7 +15,7 @@ from pydantic import model_validator
 from adavid.config import config_hash, essential
 from adavid.evaluation.predictions import Predictions
 from adavid.evaluation.schema import Block, Result, read_json, to_json, write_json
-from adavid.evaluation.summary import ActionShares, Cost, Frames, Metrics, Usage
+from adavid.evaluation.summary import ActionShares, Cost, Frames, Level, Metrics, Usage
 from adavid.files import write_atomically
 
 MAIN, SHUFFLED = "test", "shuffled"  # points of a run; all others are operating points of its curve
@@ -60,12 +60,28 @@ class DataInfo(Block):
     class_names: tuple[str, ...]
 
 
+class Validation(Block):
+    """The same operating point on the validation split: what points are chosen by.
+
+    Attributes:
+        map: macro mean average precision, a fraction.
+        gflops_per_video: mean over videos.
+    """
+
+    map: float
+    gflops_per_video: float
+
+
 class Record(Result):
     """One run's numbers at one point: its main one ("test"), its decisions shuffled, or a point of its curve.
 
     Attributes:
         operating_point: what the point sets.
+        validation: the same point on the validation split; None where it is of no use (decisions shuffled).
+        levels: accuracy by level of difficulty, in the data set's order; empty where it has no levels.
         config: everything that determined the run; `config_hash` is of its essential part and of the videos.
+        model_hash: of what determined the trained weights alone.
+        code: digest of the source that trained and evaluated it.
         times: seconds of training and evaluation, where they were measured.
     """
 
@@ -74,6 +90,8 @@ class Record(Result):
     point: str
     operating_point: dict[str, Any]
     metrics: Metrics
+    validation: Validation | None = None
+    levels: tuple[Level, ...]
     cost: Cost
     usage: Usage
     frames: Frames
@@ -81,6 +99,8 @@ class Record(Result):
     data_info: DataInfo
     config: dict[str, Any]
     config_hash: str
+    model_hash: str
+    code: str
     git_revision: str
     versions: dict[str, str]
     device: str

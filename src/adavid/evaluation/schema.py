@@ -16,7 +16,7 @@ from pydantic_core import to_jsonable_python
 from adavid.config import nearest
 from adavid.files import write_atomically
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 Content = TypeVar("Content")
 
 
@@ -34,7 +34,7 @@ class Block(BaseModel):
 class Result(Block):
     """What one file says of one run. One that was read or written knows its path, which is no part of the file."""
 
-    schema_version: Literal[2] = Field(alias="schema")
+    schema_version: Literal[3] = Field(alias="schema")
     method: str
     variant: str
     data: str

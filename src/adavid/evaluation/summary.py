@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import model_validator
 
 from adavid.actions import Action, kind_of, place_shares
+from adavid.config import nearest
 from adavid.evaluation import stats
 from adavid.evaluation.metrics import average_precision, classes_without_positives, top1
 from adavid.evaluation.predictions import Predictions
@@ -122,10 +123,24 @@ class Frames(Block):
     decoded: float
 
 
+class Level(Block):
+    """The videos of one level of difficulty.
+
+    Attributes:
+        num_videos: how many there are of it in the split.
+        accuracy: the share of them whose best-scored class is right.
+    """
+
+    name: str
+    num_videos: int
+    accuracy: float
+
+
 class Summary(Block):
     """What follows from a split's predictions."""
 
     metrics: Metrics
+    levels: tuple[Level, ...]
     cost: Cost
     usage: Usage
     frames: Frames
@@ -140,6 +155,7 @@ def summarize(
     components: Mapping[str, float],
     audited_gflops_per_video: float,
     frames_decoded: float,
+    level_names: Sequence[str] = (),
     num_replicates: int = 1000,
 ) -> Summary:
     """The blocks of a record that follow from the predictions.
@@ -152,10 +168,12 @@ def summarize(
         components: GFLOPs per video by component: like the next two, not to be had from the predictions.
         audited_gflops_per_video: the ledger's second tally.
         frames_decoded: mean over videos.
+        level_names: the data set's levels of difficulty, in order.
         num_replicates: of the bootstrap for the interval of the mAP (videos, given the trained model).
 
     Returns:
-        Plain floats, fractions and GFLOPs. A class without videos has no entry in the usage by class.
+        Plain floats, fractions and GFLOPs. A class without videos has no entry in the usage by class, nor has a level
+        without videos one at all.
 
     Raises:
         ValueError: no videos, a video twice, or names that do not fit the arrays.
@@ -164,6 +182,8 @@ def summarize(
     predictions.check_unique()
     if len(class_names) != label_NK.shape[1]:
         raise ValueError(f"class names: expected {label_NK.shape[1]}, got {len(class_names)}")
+    if unknown := set(predictions.level_N.tolist()) - {"", *level_names}:
+        raise ValueError(f"levels: {sorted(unknown)[0]!r} is unknown; {nearest(sorted(unknown)[0], level_names)}")
     num_indices = sum(action.places for action in actions)
     if predictions.action_NT.max(initial=-1) >= num_indices:
         raise ValueError(f"actions: expected {predictions.action_NT.max() + 1}, got {num_indices}")
@@ -180,6 +200,7 @@ def summarize(
             per_class_ap=dict(zip(class_names, ap_K.tolist(), strict=True)),
             classes_without_positives=tuple(classes_without_positives(label_NK, class_names)),
         ),
+        levels=tuple(_level(predictions, name) for name in level_names if name in predictions.level_N),
         cost=Cost(
             gflops_per_video=float(gflops_N.mean()),
             gflops_per_video_median=float(np.median(gflops_N)),
@@ -200,6 +221,11 @@ def summarize(
             decoded=frames_decoded,
         ),
     )
+
+
+def _level(predictions: Predictions, name: str) -> Level:
+    of_level = predictions.select(predictions.level_N == name)
+    return Level(name=name, num_videos=len(of_level.video_id), accuracy=top1(of_level.label_NK, of_level.score_NK))
 
 
 def action_shares(kind_NT: np.ndarray, num_kinds: int) -> tuple[float, ...]:

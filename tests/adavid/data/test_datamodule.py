@@ -159,13 +159,14 @@ def test_lightning_shards_the_sampler_over_ranks():
 
 def test_collate_pads_ragged_clips():
     clips = [torch.full((n, 3, 2, 2), n, dtype=torch.uint8) for n in (3, 1, 2)]
-    samples = [VideoSample({"v": clip}, (i, 3), f"id{i}", 5 + i) for i, clip in enumerate(clips)]
+    samples = [VideoSample({"v": clip}, (i, 3), f"id{i}", 5 + i, "hard") for i, clip in enumerate(clips)]
     batch = collate(samples, num_classes=4)
     assert batch.frames["v"].shape == (3, 3, 3, 2, 2)
     assert batch.mask["v"].tolist() == [[True] * 3, [True, False, False], [True, True, False]]
     assert torch.equal(batch.frames["v"][:, :, 0, 0, 0], torch.tensor([[3, 3, 3], [1, 0, 0], [2, 2, 0]]))
     assert batch.label_BK.tolist() == [[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 1]]
     assert batch.video_id == ["id0", "id1", "id2"] and batch.num_decoded_B.tolist() == [5, 6, 7]
+    assert batch.level == ["hard"] * 3
 
 
 def test_short_videos_repeat_frames(root):

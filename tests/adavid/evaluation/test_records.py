@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from adavid.evaluation.records import (
     Record,
     Strip,
     Training,
+    Validation,
     read_records,
     withdraw,
     write_latency,
@@ -43,6 +45,7 @@ def predictions() -> Predictions:
         action_NT=np.array([[0, 1, 2, 2], [0, 0, -1, -1], [1, 1, 1, 1], [0, 2, 2, 2]]),
         macs_N=np.array([1, 2, 3, 10]) * 10**9,
         frames_used_N=np.array([2, 2, 4, 1]),
+        level_N=np.array(["hard", "easy", "hard", ""]),
     )
 
 
@@ -55,6 +58,7 @@ def summary(predictions: Predictions, names: list[str] = NAMES, actions: ActionS
         components={"policy": 1.5, "backbone": 2.5},
         audited_gflops_per_video=3.9,
         frames_decoded=4.0,
+        level_names=["easy", "medium", "hard"],
     )
 
 
@@ -66,6 +70,7 @@ def a_record(predictions: Predictions, point: str = "test", **others: Any) -> Re
         "training": Training(gmacs=1.0, stages=()),
         "data_info": DataInfo(num_videos=4, num_skipped_bad=0, fingerprint="f0f0f0f0", class_names=tuple(NAMES)),
         **{"config": {"model": {"dropout": None, "sizes": [64, 32]}}, "config_hash": "abcdef01"},
+        **{"validation": Validation(map=0.5, gflops_per_video=4.0), "model_hash": "01abcdef", "code": "0123abcd"},
         **{"git_revision": "0" * 40, "versions": {"torch": "2"}, "device": "a machine", "times": {"train_s": 1.5}},
     }
     return Record(**values | others)
@@ -208,7 +213,7 @@ def test_withdrawn_records_are_gone_and_other_files_stay(predictions: Prediction
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[1]", '{"schema": 1}', '{"schema": 2}', "\x00", "{}", '{"schema": 2, "seed": 0.5}']
+    "text", ["{", "[1]", '{"schema": 1}', '{"schema": 3}', "\x00", "{}", '{"schema": 3, "seed": 0.5}']
 )
 def test_a_file_that_is_no_record_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "test.json").write_text(text)
@@ -232,7 +237,7 @@ SPOILT = {
         ("metrics.mapp", 0.5, "key 'metrics.mapp' is unknown; did you mean 'map'?"),
         ("metric", {}, "key 'metric' is unknown; did you mean 'metrics'?"),
         ("usage.actions.0.sizes", 1, "key 'usage.actions.0.sizes' is unknown; did you mean 'size'?"),
-        ("schema", 1, "expected schema 2, got 1"),
+        ("schema", 1, "expected schema 3, got 1"),
         ("metrics.map", "much", "metrics.map: expected a valid number, got 'much'"),
         ("metrics.map", float("nan"), "metrics.map: expected a finite number, got nan"),
         ("metrics.map_interval", [0.5], "metrics.map_interval.1"),
@@ -244,7 +249,7 @@ SPOILT = {
     "latency.json": [
         ("rows.0.overheat", 1.0, "key 'rows.0.overheat' is unknown; did you mean 'overhead'?"),
         ("rows.0.repeats", 1.5, "rows.0.repeats: expected a valid integer"),
-        ("schema", 1, "expected schema 2, got 1"),
+        ("schema", 1, "expected schema 3, got 1"),
         ("usage", {"64": 1.0}, "key 'usage.64' is unknown; there is actions, overall"),
     ],
     "latency-forced.json": [("weights", "trian", "weights: expected 'trained' or 'random', got 'trian'")],
@@ -346,6 +351,16 @@ def test_predictions_agree_in_length_type_and_uniqueness(predictions: Prediction
     with pytest.raises(ValueError, match="got video 'd' 2 times"):
         summary(twice)
     assert summary(twice.unique()) == summary(predictions)
+
+
+def test_accuracy_by_level_is_in_the_data_sets_order_and_over_the_levels_videos(predictions: Predictions) -> None:
+    easy, hard = summary(predictions).levels  # of "medium" there is no video, one video has no level
+    assert (easy.name, easy.num_videos, easy.accuracy) == ("easy", 1, 1.0)
+    assert (hard.name, hard.num_videos, hard.accuracy) == ("hard", 2, 1.0)
+    wrong = replace(predictions, score_NK=predictions.score_NK[[0, 1, 3, 2]] * [1, 1, 1.5])  # "fox" is none's
+    assert [level.accuracy for level in summary(wrong).levels] == [1.0, 0.5]
+    with pytest.raises(ValueError, match="levels: 'hardd' is unknown; did you mean 'hard'"):
+        summary(replace(predictions, level_N=np.array(["hardd", "", "", ""])))
 
 
 def test_names_that_do_not_fit(predictions: Predictions) -> None:

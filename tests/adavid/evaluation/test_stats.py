@@ -30,6 +30,7 @@ def a_run(quality: float, gmacs: float = 1.0, num_videos: int = 120, num_classes
         action_NT=np.zeros((num_videos, 2)),
         macs_N=np.full(num_videos, int(gmacs * 1e9)),
         frames_used_N=np.full(num_videos, 2),
+        level_N=np.full(num_videos, ""),
     )
 
 
