@@ -163,7 +163,7 @@ def _contrast(terms: Sequence[tuple[float, Runs]]) -> tuple[dict[int, float], tu
     check_paired([runs for _, runs in terms])
     seeds = sorted(terms[0][1])
     value_S = [sum(weight * _map_of(runs[seed]) for weight, runs in terms) for seed in seeds]
-    replicate_SR = [sum(weight * _replicates(runs[seed]) for weight, runs in terms) for seed in seeds]
+    replicate_SR = [np.sum([weight * _replicates(runs[seed]) for weight, runs in terms], axis=0) for seed in seeds]
     per_seed = dict(zip(seeds, value_S, strict=True))
     return per_seed, interval_of_mean(value_S, np.mean(replicate_SR, axis=0))
 
