@@ -7,14 +7,16 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from omegaconf import OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from adavid.actions import Action
 from adavid.config import build, config_hash, locate, parse_overrides, schema
-from adavid.loading import NOT_OF_THE_USER
+from adavid.data.batch import View
+from adavid.loading import NOT_OF_THE_USER, build_method
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
@@ -123,16 +125,20 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
     if not stages:
         raise ValueError(f"{files.name}: no stage is left to train")
     method_class = locate(files.target)
-    catalogue_class = locate(data_file(data.partition(":")[0]).content.target)
+    catalogue_target = data_file(data.partition(":")[0]).content.target
+    catalogue_class = locate(catalogue_target)
     # With every default filled in: a default that changes in the code makes another run.
-    model = build(schema(method_class, NOT_OF_THE_USER), config["model"], "model")
+    model, test = arguments_of(method_class, config["model"], config["test"])
     data_values = build(schema(catalogue_class), config["data"], "data")
     filled = {
         "method": files.name,
         "target": files.target,
-        "model": dataclasses.asdict(model),
+        "recipe": _filled(recipe),
+        "model": model,
         "stages": [dataclasses.asdict(stage) for stage in stages],
+        "test": test,
         "data": dataclasses.asdict(data_values),
+        "trainer": dataclasses.asdict(build(TrainerSettings, config["trainer"], "trainer")),
     }
     run = Run(
         method=files.name,
@@ -149,12 +155,103 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
         data_request=data,
     )
     method_class.check_batch(recipe.batch_size, "recipe.batch_size")
+    check_evaluated(run, "test")
+    targets = {files.target, catalogue_target}
     for spec in shared_backbones(run):
         if recipe.warmup is not None:
-            warmup_of(run, spec)
+            targets.add(warmup_of(run, spec).config["target"])
+    run.config["sources"] = sorted(target.partition(":")[0] for target in targets)
     _ = run.catalogue  # its constructor checks the data section
     _check_curve(run)
     return run
+
+
+def arguments_of(
+    method_class: type[AdaptiveMethod], model: Mapping[str, Any], test: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The sections `model` and `test`, checked, with every default filled in.
+
+    Args:
+        method_class: whose constructor's arguments they are.
+        model: what it is trained with.
+        test: what it is evaluated with instead; null leaves an argument as it is.
+
+    Returns:
+        the arguments of training, and those of evaluation that training has not, or not with this value.
+    """
+    for key in method_class.test_time:
+        if key in model:
+            raise ValueError(f"model.{key}: training makes no use of it; did you mean 'test.{key}'?")
+    known = schema(method_class, NOT_OF_THE_USER)
+    trained = dataclasses.asdict(build(known, model, "model"))
+    given = {key: value for key, value in test.items() if value is not None}
+    evaluated = dataclasses.asdict(build(known, {**model, **given}, "test"))
+    own = {key for key, value in evaluated.items() if key in method_class.test_time or value != trained[key]}
+    return (
+        {key: value for key, value in trained.items() if key not in method_class.test_time},
+        {key: value for key, value in evaluated.items() if key in own},
+    )
+
+
+def tested(run: Run, section: str, **arguments: Any) -> Run:
+    """The run with other test-time arguments, and so with the same trained model.
+
+    Raises:
+        ValueError: the model cannot be evaluated with them, or evaluation would make no use of one; the message names
+            the section that they come from.
+    """
+    _, test = arguments_of(run.method_class, run.config["model"], run.config["test"] | arguments)
+    changed = dataclasses.replace(run, config=run.config | {"test": test})
+    check_evaluated(changed, section)
+    return changed
+
+
+def check_evaluated(run: Run, section: str) -> None:
+    """ValueError where the weights that are trained are not those of the network that is to be evaluated."""
+    model, test = run.config["model"], run.config["test"]
+    own = _as_built(run.method_class, json.dumps(model | test))
+    if own.weights != _as_built(run.method_class, json.dumps(model)).weights:
+        axes = ", ".join(f"{key}={value}" for key, value in test.items())
+        place = "model" if section == "test" else "curve.train"
+        raise ValueError(f"{section}: {axes} is another network than the trained one: it belongs in {place}")
+    for key in test:
+        others = {other: value for other, value in test.items() if other != key}
+        if key not in run.method_class.test_time and own == _as_built(run.method_class, json.dumps(model | others)):
+            raise ValueError(f"{section}.{key}: {run.method} makes no use of it in evaluation")
+
+
+class Built(NamedTuple):
+    """What a method's arguments make of it."""
+
+    weights: dict[str, torch.Size]
+    views: dict[str, View]
+    actions: tuple[Action, ...]
+
+
+@functools.cache
+def _as_built(method_class: Any, arguments: str) -> Built:
+    """Nothing is allocated for it."""
+    with torch.device("meta"):
+        method = build_method(method_class, 2, json.loads(arguments))
+    weights = {key: value.shape for key, value in method.state_dict().items()}
+    return Built(weights, dict(method.views), method.actions.kinds)
+
+
+def _filled(recipe: Recipe) -> dict[str, Any]:
+    """The recipe with every default filled in, those of the stages that it describes too."""
+    stage = {field.name: _default(field) for field in dataclasses.fields(Stage) if field.name not in ("name", "train")}
+    stage = {key: value for key, value in stage.items() if value is not dataclasses.MISSING} | recipe.stage
+    filled = dataclasses.asdict(recipe) | {"stage": stage}
+    if recipe.warmup is not None:
+        warmup = {name: of if of is None else stage | of for name, of in recipe.warmup.items()}
+        first = next(iter(warmup.values()), None) or {}
+        by_size = {size: first | of for size, of in recipe.warmup_by_size.items()}
+        filled |= {"warmup": warmup, "warmup_by_size": by_size}
+    return filled
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def shared_backbones(run: Run, **changes: Any) -> tuple[BackboneSpec, ...]:
@@ -197,6 +294,8 @@ def _check_curve(run: Run) -> None:
             raise ValueError(f"curve.{part}: expected settings, curve.{part}.argument=[values], got {axes!r}")
         for axis, values in (axes or {}).items():
             check_known(axis, types, f"curve.{part}.{axis}")
+            if part == "train" and axis in run.method_class.test_time:
+                raise ValueError(f"curve.train.{axis}: training makes no use of it; did you mean 'curve.test.{axis}'?")
             if values is not None and (not isinstance(values, list) or not values):
                 raise ValueError(f"curve.{part}.{axis}: expected a list of values, got {values!r}")
             for value in values or []:
@@ -251,7 +350,7 @@ def effect(run: Run) -> str:
     points = grid(run.config["curve"].get("train"))
     specs = dict.fromkeys(spec for point in points for spec in shared_backbones(run, **point))
     warmups = [warmup_of(run, spec).config for spec in specs] if run.recipe.warmup is not None else []
-    own = {key: run.config[key] for key in ("model", "stages", "curve")}
+    own = {key: run.config[key] for key in ("model", "stages", "test", "curve")}
     start = {"batch_size": run.recipe.batch_size, "pretrained": run.recipe.pretrained}
     return config_hash(own | start | {"warmups": warmups, "specs": [str(spec) for spec in specs]})
 
@@ -309,6 +408,7 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
             stages.append(make_stage(name, run.recipe.stage, stage, by_size, {"train": how["train"]}))
     method_class = locate(how["target"])
     config = {
+        "target": how["target"],
         "recipe": {key: run.config["recipe"][key] for key in ("batch_size", "pretrained")},
         "model": dataclasses.asdict(build(schema(method_class, NOT_OF_THE_USER), how["model"], "model")),
         "stages": [dataclasses.asdict(stage) for stage in stages],

@@ -54,5 +54,9 @@ def _place(run: Run, layers: Sequence[Layer], keys: tuple[str, ...]) -> str:
     if keys[0] == "stages" and (place := set_by(layers, "recipe", "stage", keys[-1])):
         return f"{place} (recipe.stage)"
     schemas = {"recipe": "Recipe", "stages": "Stage"}
-    schemas |= {"model": run.method_class.__name__, "data": run.catalogue_class.__name__}
+    schemas |= {
+        "model": run.method_class.__name__,
+        "test": run.method_class.__name__,
+        "data": run.catalogue_class.__name__,
+    }
     return f"default of {schemas[keys[0]]}"

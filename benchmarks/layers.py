@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "benchmarks" / "recipe.yaml"
 OF_THE_RUN = ("seed", "cache")  # what `${seed}` and `${cache}` stand for
 OWN = "the run"  # the name of the layer that says them
-SECTIONS = ("recipe", "model", "stages", "data", "trainer", "curve", "usage")
+SECTIONS = ("recipe", "model", "stages", "test", "data", "trainer", "curve", "usage")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 
 from adavid.config import build, schema
 from adavid.data.catalogue import VideoCatalogue
-from adavid.evaluation.records import identity
+from adavid.evaluation.records import identity, model_identity
 from adavid.loading import build_method
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
@@ -156,6 +156,16 @@ class Run:
         """Of everything but the seed and what makes no difference to the result; the videos' list included."""
         return identity(self.config, self.catalogue.fingerprint)
 
+    @property
+    def model_hash(self) -> str:
+        """Of what determines its trained weights, but for the seed: runs that share it share one training."""
+        return model_identity(self.config, self.catalogue.fingerprint)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of the method as it is evaluated, plain values; its training has those of the section `model` alone."""
+        return self.config["model"] | self.config.get("test", {})
+
     def folder(self, records: Path) -> Path:
         """Where its records, checkpoints and pictures lie, below a root of such folders."""
         return records / self.data / self.profile / self.label / self.hash / f"seed{self.seed}"
@@ -179,8 +189,8 @@ class Run:
         return device
 
     def build_method(self, num_classes: int, **changes: Any) -> AdaptiveMethod:
-        """The untrained method; `changes` replace constructor arguments."""
-        return build_method(self.method_class, num_classes, self.config["model"], **changes)
+        """The untrained method as it is evaluated; `changes` replace constructor arguments."""
+        return build_method(self.method_class, num_classes, self.arguments, **changes)
 
 
 @lru_cache

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
-from adavid.data.catalogue import VideoCatalogue
-from adavid.data.datamodule import VideoDataModule
+from adavid.digest import code_digest
 from adavid.environment import device_name, git_revision, versions
 from adavid.evaluation.collector import Evaluation
+from adavid.evaluation.metrics import mean_average_precision
 from adavid.evaluation.predictions import Predictions, read_predictions
-from adavid.evaluation.records import MAIN, DataInfo, Record, StageEpochs, Training, withdraw, write_record
+from adavid.evaluation.records import (
+    MAIN,
+    SHUFFLED,
+    DataInfo,
+    Record,
+    StageEpochs,
+    Training,
+    Validation,
+    withdraw,
+    write_record,
+)
 from adavid.evaluation.schema import SCHEMA, read_json
 from adavid.evaluation.summary import Summary, summarize
-from adavid.files import locked, set_aside, write_atomically
-from adavid.loading import restored
+from adavid.files import locked, set_aside
 from adavid.method import AdaptiveMethod
-from adavid.networks.backbones import BackboneSpec, FrameClassifier
-from adavid.training import channels_last, evaluate, fit, read_checkpoint, stage_checkpoint
-from benchmarks.compose import grid, warmup_of
+from adavid.training import evaluate
+from benchmarks.compose import grid, tested
 from benchmarks.dashboard import Dashboard
+from benchmarks.models import data_of, folder_of, last_stage, prepare, trained
 from benchmarks.run import Run
 from benchmarks.strips import write_strips
 from benchmarks.workspace import Workspace
@@ -53,22 +59,23 @@ def bench(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
         start = time.monotonic()
         method = trained(run, workspace, dashboard)
         train_s = time.monotonic() - start
-        evaluation = evaluate(method, _data(run, method), run.config["trainer"])
+        evaluation = evaluate(method, data_of(run, method), run.config["trainer"])
         eval_s = time.monotonic() - start - train_s
         if run.debugging:
             print(f"{_named(run)}: {headline(_summary(run, method, evaluation))}")
             print(f"no record: {', '.join(f'trainer.{key}' for key in run.debugging)} is for debugging")
             return folder
+        validation = _validation(run, method, evaluation)
         times = {"train_s": round(train_s, 1), "eval_s": round(eval_s, 1)}
-        operating_point = {name: view.num_frames for name, view in method.views.items()}
+        operating_point = {name: view.num_frames for name, view in method.views.items()} | run.config["test"]
         if len(method.actions) > 1:  # what the decisions are worth where they are not about the video at hand
             decisions = shuffled(evaluation.predictions, run.seed)
-            control = evaluate(method, _data(run, method), run.config["trainer"], decisions=decisions)
+            control = evaluate(method, data_of(run, method), run.config["trainer"], decisions=decisions)
             of_control = {"decisions": "shuffled", **operating_point}
-            write_evaluation(folder, "shuffled", run, method, control, of_control, times)
+            write_evaluation(folder, SHUFFLED, run, method, control, None, of_control, times)
         strips = write_strips(folder, method, run.catalogue, evaluation.predictions)
         # Last, since the main record says that all of it is done.
-        record = write_evaluation(folder, MAIN, run, method, evaluation, operating_point, times)
+        record = write_evaluation(folder, MAIN, run, method, evaluation, validation, operating_point, times)
         dashboard.finish(run, record, strips)
         print(f"{_named(run)}: {headline(record)}")
     return folder
@@ -85,7 +92,8 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
         raise ValueError(f"{run.label} has no curve: expected operating points in its YAML, profile {run.profile}")
     if run.debugging:
         raise ValueError(f"curve: trainer.{run.debugging[0]} is for debugging: it leaves no record to draw a curve of")
-    _check_test_points(run)
+    for test_point in grid(points.get("test")):
+        tested(run, "curve.test", **test_point)
     folder = bench(run, workspace, dashboard)
     for train_point in grid(points.get("train")):
         point_run, train_names = _changed(run, train_point)
@@ -96,9 +104,11 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
             name = "curve-" + ",".join(f"{key}={value}" for key, value in names.items())
             with locked(folder / ".lock"):
                 if names and not _has_point(folder, name):
-                    method = trained(point_run, workspace, dashboard, **test_point)
-                    evaluation = evaluate(method, _data(run, method), run.config["trainer"])
-                    record = write_evaluation(folder, name, point_run, method, evaluation, names, {})
+                    at = tested(point_run, "curve.test", **test_point)
+                    method = trained(point_run, workspace, dashboard, at)
+                    evaluation = evaluate(method, data_of(at, method), at.config["trainer"])
+                    validation = _validation(at, method, evaluation)
+                    record = write_evaluation(folder, name, at, method, evaluation, validation, names, {})
                     print(f"{run.label} at {name.removeprefix('curve-')}: {headline(record)}")
     return folder
 
@@ -108,90 +118,8 @@ def validate(run: Run, workspace: Workspace, dashboard: Dashboard) -> str:
     prepare(run)
     with locked(folder_of(run, workspace) / ".lock"):
         method = trained(run, workspace, dashboard)
-    evaluation = evaluate(method, _data(run, method), run.config["trainer"], split="val")
+    evaluation = evaluate(method, data_of(run, method), run.config["trainer"], split="val")
     return f"{_named(run)}, val split: {headline(_summary(run, method, evaluation))}"
-
-
-def trained(run: Run, workspace: Workspace, dashboard: Dashboard, **changes: Any) -> AdaptiveMethod:
-    """The run's trained method, trained now as far as it is not yet; `changes` replace test-time arguments."""
-    prepare(run)
-    folder = folder_of(run, workspace)
-    torch.manual_seed(run.seed)  # the weights that no shared backbone brings
-    done = last_stage(run, folder).exists()
-    if run.recipe.warmup is None and run.recipe.pretrained and not done:
-        changes["pretrained"] = True
-    method = channels_last(run.build_method(run.catalogue.num_classes, **changes))
-    if run.recipe.warmup is not None and not done:
-        for name, spec in method.shared_backbones().items():
-            state = shared_backbone(run, spec, workspace)
-            _load(method, name, state["state_dict"])
-            method.train_macs += state["train_macs"]
-    write_atomically(folder / "config.yaml", yaml.safe_dump(run.config, sort_keys=False))
-    with dashboard.watch(run, folder) as (loggers, callbacks):
-        data = partial(_data, run, method)
-        fit(method, run.stages, data, folder, run.seed, run.config["trainer"], callbacks, loggers)
-    return method.eval()
-
-
-def loaded(run: Run, folder: Path) -> AdaptiveMethod:
-    """The run's trained method from its last checkpoint alone, where its trainer would evaluate; no video is read.
-
-    Raises:
-        ValueError: the checkpoint is damaged.
-    """
-    num_classes, checkpoint = run.catalogue.num_classes, last_stage(run, folder)
-    return restored(run.method_class, num_classes, run.config["model"], checkpoint, run.device)
-
-
-@contextmanager
-def as_evaluated(run: Run) -> Iterator[None]:
-    """What Lightning evaluates under: no autograd, and half precision where the trainer says so."""
-    precision = run.config["trainer"].get("precision", "32-true")
-    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
-    with torch.inference_mode(), torch.autocast(run.device.type, dtype, enabled=dtype is not None):
-        yield
-
-
-def folder_of(run: Run, workspace: Workspace) -> Path:
-    """Where a run's checkpoints and records lie; what is for debugging stays apart from what counts."""
-    return run.folder(workspace.cache / "debugging" if run.debugging else workspace.records)
-
-
-def last_stage(run: Run, folder: Path) -> Path:
-    """The checkpoint that is there once a run is trained."""
-    return stage_checkpoint(folder, len(run.stages) - 1, run.stages[-1].name)
-
-
-def prepare(run: Run) -> VideoCatalogue:
-    """The run's data set, generated if it is that kind, every file checked, large enough for the method.
-
-    Raises:
-        ValueError: as `VideoCatalogue.checked` does; or the training split is too small.
-    """
-    run.method_class.check_batch(len(run.catalogue.checked.videos["train"]), "the training split")
-    return run.catalogue
-
-
-def shared_backbone(run: Run, spec: BackboneSpec, workspace: Workspace) -> dict[str, Any]:
-    """The fine-tuned weights of a shared backbone and what they cost, trained at most once by whoever comes first."""
-    warmup = warmup_of(run, spec)
-    network = f"{spec.name.replace('/', '-')}-{spec.size}-{warmup.hash}"
-    folder = workspace.cache / "backbones" / run.data / network / f"seed{run.seed}"
-    file = folder / "classifier.pt"
-    with locked(folder / ".lock"):
-        state = read_checkpoint(file)
-        if state is None:
-            print(f"fine-tuning {spec} on {run.data}, seed {run.seed}")
-            data = prepare(warmup)
-            torch.manual_seed(run.seed)
-            method = channels_last(warmup.build_method(data.num_classes, pretrained=run.recipe.pretrained))
-            data_of, settings = partial(_data, warmup, method), run.config["trainer"]
-            fit(method, warmup.stages, data_of, folder, run.seed, settings, section="recipe.warmup")
-            (name,) = method.shared_backbones()
-            classifier = method.get_submodule(name)
-            state = {"state_dict": classifier.state_dict(), "train_macs": method.train_macs}
-            write_atomically(file, partial(torch.save, state))
-    return state
 
 
 def shuffled(predictions: Predictions, seed: int) -> Mapping[str, torch.Tensor]:
@@ -209,6 +137,7 @@ def write_evaluation(
     run: Run,
     method: AdaptiveMethod,
     evaluation: Evaluation,
+    validation: Validation | None,
     operating_point: Mapping[str, Any],
     times: Mapping[str, float],
 ) -> Record:
@@ -222,7 +151,7 @@ def write_evaluation(
         point=point,
         operating_point=dict(operating_point),
         metrics=summary.metrics,
-        validation=None,
+        validation=validation,
         levels=summary.levels,
         cost=summary.cost,
         usage=summary.usage,
@@ -239,14 +168,23 @@ def write_evaluation(
         ),
         config=run.config,
         config_hash=run.hash,
-        model_hash=run.hash,
-        code="",
+        model_hash=run.model_hash,
+        code=code_digest(*run.config["sources"]),
         git_revision=git_revision(),
         versions=versions(),
         device=device_name(run.device),
         times=dict(times),
     )
     return write_record(folder, record, evaluation.predictions)
+
+
+def _validation(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> Validation:
+    """What `method` attains on the validation split; `evaluation` is of the reported one, which may be the same."""
+    if run.catalogue.report_split != "val":
+        evaluation = evaluate(method, data_of(run, method), run.config["trainer"], split="val")
+    of = evaluation.predictions
+    gflops = float(of.macs_N.mean()) / 1e9
+    return Validation(map=mean_average_precision(of.label_NK, of.score_NK), gflops_per_video=gflops)
 
 
 def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> Summary:
@@ -291,33 +229,8 @@ def _has_point(folder: Path, point: str) -> bool:
     return True
 
 
-def _data(run: Run, method: AdaptiveMethod, stage: int = 0) -> VideoDataModule:
-    return VideoDataModule(run.catalogue, method.views, run.recipe.batch_size, run.seed, stage)
-
-
-def _load(method: AdaptiveMethod, name: str, state: Mapping[str, torch.Tensor]) -> None:
-    """Start a sub-module, a FrameClassifier (whose head may be gone) or its Backbone, from a shared backbone."""
-    module = method.get_submodule(name)
-    prefix = "" if isinstance(module, FrameClassifier) else "backbone."
-    module.load_state_dict({key: state[prefix + key] for key in module.state_dict()})
-
-
 def _named(run: Run) -> str:
     return f"{run.label} on {run.data}, seed {run.seed}"
-
-
-def _check_test_points(run: Run) -> None:
-    """ValueError where a point that is to be evaluated has a model of other weights than the one that is trained."""
-
-    def shapes(**changes: Any) -> dict[str, torch.Size]:
-        with torch.device("meta"):
-            return {key: value.shape for key, value in run.build_method(2, **changes).state_dict().items()}
-
-    trained_shapes = shapes()
-    for point in grid(run.config["curve"].get("test")):
-        if shapes(**point) != trained_shapes:
-            axes = ", ".join(f"{key}={value}" for key, value in point.items())
-            raise ValueError(f"curve.test: {axes} is another network than the trained one: it belongs in curve.train")
 
 
 def _changed(run: Run, arguments: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:

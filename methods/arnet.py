@@ -103,6 +103,7 @@ class ARNet(CausalMethod):
         pretrained: start the backbones from ImageNet.
     """
 
+    test_time = ("lookahead",)
     covers_A: Tensor
 
     def __init__(

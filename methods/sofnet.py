@@ -97,6 +97,8 @@ class SoFNet(CausalMethod):
         pretrained: start from ImageNet.
     """
 
+    test_time = ("rho", "min_frames")  # no frame is left out while it learns
+
     def __init__(
         self,
         num_classes: int,

@@ -30,8 +30,8 @@ from adavid.method import AdaptiveMethod
 from adavid.training import channels_last
 from benchmarks.compose import like
 from benchmarks.measure.usage import forced_usage, parse_usage
+from benchmarks.models import as_evaluated, folder_of, last_stage, loaded
 from benchmarks.run import Run
-from benchmarks.runner import as_evaluated, folder_of, last_stage, loaded
 from benchmarks.workspace import Workspace
 
 NUM_CLASSES = 200  # of a method without a data set: ActivityNet's

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from adavid.actions import kind_of
+from adavid.digest import code_digest
 from adavid.evaluation.predictions import Predictions, read_predictions
 from adavid.evaluation.records import (
     MAIN,
@@ -22,6 +23,7 @@ from adavid.evaluation.records import (
     OnlineRecord,
     Record,
     identity,
+    model_identity,
     read_records,
 )
 from adavid.evaluation.schema import read_json
@@ -55,6 +57,7 @@ def verify(folder: str | Path) -> None:
         wrong += [f"{record.path}: {fault}" for fault in faults]
         verdict = f"{len(faults)} mismatches" if faults else "reproduced"
         where = f"{record.label}, seed {record.seed}, {record.point} ({operating_point(record)})"
+        verdict += "; made by other code than today's" if is_of_other_code(record) else ""
         print(f"{where}: {100 * record.metrics.map:.2f} mAP, {record.cost.gflops_per_video:.4g} GFLOPs: {verdict}")
     for path in sorted(path for path in folder.rglob("*.json") if path.name in OTHER_KINDS):
         other = read_json(OTHER_KINDS[path.name], path)
@@ -97,7 +100,17 @@ def mismatches(record: Record, predictions: Predictions) -> Iterator[str]:
     yield from _unequal("config.method", record.config.get("method"), record.method)
     recomputed_hash = identity(record.config, record.data_info.fingerprint)
     yield from _unequal("config_hash", record.config_hash, recomputed_hash)
+    model_hash = model_identity(record.config, record.data_info.fingerprint)
+    yield from _unequal("model_hash", record.model_hash, model_hash)
     yield from _misplaced(record)
+
+
+def is_of_other_code(record: Record) -> bool:
+    """Whether the code has changed that trained and evaluated it, or is not here."""
+    try:
+        return record.code != code_digest(*record.config["sources"])
+    except ValueError:
+        return True
 
 
 def _misplaced(result: Record | LatencyRecord | OnlineRecord) -> Iterator[str]:

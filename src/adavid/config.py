@@ -30,6 +30,10 @@ INCIDENTAL = {
     "trainer": {"enable_progress_bar", "devices"},
 }
 
+# Settings that came when there were records already, each with its neutral value, under which the code does what it did
+# before: at that value it is in no hash. "recipe.key", "data.key" and "trainer.key" name a section's, "stages.key" what
+# any stage sets, "network.key" what the description of a network says, "ARNet.key" an argument of a method's class.
+ADDED: dict[str, Any] = {}
 
 MOST_NAMED = 24  # in one error message
 
@@ -156,14 +160,48 @@ def config_hash(config: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def essential(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration, or some sections of one, without what makes no difference to the result."""
-    return {
+def essential(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration, or some sections of one, without what makes no difference to the result.
+
+    That is what is incidental, what was added later and is neutral, and sections in which nothing is left.
+    """
+    method = str(config.get("target", "")).rpartition(":")[2]
+    sections = {
         name: {key: value for key, value in section.items() if key not in INCIDENTAL[name]}
         if name in INCIDENTAL
         else section
         for name, section in config.items()
     }
+    left: dict[str, Any] = _without_neutral(sections, (), method)
+    return {name: section for name, section in left.items() if section not in ({}, [], None)}
+
+
+def _without_neutral(value: Any, path: tuple[Any, ...], method: str) -> Any:
+    """A part of a configuration, at a path of keys and indices, without settings that were added and are neutral."""
+    if isinstance(value, Mapping):
+        owners = {key: _owner((*path, key), method) for key in value}
+        return {
+            key: _without_neutral(of, (*path, key), method)
+            for key, of in value.items()
+            if (name := f"{owners[key]}.{key}") not in ADDED or of != ADDED[name]
+        }
+    if isinstance(value, list | tuple):
+        return [_without_neutral(of, (*path, i), method) for i, of in enumerate(value)]
+    return value
+
+
+def _owner(path: tuple[Any, ...], method: str) -> str:
+    """Whose setting stands at a path, as `ADDED` names it."""
+    match path:
+        case ("stages", _, _) | ("recipe", "stage", _) | ("recipe", "warmup" | "warmup_by_size", _, _):
+            return "stages"
+        case ("model" | "test", _):
+            return method
+        case ("recipe" | "data" | "trainer", _):
+            return str(path[0])
+        case ("model" | "test", *_) | ("recipe", "pyramid" | "pyramids", *_):
+            return "network"
+    return ""
 
 
 def one_line(error: Exception) -> str:

@@ -93,7 +93,7 @@ class TrainedMethod:
 def build_method(
     method_class: type[AdaptiveMethod], num_classes: int, settings: Mapping[str, Any], **changes: Any
 ) -> AdaptiveMethod:
-    """An untrained method from the `model` section of a configuration; `changes` replace constructor arguments.
+    """An untrained method from its arguments as a configuration has them; `changes` replace some.
 
     Raises:
         ValueError: a setting is unknown, of the wrong type or out of range.
@@ -117,8 +117,10 @@ def restored(
         ValueError: the checkpoint is damaged; it has been set aside.
     """
     method = channels_last(build_method(method_class, num_classes, settings))
-    if read_checkpoint(checkpoint, method) is None:
+    state = read_checkpoint(checkpoint, method)
+    if state is None:
         raise ValueError(f"{checkpoint}: damaged; make bench trains the method anew")
+    method.train_macs = state["train_macs"]
     return method.to(device).eval()
 
 
@@ -142,7 +144,7 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> TrainedMetho
     if not checkpoint.exists():
         raise ValueError(f"{checkpoint}: no such file; committed records come without their models: make bench")
     class_names, config = record.data_info.class_names, record.config
-    method = restored(locate(config["target"]), len(class_names), config["model"], checkpoint, device)
+    method = restored(locate(config["target"]), len(class_names), config["model"] | config["test"], checkpoint, device)
     data = config["data"]
     return TrainedMethod(
         method, class_names, Reading(data["resize"], data["crop"], tuple(data["scales"]), data["flip"])

@@ -51,11 +51,13 @@ class AdaptiveMethod(LightningModule, ABC):
         views: what it reads of a video, by name; decisions are about the frames of the first.
         actions: the decisions that it may take.
         fewest_videos: that a batch must hold for the method to train on it, such as 2 for BatchNorm over videos.
+        test_time: arguments of the constructor that training makes no use of: they stand in the section `test`.
     """
 
     views: Mapping[str, View]
     actions: ActionSpace
     fewest_videos: ClassVar[int] = 1
+    test_time: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()

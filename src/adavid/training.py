@@ -63,7 +63,7 @@ def fit(
     loggers: Any = False,
     section: str = "stages",
 ) -> None:
-    """Train `method` through `stages`; stages that `folder` says are finished are loaded, not run.
+    """Train `method` through `stages`, from the last one on that `folder` says is finished, which is loaded.
 
     Args:
         method: starts from the weights that it has.
@@ -80,13 +80,15 @@ def fit(
         ValueError: training diverges (see `Divergence`), or a batch holds too few videos for the method.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for i, stage in enumerate(stages):
+    finished = 0
+    for i, stage in reversed(list(enumerate(stages))):
+        if (state := read_checkpoint(stage_checkpoint(folder, i, stage.name), method)) is not None:
+            method.train_macs = state["train_macs"]
+            finished = i + 1
+            break
+    for i, stage in list(enumerate(stages))[finished:]:
         done = stage_checkpoint(folder, i, stage.name)
         last = done.with_suffix(".ckpt")
-        state = read_checkpoint(done, method)
-        if state is not None:
-            method.train_macs = state["train_macs"]
-            continue
         method.enter(stage)
         print(f"{stage.name}: {stage.epochs} epochs, training {', '.join(stage.train)}")
         checkpoint = ModelCheckpoint(

@@ -19,7 +19,8 @@ from benchmarks.__main__ import main
 from benchmarks.compose import compose
 from benchmarks.dashboard import Dashboard
 from benchmarks.layers import ROOT
-from benchmarks.runner import bench, loaded
+from benchmarks.models import loaded
+from benchmarks.runner import bench
 from benchmarks.workspace import Workspace
 from tests.adavid.data.videos import write_video
 

@@ -8,19 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adavid.digest import code_digest
 from adavid.evaluation.predictions import read_predictions
-from adavid.evaluation.records import identity
+from adavid.evaluation.records import identity, model_identity
 from benchmarks.report import verify
 from tests.benchmarks.toys import ACTIONS, add, add_latency, add_online, add_strips
 
-CONFIG = {"method": "sharp", "seed": 0, "model": {"alpha": 0.25}, "usage": {"paper": {"64": 1.0}}}
-HASH = identity(CONFIG, "f0f0f0f0")
+CONFIG: dict[str, Any] = {"method": "sharp", "seed": 0, "model": {"alpha": 0.25}, "test": {"rho": 0.5}}
+CONFIG |= {"usage": {"paper": {"64": 1.0}}, "sources": ["methods.uniform", "datamodules.sprites"]}
+HASH, MODEL_HASH = identity(CONFIG, "f0f0f0f0"), model_identity(CONFIG, "f0f0f0f0")
+CODE = code_digest(*CONFIG["sources"])
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A run's records, as they are handed in."""
     made: dict[str, Any] = {"actions": ACTIONS, "config": CONFIG, "config_hash": HASH, "num_replicates": 1000}
+    made |= {"code": CODE, "model_hash": MODEL_HASH}
     for point in ("test", "shuffled", "curve-num_frames=3"):
         folder = add(tmp_path / "results", "sharp", point=point, **made)
     add_online(folder, max_close=2, top1=0.5, config_hash=HASH)
@@ -65,6 +69,8 @@ CHANGES = [
     ("data_info.num_videos", 130, r"data_info\.num_videos: recorded 130, recomputed 120"),
     ("data_info.fingerprint", "0e0e0e0e", rf"config_hash: recorded '{HASH}', recomputed"),
     ("config.model.alpha", 0.5, rf"config_hash: recorded '{HASH}', recomputed"),
+    ("config.test.rho", 1.0, rf"config_hash: recorded '{HASH}', recomputed"),
+    ("model_hash", "01234567", rf"model_hash: recorded '01234567', recomputed '{MODEL_HASH}'"),
     ("config.seed", 1, r"config\.seed: recorded 1, recomputed 0"),
     ("seed", 1, "expected in toys/tiny/sharp/.*/seed1, found in toys/tiny/sharp/.*/seed0"),
 ]
@@ -80,6 +86,16 @@ def test_a_changed_number_is_named(
     assert all("/test.json: " in line for line in str(error.value).splitlines()[1:])
     lines = capsys.readouterr().out.splitlines()
     assert [line.endswith("reproduced") for line in lines] == [True, True, False]
+
+
+@pytest.mark.parametrize(("place", "value"), [("code", "01234567"), ("config.sources", ["methods.nobodys"])])
+def test_a_record_of_other_code_is_said_to_be(
+    folder: Path, place: str, value: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(folder / "test.json", place, value)
+    verify(folder)  # that is no fault
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.endswith(": reproduced; made by other code than today's")
 
 
 def test_sizes_of_actions_that_are_not_the_methods_are_named(folder: Path) -> None:

@@ -82,6 +82,8 @@ def add(
     levels: tuple[str, ...] = (),
     on_val: tuple[float, float] | None | str = "as on test",
     num_replicates: int = 50,
+    code: str = "",
+    model_hash: str = "fedcba98",
 ) -> Path:
     """Writes one record and gives its folder; a method with several actions spends more on later videos.
 
@@ -120,8 +122,8 @@ def add(
         **{
             "config": config or {},
             "config_hash": config_hash,
-            "model_hash": config_hash,
-            "code": "",
+            "model_hash": model_hash,
+            "code": code,
             "git_revision": "0" * 40,
             "versions": {"torch": "2"},
         },

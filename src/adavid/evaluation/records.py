@@ -226,7 +226,21 @@ def identity(config: dict[str, Any], videos: str) -> str:
         config: everything that determines a run, as plain JSON-like values.
         videos: the data set's fingerprint.
     """
-    determining = {section: of for section, of in config.items() if section not in ("seed", "curve", "usage")}
+    return _hash_without(config, videos, "seed", "curve", "usage", "sources")
+
+
+def model_identity(config: dict[str, Any], videos: str) -> str:
+    """The hash of what determines the trained weights, but for the seed: not how they are evaluated, nor the name.
+
+    Args:
+        config: see `identity`.
+        videos: likewise.
+    """
+    return _hash_without(config, videos, "seed", "curve", "usage", "sources", "test", "method")
+
+
+def _hash_without(config: dict[str, Any], videos: str, *sections: str) -> str:
+    determining = {section: of for section, of in config.items() if section not in sections}
     return config_hash(essential(determining) | {"videos": videos})
 
 

@@ -1,0 +1,163 @@
+"""The trained model of a run: taken over where a run of the same model has it, or trained now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from adavid.data.catalogue import VideoCatalogue
+from adavid.data.datamodule import VideoDataModule
+from adavid.evaluation.records import identity, model_identity
+from adavid.files import locked, write_atomically
+from adavid.loading import build_method, restored
+from adavid.method import AdaptiveMethod
+from adavid.networks.backbones import BackboneSpec, FrameClassifier
+from adavid.training import channels_last, fit, read_checkpoint, stage_checkpoint
+from benchmarks.compose import warmup_of
+from benchmarks.dashboard import Dashboard
+from benchmarks.run import Run
+from benchmarks.workspace import Workspace
+
+CONFIG_YAML = "config.yaml"  # in a run's folder: what its checkpoints were trained with
+
+
+def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None = None) -> AdaptiveMethod:
+    """The run's trained method, trained now as far as nobody has trained it.
+
+    A run with the same model and seed, such as a variant that is only evaluated differently, lends its last checkpoint.
+
+    Args:
+        run: what is trained.
+        workspace: where it lies, and the runs that may lend it.
+        dashboard: watches the training.
+        at: the same run with other test-time arguments, to be evaluated with these; None for its own.
+
+    Returns:
+        the method with the arguments that it is to be evaluated with, in evaluation mode.
+    """
+    prepare(run)
+    folder = folder_of(run, workspace)
+    with locked(workspace.cache / "models" / f"{run.model_hash}-seed{run.seed}.lock"):
+        done = last_stage(run, folder).exists() or _is_taken_over(run, folder, workspace)
+        torch.manual_seed(run.seed)  # the weights that no shared backbone brings
+        from_imagenet = run.recipe.warmup is None and run.recipe.pretrained and not done
+        num_classes = run.catalogue.num_classes
+        method = build_method(run.method_class, num_classes, run.config["model"], pretrained=from_imagenet)
+        method = channels_last(method)
+        if run.recipe.warmup is not None and not done:
+            for name, spec in method.shared_backbones().items():
+                state = shared_backbone(run, spec, workspace)
+                _load(method, name, state["state_dict"])
+                method.train_macs += state["train_macs"]
+        write_atomically(folder / CONFIG_YAML, yaml.safe_dump(run.config, sort_keys=False))
+        with dashboard.watch(run, folder) as (loggers, callbacks):
+            videos = partial(data_of, run, method)
+            fit(method, run.stages, videos, folder, run.seed, run.config["trainer"], callbacks, loggers)
+    evaluated = channels_last((at or run).build_method(num_classes))
+    evaluated.load_state_dict(method.state_dict())
+    evaluated.train_macs = method.train_macs
+    return evaluated.eval()
+
+
+def _is_taken_over(run: Run, folder: Path, workspace: Workspace) -> bool:
+    """Whether another run has finished the same model with the same seed; its last checkpoint is copied then."""
+    checkpoint = last_stage(run, folder)
+    runs = folder.parents[2]  # of all methods on this data set, in this profile
+    for config_file in sorted(runs.glob(f"*/*/seed{run.seed}/{CONFIG_YAML}")):
+        lender = config_file.parent
+        if not (lender / checkpoint.name).exists() or _model_of(config_file, run) != run.model_hash:
+            continue
+        if read_checkpoint(lender / checkpoint.name) is not None:
+            content = (lender / checkpoint.name).read_bytes()
+            write_atomically(checkpoint, lambda file, content=content: file.write(content))  # type: ignore[misc]
+            print(f"{run.label} on {run.data}, seed {run.seed}: the model of {lender.relative_to(runs)}")
+            return True
+    return False
+
+
+def _model_of(config_file: Path, run: Run) -> str:
+    """The hash of the model in a run's folder; "" where it is not known, or one of other videos than `run`'s."""
+    config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+    videos = run.catalogue.fingerprint
+    if not isinstance(config, dict) or identity(config, videos) != config_file.parents[1].name:
+        return ""
+    return model_identity(config, videos)
+
+
+def loaded(run: Run, folder: Path) -> AdaptiveMethod:
+    """The run's trained method from its last checkpoint alone, where its trainer would evaluate; no video is read.
+
+    Raises:
+        ValueError: the checkpoint is damaged.
+    """
+    num_classes, checkpoint = run.catalogue.num_classes, last_stage(run, folder)
+    return restored(run.method_class, num_classes, run.arguments, checkpoint, run.device)
+
+
+@contextmanager
+def as_evaluated(run: Run) -> Iterator[None]:
+    """What Lightning evaluates under: no autograd, and half precision where the trainer says so."""
+    precision = run.config["trainer"].get("precision", "32-true")
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+    with torch.inference_mode(), torch.autocast(run.device.type, dtype, enabled=dtype is not None):
+        yield
+
+
+def folder_of(run: Run, workspace: Workspace) -> Path:
+    """Where a run's checkpoints and records lie; what is for debugging stays apart from what counts."""
+    return run.folder(workspace.cache / "debugging" if run.debugging else workspace.records)
+
+
+def last_stage(run: Run, folder: Path) -> Path:
+    """The checkpoint that is there once a run is trained."""
+    return stage_checkpoint(folder, len(run.stages) - 1, run.stages[-1].name)
+
+
+def prepare(run: Run) -> VideoCatalogue:
+    """The run's data set, generated if it is that kind, every file checked, large enough for the method.
+
+    Raises:
+        ValueError: as `VideoCatalogue.checked` does; or the training split is too small.
+    """
+    run.method_class.check_batch(len(run.catalogue.checked.videos["train"]), "the training split")
+    return run.catalogue
+
+
+def shared_backbone(run: Run, spec: BackboneSpec, workspace: Workspace) -> dict[str, Any]:
+    """The fine-tuned weights of a shared backbone and what they cost, trained at most once by whoever comes first."""
+    warmup = warmup_of(run, spec)
+    network = f"{spec.name.replace('/', '-')}-{spec.size}-{warmup.hash}"
+    folder = workspace.cache / "backbones" / run.data / network / f"seed{run.seed}"
+    file = folder / "classifier.pt"
+    with locked(folder / ".lock"):
+        state = read_checkpoint(file)
+        if state is None:
+            print(f"fine-tuning {spec} on {run.data}, seed {run.seed}")
+            data = prepare(warmup)
+            torch.manual_seed(run.seed)
+            method = channels_last(warmup.build_method(data.num_classes, pretrained=run.recipe.pretrained))
+            videos, settings = partial(data_of, warmup, method), run.config["trainer"]
+            fit(method, warmup.stages, videos, folder, run.seed, settings, section="recipe.warmup")
+            (name,) = method.shared_backbones()
+            classifier = method.get_submodule(name)
+            state = {"state_dict": classifier.state_dict(), "train_macs": method.train_macs}
+            write_atomically(file, partial(torch.save, state))
+    return state
+
+
+def data_of(run: Run, method: AdaptiveMethod, stage: int = 0) -> VideoDataModule:
+    """The run's videos as the method reads them, for a stage of training or for evaluation."""
+    return VideoDataModule(run.catalogue, method.views, run.recipe.batch_size, run.seed, stage)
+
+
+def _load(method: AdaptiveMethod, name: str, state: Mapping[str, torch.Tensor]) -> None:
+    """Start a sub-module, a FrameClassifier (whose head may be gone) or its Backbone, from a shared backbone."""
+    module = method.get_submodule(name)
+    prefix = "" if isinstance(module, FrameClassifier) else "backbone."
+    module.load_state_dict({key: state[prefix + key] for key in module.state_dict()})
