@@ -16,7 +16,6 @@ RECORD ?= results/reference
 TRIALS ?= 8
 JOBS ?= 1
 A ?= arnet
-B ?= uniform
 
 PY = $(VENV)/bin/python
 ADAVID = $(VENV)/bin/adavid
@@ -30,7 +29,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env bench tune curve latency predict online config flops compare leaderboard verify reference contact-sheet docs list lint check format test clean
+.PHONY: help env bench tune curve latency predict online config flops compare leaderboard readme verify reference contact-sheet docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -69,11 +68,14 @@ config: env ## every setting of METHOD, and which file or word set it
 flops: env ## the cost table of the papers' networks beside the published one
 	$(call takes)@$(ADAVID) flops
 
-compare: env ## paired difference of A and B on the same videos, with its 95 % interval
-	$(call takes,A B DATA PROFILE)@$(ADAVID) compare '$(A)' '$(B)' --data '$(DATA)' --profile '$(PROFILE)'
+compare: env ## paired differences of A from B, or from all that a claim about A has to beat; SEEDS=0,1,2 chooses those of both
+	$(call takes,A B DATA PROFILE SEEDS)@$(ADAVID) compare '$(A)' $(if $(B),'$(B)') --data '$(DATA)' --profile '$(PROFILE)' $(if $(filter command,$(firstword $(origin SEEDS))),--seeds '$(SEEDS)')
 
 leaderboard: env ## regenerate results/leaderboard.{csv,md,html,png} from the result files
 	$(call takes)@$(ADAVID) leaderboard
+
+readme: env ## regenerate the README's tables from the committed records
+	$(call takes)@$(ADAVID) readme
 
 verify: env ## score the records in RECORD=folder anew from their predictions, recompute their hashes
 	$(call takes,RECORD)@$(ADAVID) verify '$(RECORD)'

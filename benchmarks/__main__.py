@@ -125,9 +125,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(command("config", _config, "print every setting, and who set it"))
     command("flops", _flops, "the cost table")
     command("leaderboard", _leaderboard, "regenerate the leaderboard from the result files")
-    sub = command("compare", _compare, "paired difference of two methods on the same videos")
+    command("readme", _readme, "regenerate the README's tables from the committed records")
+    sub = command("compare", _compare, "paired differences of a method from what it has to beat, or from another one")
     sub.add_argument("a")
-    sub.add_argument("b")
+    sub.add_argument("b", nargs="?", default="", help="without it: all that a claim about the first has to beat")
+    sub.add_argument("--seeds", default="", help="comma-separated; the two have to have the same without it")
     sub.add_argument("--data", default=None)
     sub.add_argument("--profile", default=None)
     sub = command("verify", _verify, "score records anew from their predictions, and recompute their hashes")
@@ -284,12 +286,19 @@ def _leaderboard(arguments: argparse.Namespace, workspace: Workspace) -> None:
     print(console_table(write_leaderboard(workspace.results)))
 
 
+def _readme(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from benchmarks.report import write_readme
+
+    write_readme(ROOT / "README.md", workspace.results)
+
+
 def _compare(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.compose import data_name
     from benchmarks.report import compare
 
     data = arguments.data and data_name(arguments.data)
-    print(compare(workspace.results, arguments.a, arguments.b, data=data, profile=arguments.profile))
+    seeds = _seeds(arguments.seeds) if arguments.seeds else ()
+    print(compare(workspace.results, arguments.a, arguments.b, data, arguments.profile, seeds))
 
 
 def _verify(arguments: argparse.Namespace, workspace: Workspace) -> None:

@@ -124,6 +124,12 @@ class MethodFiles:
             order = own if set(own) - set(order) else order
         return order
 
+    @cached_property
+    def baselines(self) -> tuple[str, ...]:
+        """The strongest baselines of its paper, as 'method' or 'method@variant': the last file that says them."""
+        said = [file.content.baselines for file in self.files if "baselines" in file.content]
+        return checked_labels(said[-1], f"{shown(self.files[-1].path)}: baselines") if said else ()
+
 
 def catalogue(kind: str = "methods") -> list[str]:
     """The names in a folder of YAML files: `methods` or `datamodules`."""
@@ -137,12 +143,35 @@ def methods_of(profile: str) -> list[str]:
 
 def recipe_file() -> SettingsFile:
     """The recipe that all methods share."""
-    return SettingsFile.read(RECIPE, "profiles", "warmup_methods", "tune")
+    return SettingsFile.read(RECIPE, "profiles", "warmup_methods", "tune", "references")
 
 
 def profiles() -> list[str]:
     """The sizes of everything that the recipe knows."""
     return recipe_file().names("profiles")
+
+
+def references() -> dict[str, tuple[str, ...]]:
+    """What a claim has to beat at its own cost: by name, the methods whose operating points it is made of."""
+    file = recipe_file()
+    named = file.content.get("references") or {}
+    return {str(name): checked_labels(of, f"{shown(RECIPE)}: references.{name}") for name, of in named.items()}
+
+
+def checked_labels(labels: Any, what: str) -> tuple[str, ...]:
+    """A list of methods, each 'method' or 'method@variant'.
+
+    Raises:
+        ValueError: it is no list, or names a method or a variant that there is none of.
+    """
+    if not OmegaConf.is_list(labels):
+        raise ValueError(f"{what}: expected a list of methods, got {labels!r}")
+    for label in map(str, labels):
+        method, _, variant = label.partition("@")
+        check_known(method, catalogue(), f"{what}: method '{method}'")
+        if variant:
+            check_known(variant, method_files(method).variants, f"{what}: variant '{label}'")
+    return tuple(map(str, labels))
 
 
 def data_file(kind: str) -> SettingsFile:
@@ -182,7 +211,8 @@ def _with_extended(path: Path, extending: tuple[Path, ...] = ()) -> Iterator[Set
     """The files that a method's YAML extends, then its own."""
     if path in extending:
         raise ValueError(f"{shown(path)}: extends itself, by way of {' and '.join(map(shown, extending))}")
-    file = SettingsFile.read(path, "target", "extends", "same_as", "profiles", "variants", "data_sets")
+    keys = ("target", "extends", "same_as", "profiles", "variants", "data_sets", "baselines")
+    file = SettingsFile.read(path, *keys)
     for key, known in (("profiles", profiles()), ("same_as", profiles()), ("data_sets", catalogue("datamodules"))):
         for name in file.names(key):
             check_known(name, known, f"{shown(path)}: {key}.{name}")

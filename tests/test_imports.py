@@ -15,7 +15,7 @@ ALLOWED = {
     "adavid": {"adavid"},
     "methods": {"adavid"},
     "datamodules": {"adavid", "datamodules.sprites_drawing"},
-    "benchmarks.report": {"adavid", "benchmarks.report"},
+    "benchmarks.report": {"adavid", "benchmarks.layers", "benchmarks.report"},
     "benchmarks": {"adavid", "benchmarks"},
 }
 

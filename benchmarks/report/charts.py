@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from adavid.actions import Action
-from adavid.evaluation import stats
 from benchmarks.report.formats import pm
 from benchmarks.report.tables import each, pareto_front
 
@@ -39,14 +38,15 @@ PLACES: tuple[tuple[Literal["left", "right"], int, int], ...] = (
 )  # of a label around its point: alignment, offset in pixels; the first that is free is taken
 
 
-def tradeoff(points: pd.DataFrame, baseline: str) -> alt.TopLevelMixin:
+def tradeoff(points: pd.DataFrame, baseline: str, line: Sequence[tuple[float, float]]) -> alt.TopLevelMixin:
     """mAP over GFLOPs per video of one data set: points with intervals, curves, equal-cost line, front.
 
     Variants are small points of their method's colour.
 
     Args:
         points: `tables.curve_points`.
-        baseline: the method whose upper hull is the line of what needs no adaptivity.
+        baseline: the method that is drawn in grey.
+        line: what is attained at equal cost, as (GFLOPs per video, mAP), by rising cost.
     """
     is_own = (points.variant == "") | ~points.method.isin(points.method[points.variant == ""])
     points = points.assign(is_own=is_own, family=points.series.where(is_own, points.method))
@@ -60,18 +60,18 @@ def tradeoff(points: pd.DataFrame, baseline: str) -> alt.TopLevelMixin:
     y = alt.Y("map:Q", title="mAP (%)", scale=alt.Scale(zero=False, padding=18))
     tooltip = _tooltips(
         ("series", "method", None), ("point", "point", None), ("operating_point", "operating point", None),
-        ("map", "mAP %", ".2f"), ("map_std", "std over seeds", ".2f"), ("map_low", "95 % from", ".2f"),
-        ("map_high", "95 % to", ".2f"), ("gflops_per_video", "GFLOPs/video", ".4~g"),
+        ("map", "mAP %", ".2f"), ("map_std", "std over seeds", ".2f"), ("gflops_per_video", "GFLOPs/video", ".4~g"),
         ("gflops_per_frame", "GFLOPs/frame", ".4~g"), ("frames_used", "frames used", ".2f"),
         ("num_seeds", "seeds", None),
     )  # fmt: skip
+    bounds = _tooltips(("map_low", "95 % from", ".2f"), ("map_high", "95 % to", ".2f"))
     several = curve[curve.groupby("series")["series"].transform("size") > 1]
     lines = several[several.method != baseline]
     plain = dict(opacity=shown, color=colour)
 
     layers = [
         _front(front_of(points), x, y),
-        _line(hull_of(points, baseline), x, y, name="hull", strokeWidth=2.5, color=NEUTRAL, opacity=0.6),
+        _line(_sampled(line), x, y, name="line", strokeWidth=2.5, color=NEUTRAL, opacity=0.6),
         _base(lines, "lines").mark_line(strokeWidth=1.8).encode(x=x, y=y, **plain),
         _base(curve.drop(main.index), "curve").mark_point(filled=True, size=28).encode(x, y, tooltip=tooltip, **plain),
         _base(points[points.kind == "shuffled"], "shuffled")
@@ -80,7 +80,7 @@ def tradeoff(points: pd.DataFrame, baseline: str) -> alt.TopLevelMixin:
         _base(main, "intervals").mark_rule(strokeWidth=1.6).encode(x=x, y=alt.Y("map_low:Q"), y2="map_high:Q", **plain),
         _base(main, "main")
         .mark_point(filled=True, size=130, stroke="white", strokeWidth=1)
-        .encode(x, y, tooltip=tooltip, **plain)
+        .encode(x, y, tooltip=[*tooltip, *bounds], **plain)
         .add_params(pick),
         *_labels(main, "series", x, y, "map", plain, points),
     ]
@@ -92,13 +92,11 @@ def front_of(points: pd.DataFrame) -> pd.DataFrame:
     return pareto_front(points[points.kind != "shuffled"])[["gflops_per_video", "map"]]
 
 
-def hull_of(points: pd.DataFrame, method: str) -> pd.DataFrame:
-    """The upper concave hull of a method's points: what it attains at any cost (`stats.curve_at`)."""
-    own = points[(points.method == method) & (points.kind != "shuffled")]
-    hull = stats.upper_hull(list(zip(own.gflops_per_video, own["map"], strict=True)))
-    # a straight line in GFLOPs bends on a logarithmic axis: sample it
-    costs = [a + (b - a) * step / 12 for (a, _), (b, _) in zip(hull, hull[1:], strict=False) for step in range(13)]
-    return pd.DataFrame({"gflops_per_video": costs, "map": [stats.curve_at(cost, hull) for cost in costs]})
+def _sampled(line: Sequence[tuple[float, float]]) -> pd.DataFrame:
+    """Points along a line: what is straight in GFLOPs bends on a logarithmic axis."""
+    costs = [a + (b - a) * step / 12 for (a, _), (b, _) in zip(line, line[1:], strict=False) for step in range(13)]
+    ends, maps = [cost for cost, _ in line], [value for _, value in line]
+    return pd.DataFrame({"gflops_per_video": costs, "map": np.interp(costs, ends, maps) if costs else []})
 
 
 def reported(rows: pd.DataFrame) -> alt.TopLevelMixin:

@@ -1,35 +1,31 @@
-"""Two methods on the same videos: as they are, at equal cost, with shuffled decisions; and curves."""
+"""A method against what a claim has to beat: baselines, operating points at equal cost, its own decisions shuffled."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from adavid.evaluation import stats
-from adavid.evaluation.predictions import Predictions
 from adavid.evaluation.records import MAIN, SHUFFLED
 from adavid.files import write_atomically
+from benchmarks.layers import catalogue, method_files, references
 from benchmarks.report import charts
-from benchmarks.report.entries import (
-    LOCAL,
-    REFERENCE,
-    Entry,
-    Place,
-    baselines,
-    find,
-    operating_points,
-    read_entries,
-    series_names,
-)
-from benchmarks.report.formats import pm, significant
+from benchmarks.report.entries import LOCAL, REFERENCE, Entry, Place, find, read_entries, series_names
+from benchmarks.report.formats import interval, pm, significant
+from benchmarks.report.references import Line, baselines, operating_points, unequal_training
 from benchmarks.report.tables import curve_points, each
 
-BASELINE = "uniform"  # the method whose curve is the reference, where no other is named
+BASELINE = "uniform"  # the method that every other is compared with
+OWN_SHUFFLED = "its own decisions shuffled across videos"
+ONE_SEED = "one seed: the interval covers videos alone"
 MEANING = (
-    "Intervals: 95 %, bootstrap over videos, the same videos drawn for both sides, given the trained models; "
-    "+- is the sample standard deviation over seeds."
+    "Intervals: 95 %, of the mean over seeds, for other seeds and other videos; seed is paired with seed, video with "
+    "video. With one seed they cover videos alone. +- is the sample standard deviation over seeds. Verdicts: better "
+    "(the interval lies above 0), worse (below 0), no worse than 1 point (above -1), else undecided. Training that "
+    "differs by more than 5 % in GMACs is called unequal."
 )
 
 
@@ -42,99 +38,155 @@ class Comparison:
         cost_ratio: the method's GFLOPs per video over the reference's.
         difference: None where the comparison cannot be made.
         why_not: the reason then.
+        notes: what a reader has to know of it: seeds left out, a single seed, unequal training.
     """
 
     against: str
     cost_ratio: float
     difference: stats.Difference | None
     why_not: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def per_seed(self) -> str:
+        """'+2.45, -0.52', points of mAP."""
+        return (
+            ", ".join(f"{100 * value:+.2f}" for value in self.difference.per_seed.values()) if self.difference else ""
+        )
+
+    @property
+    def points(self) -> str:
+        """'+0.02 [-1.83, +2.25]', points of mAP."""
+        return interval(self.difference.mean, *self.difference.interval) if self.difference else ""
 
     def __str__(self) -> str:
         if self.difference is None:
             return f"vs {self.against}: not comparable, {self.why_not}"
-        low, high = self.difference.interval
+        notes = (f"per seed: {self.per_seed}", *self.notes)
         return (
-            f"vs {self.against}: {100 * self.difference.mean:+.2f} mAP [{100 * low:+.2f}, {100 * high:+.2f}]"
-            f" at {self.cost_ratio:.2f}x its GFLOPs"
+            f"vs {self.against}: {self.points.replace(' ', ' mAP ', 1)}, {self.difference.verdict},"
+            f" at {self.cost_ratio:.2f}x its GFLOPs; {'; '.join(notes)}"
         )
 
 
 def against_method(own: Entry, other: Entry) -> Comparison:
-    """Both as they are, each at its own cost."""
-    ratio = own.gflops() / other.gflops()
+    """Both as they are, each at its own cost, on the seeds that both have."""
+    seeds = set(own.seeds) & set(other.seeds)
+    if not seeds:
+        why_not = f"no seed in common: {stats.seed_names(own.seeds)} against {stats.seed_names(other.seeds)}"
+        return Comparison(other.label, np.nan, None, why_not)
+    mine, its = own.of_seeds(seeds), other.of_seeds(seeds)
+    unequal = unequal_training(mine.train_gmacs(), its.train_gmacs())
+    notes = _notes(seeds, {*own.seeds, *other.seeds}, unequal)
     try:
-        difference = stats.paired_difference(own.predictions(), other.predictions())
+        difference = stats.paired_difference(mine.runs(), its.runs())
     except ValueError as error:
-        return Comparison(other.label, ratio, None, str(error))
-    return Comparison(other.label, ratio, difference)
+        return Comparison(other.label, np.nan, None, str(error))
+    return Comparison(other.label, mine.gflops() / its.gflops(), difference, notes=notes)
 
 
-def against_curve(own: Entry, points: Sequence[tuple[Entry, str]], name: str) -> Comparison:
-    """The method against the upper hull of the reference's operating points, at the method's own cost."""
-    against = f"{name}'s curve at equal cost ({len(points)} points)"
+def against_label(own: Entry, label: str, entries: Sequence[Entry]) -> Comparison:
+    """The method against the one configuration called `label` that had the same recipe, or why there is none."""
+    found = baselines(entries, own, label)
+    if len(found) == 1:
+        return against_method(own, found[0])
+    why_not = "several configurations under its conditions" if found else "no results under its conditions"
+    return Comparison(label, np.nan, None, why_not)
+
+
+def against_line(own: Entry, name: str, labels: Collection[str], entries: Sequence[Entry]) -> Comparison:
+    """The method against the operating points of the methods named, at the method's own cost."""
+    points = operating_points(entries, own, labels)
+    if not points:
+        return Comparison(name, np.nan, None, f"no results of {', '.join(labels)} under its conditions with its seeds")
+    seeds = set(points[0].entry.seeds)
+    mine = own.of_seeds(seeds)
+    val = mine.on_val()
+    if val is None:
+        return Comparison(name, np.nan, None, "it has no numbers on val")
     try:
-        runs = [entry.predictions(point) for entry, point in points]
-        difference = stats.paired_difference_to_curve(own.predictions(), runs)
+        mix = Line.of(points).at(val[0], mine.gflops())
+        difference = stats.paired_difference_to_mix(mine.runs(), [(weight, point.runs) for weight, point in mix.parts])
     except ValueError as error:
-        return Comparison(against, 1.0, None, str(error))
-    dearest = max(entry.gflops(point) for entry, point in points)
-    return Comparison(against, max(1.0, own.gflops() / dearest), difference)
+        return Comparison(name, np.nan, None, str(error))
+    unequal = unequal_training(mine.train_gmacs(), mix.train_gmacs)
+    return Comparison(name, mine.gflops() / mix.test[0], difference, notes=_notes(seeds, set(own.seeds), unequal))
 
 
 def against_shuffled(own: Entry) -> Comparison:
     """The method against the same models with their decisions permuted: seeds that have both."""
-    shuffled = {record.seed: run for record, run in zip(own.points[SHUFFLED], own.predictions(SHUFFLED), strict=True)}
-    pairs: list[tuple[Predictions, Predictions]] = [
-        (run, shuffled[record.seed])
-        for record, run in zip(own.main, own.predictions(), strict=True)
-        if record.seed in shuffled
-    ]
-    ratio = own.gflops() / own.gflops(SHUFFLED)
-    against = "its own decisions shuffled across videos"
+    seeds = {record.seed for record in own.points[SHUFFLED]} & set(own.seeds)
+    mine = own.of_seeds(seeds)
     try:
-        difference = stats.paired_difference([run for run, _ in pairs], [run for _, run in pairs])
+        difference = stats.paired_difference(mine.runs(), mine.runs(SHUFFLED))
     except ValueError as error:
-        return Comparison(against, ratio, None, str(error))
-    return Comparison(against, ratio, difference)
+        return Comparison(OWN_SHUFFLED, np.nan, None, str(error))
+    notes = _notes(seeds, set(own.seeds), "")
+    return Comparison(OWN_SHUFFLED, mine.gflops() / mine.gflops(SHUFFLED), difference, notes=notes)
 
 
-def comparisons(own: Entry, other: Entry, entries: Sequence[Entry]) -> list[Comparison]:
-    """All that can be said of `own` against `other`.
+def _notes(seeds: Collection[int], all_seeds: Collection[int], unequal: str) -> tuple[str, ...]:
+    left_out = f"seeds {stats.seed_names(seeds)} of both" if set(seeds) != set(all_seeds) else ""
+    return tuple(note for note in (left_out, ONE_SEED if len(seeds) == 1 else "", unequal) if note)
+
+
+def comparisons(own: Entry, entries: Sequence[Entry], other: Entry | None = None) -> list[Comparison]:
+    """All that a claim about `own` has to beat.
 
     Args:
         own: the method.
-        other: the reference.
-        entries: of the data set and profile: the reference's curve is looked up among them, over all variants
-            where `other` is none itself.
+        entries: of its data set and profile: what it is compared with is looked up among them.
+        other: the one method to compare it with; without it, the method's main configuration where it is a variant,
+            `BASELINE`, and its paper's strongest baselines, where its YAML says them.
     """
-    points = operating_points(entries, other)
-    out = [against_method(own, other)]
-    if len(points) > 1 and own.method != other.method:
-        out.append(against_curve(own, points, other.label))
-    if own.is_shuffled:
-        out.append(against_shuffled(own))
-    return out
+    at_equal_cost = [
+        against_line(own, name, labels, entries) for name, labels in references().items() if own.method not in labels
+    ]
+    shuffled = [against_shuffled(own)] if own.is_shuffled else []
+    if other is not None:
+        return [against_method(own, other), *at_equal_cost, *shuffled]
+    of_paper = method_files(own.method).baselines if own.method in catalogue() else ()
+    first = [label for label in dict.fromkeys([own.method, BASELINE]) if label != own.label]
+    further = [label for label in of_paper if label not in (*first, own.label)]
+    before, after = ([against_label(own, label, entries) for label in labels] for labels in (first, further))
+    return [*before, *at_equal_cost, *after, *shuffled]
 
 
-def compare(results_dir: Path, a: str, b: str, data: str | None = None, profile: str | None = None) -> str:
-    """mAP and cost of two methods and their paired difference, as text, for each data set that has both.
+def with_comparisons(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries, each with its comparisons among those of its place."""
+    return [
+        replace(entry, comparisons=tuple(comparisons(entry, _at(entries, entry.place))))
+        for entry in tqdm(entries, desc="comparisons", leave=False)
+    ]
+
+
+def compare(
+    results_dir: Path,
+    a: str,
+    b: str = "",
+    data: str | None = None,
+    profile: str | None = None,
+    seeds: Sequence[int] = (),
+) -> str:
+    """mAP and cost of a method and its paired differences from what it is compared with, as text, for each data set.
 
     Args:
         results_dir: holds reference/ and runs/.
         a: 'method' or 'method@variant'; '#hash' picks a configuration, ':local' or ':reference' a root.
             Without a root, the user's own runs are taken where both methods have some, else the committed
             records.
-        b: likewise, the reference.
+        b: likewise, the reference; without it, all that a claim about `a` has to beat.
         data: only this data set.
         profile: only this profile.
+        seeds: only these, which both have to have; without them the two have to have the same.
 
     Raises:
-        ValueError: a name has no results (the nearest names are given) or several configurations, or the two
-            have no data set in common.
+        ValueError: a name has no results (the nearest names are given) or several configurations, the two have no data
+            set in common, or their seeds are not the same.
     """
     chosen = _select(read_entries(Path(results_dir)), data, profile)
-    of_a, of_b = find(chosen, a), find(chosen, b)
-    places = sorted({e.place for e in of_a} & {e.place for e in of_b})
+    of_a, of_b = find(chosen, a), find(chosen, b) if b else []
+    places = sorted({e.place for e in of_a} & {e.place for e in of_b or of_a})
     if not places:
         raise ValueError(
             f"{a} has results on {_place_names(of_a)} and {b} on {_place_names(of_b)}: expected one in common"
@@ -142,10 +194,30 @@ def compare(results_dir: Path, a: str, b: str, data: str | None = None, profile:
     blocks = []
     for place in places:
         here = _at(chosen, place)
-        own, other = _pair(_at(of_a, place), _at(of_b, place))
-        lines = [f"  {comparison}" for comparison in comparisons(own, other, here)]
-        blocks.append("\n".join([_heading(own), _scores([own, other]), own.label, *lines]))
+        if b:
+            picked = _pair(_at(of_a, place), _at(of_b, place))
+        else:
+            picked = [_one(_of_root(_at(of_a, place), LOCAL, REFERENCE), a)]
+        own, *other = _of_same_seeds(picked, seeds)
+        lines = [f"  {comparison}" for comparison in comparisons(own, here, *other)]
+        blocks.append("\n".join([_heading(own), _scores([own, *other]), own.label, *lines]))
     return "\n\n".join([*blocks, MEANING])
+
+
+def _of_same_seeds(entries: Sequence[Entry], seeds: Sequence[int]) -> list[Entry]:
+    """The entries, of the seeds that were asked for.
+
+    Raises:
+        ValueError: one of them lacks a seed, or none were asked for and they are not the same in all.
+    """
+    have = " and ".join(f"{entry.label} has seeds {stats.seed_names(entry.seeds)}" for entry in entries)
+    common = set(entries[0].seeds).intersection(*(entry.seeds for entry in entries))
+    if seeds and not set(seeds) <= common:
+        raise ValueError(f"seeds {stats.seed_names(seeds)}: expected some that there are; {have}")
+    if not seeds and any(set(entry.seeds) != common for entry in entries):
+        hint = f"SEEDS={','.join(map(str, sorted(common)))} compares on those" if common else "there is none in common"
+        raise ValueError(f"{have}: expected the same; {hint}")
+    return [entry.of_seeds(seeds or common) for entry in entries]
 
 
 def curve_report(
@@ -153,17 +225,15 @@ def curve_report(
     method: str,
     data: str | None = None,
     profile: str | None = None,
-    baseline: str = BASELINE,
     out_dir: Path | None = None,
 ) -> str:
-    """A method's operating points as a table, each with the baseline's mAP at equal cost, and as a PNG.
+    """A method's operating points as a table, each with what is attained at equal cost, and as a PNG.
 
     Args:
         results_dir: holds reference/ and runs/.
         method: as in `compare`.
         data: only this data set.
         profile: only this profile.
-        baseline: the method whose upper hull is the reference line.
         out_dir: where curve-<data>-<profile>-<method>.png goes; `results_dir` where not given.
 
     Raises:
@@ -179,25 +249,36 @@ def curve_report(
             raise ValueError(
                 f"{entry.label} on {_place_names([entry])}: expected curve points, found only its main one"
             )
-        references = baselines(here, entry, baseline)
-        reference_points = operating_points(here, references[0]) if references else []
-        names = {entry.name, *(reference.name for reference, _ in reference_points)}
-        shown = [other for other in here if other.name in names]
+        line, names = equal_cost_line(here, entry), {entry.name}
+        shown = [other for other in here if other.name in names | {e.name for e in baselines(here, entry, BASELINE)}]
         points = curve_points(shown, series_names(shown))
         path = Path(out_dir or results_dir) / f"curve-{place.data}-{place.profile}-{entry.label}.png"
-        write_atomically(path, charts.to_png(charts.tradeoff(points, baseline)))
-        blocks.append("\n".join([_heading(entry), _curve_table(entry, points, baseline), f"chart: {path}"]))
+        write_atomically(path, charts.to_png(charts.tradeoff(points, BASELINE, drawn(line))))
+        blocks.append("\n".join([_heading(entry), _curve_table(entry, points, line), f"chart: {path}"]))
     return "\n\n".join(blocks)
 
 
-def _curve_table(entry: Entry, points: pd.DataFrame, baseline: str) -> str:
-    name = series_names([entry])[entry.name]
-    hull = points[(points.method == baseline) & (points.kind != SHUFFLED)]
-    costs_and_maps = list(zip(hull.gflops_per_video, hull["map"], strict=True))
+def equal_cost_line(entries: Sequence[Entry], own: Entry) -> Line | None:
+    """The first of the lines that a claim has to beat, under the conditions of `own`; None where there is none."""
+    for labels in references().values():
+        try:
+            return Line.of(operating_points(entries, own, labels))
+        except ValueError:
+            return None
+    return None
+
+
+def drawn(line: Line | None) -> list[tuple[float, float]]:
+    """The line as it is drawn: GFLOPs per video and mAP in percent of its points on test, by rising cost."""
+    return sorted((cost, 100 * value) for cost, value in (point.test for point in line.points)) if line else []
+
+
+def _curve_table(entry: Entry, points: pd.DataFrame, line: Line | None) -> str:
+    own = points[points.series == series_names([entry])[entry.name]]
+    name = next(iter(references()), "")
     rows = []
-    for row in each(points[points.series == name]):
-        reachable = entry.method != baseline and costs_and_maps and row.gflops_per_video >= min(costs_and_maps)[0]
-        height = stats.curve_at(row.gflops_per_video, costs_and_maps) if reachable else np.nan
+    for row in each(own):
+        height = _height(line, entry, row.point) if line and name and entry.method not in references()[name] else np.nan
         rows.append(
             {
                 "point": "main" if row.point == MAIN else row.point,
@@ -206,12 +287,23 @@ def _curve_table(entry: Entry, points: pd.DataFrame, baseline: str) -> str:
                 "mAP %": pm(row.map, row.map_std),
                 "GFLOPs/video": significant(row.gflops_per_video),
                 "frames used": f"{row.frames_used:.1f}",
-                f"{baseline} at equal cost": f"{height:.2f}" if reachable else "",
-                "gain": f"{row.map - height:+.2f}" if reachable else "",
+                name: "" if np.isnan(height) else f"{height:.2f}",
+                "gain": "" if np.isnan(height) else f"{row.map - height:+.2f}",
             }
         )
     align = ("left", "left", *("right",) * 6)
     return pd.DataFrame(rows).to_markdown(index=False, tablefmt="simple", colalign=align, disable_numparse=True)
+
+
+def _height(line: Line, entry: Entry, point: str) -> float:
+    """What the line attains at the cost of an operating point, in percent; NaN where it does not reach there."""
+    val = entry.on_val(point)
+    if val is None:
+        return np.nan
+    try:
+        return 100 * line.at(val[0], entry.gflops(point)).test[1]
+    except ValueError:
+        return np.nan
 
 
 def _scores(entries: Iterable[Entry]) -> str:
@@ -219,12 +311,15 @@ def _scores(entries: Iterable[Entry]) -> str:
     for entry in entries:
         map_S = [100 * record.metrics.map for record in entry.main]
         used = entry.mean(lambda record: record.frames.used)
+        low, high = stats.mean_map(entry.runs()).interval
         rows.append(
             {
                 "": entry.label,
                 "mAP %": pm(float(np.mean(map_S)), float(np.std(map_S, ddof=1)) if len(map_S) > 1 else np.nan),
+                "95 %": f"{100 * low:.1f} to {100 * high:.1f}",
                 "GFLOPs/video": significant(entry.gflops()),
                 "frames used": f"{used:.1f} of {entry.first.frames.num_frames}",
+                "train GMACs": significant(entry.train_gmacs()),
                 "seeds": ", ".join(str(record.seed) for record in entry.main),
                 "record": f"{entry.root} {entry.config_hash[:8]}",
             }
@@ -232,11 +327,11 @@ def _scores(entries: Iterable[Entry]) -> str:
     return pd.DataFrame(rows).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
 
 
-def _pair(of_a: Sequence[Entry], of_b: Sequence[Entry]) -> tuple[Entry, Entry]:
+def _pair(of_a: Sequence[Entry], of_b: Sequence[Entry]) -> list[Entry]:
     """One entry of each, of one root where possible: the user's own runs before the committed records."""
     shared = {entry.root for entry in of_a} & {entry.root for entry in of_b}
     order = sorted((LOCAL, REFERENCE), key=lambda root: root not in shared)
-    return _one(_of_root(of_a, *order), of_a[0].label), _one(_of_root(of_b, *order), of_b[0].label)
+    return [_one(_of_root(of, *order), of[0].label) for of in (of_a, of_b)]
 
 
 def _of_root(entries: Sequence[Entry], *roots: str) -> list[Entry]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from adavid.evaluation.records import (
     read_records,
 )
 from adavid.evaluation.schema import method_label, read_json
+
+if TYPE_CHECKING:
+    from benchmarks.report.compare import Comparison
 
 REFERENCE, LOCAL, PAPER = "reference", "local", "paper"  # where a row comes from
 ROOTS = {REFERENCE: "reference", LOCAL: "runs", PAPER: "reported"}  # folders below results/
@@ -50,11 +53,13 @@ class Entry:
         root: "reference" (committed with the project) or "local" (a run of the user's).
         folder: the configuration's folder, with one folder of records for each seed.
         points: the records of each point ("test", "shuffled", "curve-..."), sorted by seed.
+        comparisons: what a claim about it has to beat, where that was computed (`compare.with_comparisons`).
     """
 
     root: str
     folder: Path
     points: Mapping[str, Sequence[Record]]
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def main(self) -> Sequence[Record]:
@@ -98,9 +103,14 @@ class Entry:
         return json.dumps([*self.place, shared], sort_keys=True)
 
     @property
-    def num_epochs(self) -> int:
-        """Of training, beyond the warm-up."""
-        return sum(stage.epochs for stage in self.first.training.stages)
+    def seeds(self) -> tuple[int, ...]:
+        """Of the main records."""
+        return tuple(record.seed for record in self.main)
+
+    def of_seeds(self, seeds: Collection[int]) -> Entry:
+        """The same with the records of these seeds alone."""
+        kept = {point: [record for record in of if record.seed in seeds] for point, of in self.points.items()}
+        return replace(self, points={point: of for point, of in kept.items() if of})
 
     @property
     def is_shuffled(self) -> bool:
@@ -112,9 +122,13 @@ class Entry:
         """Whether it decides: more than one action is in use, or its decisions could be shuffled."""
         return self.is_shuffled or any(np.count_nonzero(record.usage.overall) > 1 for record in self.main)
 
-    def predictions(self, point: str = MAIN) -> list[Predictions]:
-        """The per-video predictions of a point, one for each seed."""
-        return [_predictions(record.path, record.path.stat().st_mtime_ns) for record in self.points[point]]
+    def runs(self, point: str = MAIN) -> dict[int, Predictions]:
+        """The per-video predictions of a point, by seed."""
+        return {record.seed: _predictions(record.path, record.path.stat().st_mtime_ns) for record in self.points[point]}
+
+    def predictions(self) -> list[Predictions]:
+        """The per-video predictions of the main point, one for each seed."""
+        return list(self.runs().values())
 
     @functools.cached_property
     def latencies(self) -> list[LatencyRecord]:
@@ -148,10 +162,17 @@ class Entry:
         """GFLOPs per video, averaged over seeds."""
         return self.mean(lambda record: record.cost.gflops_per_video, point)
 
-    @property
-    def train_gmacs(self) -> float:
+    def train_gmacs(self, point: str = MAIN) -> float:
         """Of training, averaged over seeds."""
-        return self.mean(lambda record: record.training.gmacs)
+        return self.mean(lambda record: record.training.gmacs, point)
+
+    def on_val(self, point: str = MAIN) -> tuple[float, float] | None:
+        """GFLOPs per video and mAP of a point on the validation split, averaged over seeds; None where one has none."""
+        found = [record.validation for record in self.points[point] if record.validation is not None]
+        if not 0 < len(found) == len(self.points[point]):
+            return None
+        gflops, maps = ([getattr(of, name) for of in found] for name in ("gflops_per_video", "map"))
+        return float(np.mean(gflops)), float(np.mean(maps))
 
 
 @functools.cache
@@ -221,30 +242,3 @@ def find(entries: Sequence[Entry], name: str) -> list[Entry]:
         known = {entry.label for entry in entries} | ({entry.name for entry in entries} if tail else set())
         raise ValueError(f"no results of {name!r}; {nearest(name, known)}")
     return found
-
-
-def baselines(entries: Sequence[Entry], own: Entry, name: str) -> list[Entry]:
-    """The entries called `name` with the recipe and the epochs of `own`, of its root where there are some.
-
-    Epochs of a small part of a method are cheap: a baseline without the same number is as good where its training has
-    taken as many multiply-accumulates, or more.
-    """
-    named = [entry for entry in entries if entry.label == name and entry.recipe == own.recipe]
-    equal = [entry for entry in named if entry.num_epochs == own.num_epochs]
-    fair = equal or [entry for entry in named if entry.train_gmacs >= own.train_gmacs]
-    return [entry for entry in fair if entry.root == own.root] or fair
-
-
-def operating_points(entries: Sequence[Entry], of: Entry) -> list[tuple[Entry, str]]:
-    """All operating points, as (entry, point), of a method and, unless it is one, of its variants.
-
-    They say what the method attains at any cost under the same conditions.
-    """
-    own = [
-        entry
-        for entry in entries
-        if (entry.method, entry.root, entry.recipe) == (of.method, of.root, of.recipe)
-        and entry.num_epochs == of.num_epochs
-        and of.variant in ("", entry.variant)
-    ]
-    return [(entry, point) for entry in own for point in entry.points if point != SHUFFLED]

@@ -11,6 +11,11 @@ def pm(mean: float, std: float, decimals: int = 2) -> str:
     return f"{mean:.{decimals}f}" + ("" if np.isnan(std) else f" +- {std:.{decimals}f}")
 
 
+def interval(mean: float, low: float, high: float) -> str:
+    """'+0.02 [-1.83, +2.25]': a difference of fractions with its interval, in points."""
+    return f"{100 * mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+
+
 def significant(value: float, digits: int = 3) -> str:
     """At least `digits` significant digits, thousands set apart, without exponents; empty for NaN."""
     if pd.isna(value):
@@ -29,3 +34,9 @@ def times(value: float) -> str:
 def plus_minus(text: str) -> str:
     """The sign itself, where there is more than ASCII."""
     return text.replace("+-", "\N{PLUS-MINUS SIGN}")
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A table of texts, the first column to the left, the others to the right."""
+    align = ("left", *("right",) * (table.shape[1] - 1))
+    return table.to_markdown(index=False, colalign=align, disable_numparse=True)

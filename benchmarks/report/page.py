@@ -13,21 +13,22 @@ import pandas as pd
 from tqdm import tqdm
 
 from adavid.files import write_atomically
+from benchmarks.layers import references
 from benchmarks.report import charts, tables
-from benchmarks.report.columns import ON_PAGE, REPORTED
-from benchmarks.report.compare import BASELINE, MEANING
+from benchmarks.report.columns import ON_PAGE
+from benchmarks.report.compare import BASELINE, MEANING, with_comparisons
 from benchmarks.report.entries import Entry, Place, read_entries
 from benchmarks.report.formats import plus_minus
+from benchmarks.report.markdown import MACHINES, leaderboard_page
 from benchmarks.report.sections import PaperSection, Section, measured_section, paper_sections
 
 
-def write_leaderboard(results_dir: Path, out_dir: Path | None = None, baseline: str = BASELINE) -> pd.DataFrame:
+def write_leaderboard(results_dir: Path, out_dir: Path | None = None) -> pd.DataFrame:
     """Regenerates leaderboard.csv, .md, .html and .png; the same results give the same bytes.
 
     Args:
         results_dir: holds reference/, runs/ and reported/.
         out_dir: where the files go; `results_dir` where not given.
-        baseline: the method whose operating points are the equal-cost reference.
 
     Returns:
         The table, as `tables.leaderboard` gives it.
@@ -36,7 +37,7 @@ def write_leaderboard(results_dir: Path, out_dir: Path | None = None, baseline: 
         ValueError: there are no results, or a file among them is damaged.
     """
     results_dir, out_dir = Path(results_dir), Path(out_dir or results_dir)
-    entries = read_entries(results_dir)
+    entries = with_comparisons(read_entries(results_dir))
     table = tables.leaderboard(entries, tables.read_reported(results_dir))
     if table.empty:
         raise ValueError(f"{results_dir}: expected results, found none; run a benchmark first")
@@ -45,7 +46,7 @@ def write_leaderboard(results_dir: Path, out_dir: Path | None = None, baseline: 
     for entry in entries:
         by_place.setdefault(entry.place, []).append(entry)
     places = sorted(by_place, key=lambda place: (-len(by_place[place]), place))
-    sections = [measured_section(by_place[place], table, baseline) for place in tqdm(places, desc="leaderboard")]
+    sections = [measured_section(by_place[place], table) for place in tqdm(places, desc="leaderboard")]
     papers = paper_sections(table)
     specs: dict[str, alt.TopLevelMixin] = {}
     for section in sections:
@@ -54,33 +55,16 @@ def write_leaderboard(results_dir: Path, out_dir: Path | None = None, baseline: 
 
     csv = tables.rounded(table).to_csv(index=False, lineterminator="\n")
     write_atomically(out_dir / "leaderboard.csv", csv)
-    write_atomically(out_dir / "leaderboard.md", _markdown(table, places))
+    write_atomically(out_dir / "leaderboard.md", leaderboard_page(table, {place: by_place[place] for place in places}))
     write_atomically(out_dir / "leaderboard.png", charts.to_png(next(iter(specs.values()))))
-    write_atomically(out_dir / "leaderboard.html", _html(sections, papers, specs, baseline))
+    write_atomically(out_dir / "leaderboard.html", _html(sections, papers, specs))
     return table
-
-
-def _markdown(table: pd.DataFrame, places: Sequence[Place]) -> str:
-    parts = ["# Leaderboard", "Generated from the records under `results/` by `make leaderboard`."]
-    if places:
-        parts += ["![mAP over GFLOPs per video](leaderboard.png)", "## Measured", MEANING]
-    for place in places:
-        rows = tables.rows_of(table, place)
-        parts.append(f"### {place.data}, profile {place.profile}, videos {place.videos}")
-        parts += [tables.measured_table(rows, "pipe"), *tables.caveats(rows)]
-    papers = table[table.origin == REPORTED]
-    if len(papers):
-        parts += ["## Reported in papers", "Each by its own recipe and accounting: context, not competitors."]
-    for data in sorted(set(papers.data)):
-        parts += [f"### {data}", tables.reported_table(papers[papers.data == data])]
-    return "\n\n".join(parts) + "\n"
 
 
 def _html(
     sections: Sequence[Section],
     papers: Sequence[PaperSection],
     specs: dict[str, alt.TopLevelMixin],
-    baseline: str,
 ) -> str:
     import vl_convert as vlc
 
@@ -94,7 +78,9 @@ def _html(
     return template.render(
         sections=sections,
         papers=papers,
-        baseline=baseline,
+        baseline=BASELINE,
+        lines=references(),
+        machines=MACHINES,
         meaning=plus_minus(MEANING),
         columns=ON_PAGE,
         bundle=bundle.replace("</script", "<\\/script"),

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 import altair as alt
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from adavid.actions import is_close, kind_of
 from benchmarks.report import charts, tables
 from benchmarks.report.columns import MEASURED, OF_PAPERS, ON_PAGE, REPORTED, Column
-from benchmarks.report.compare import Comparison, against_shuffled, comparisons
-from benchmarks.report.entries import Entry, baselines, series_names
+from benchmarks.report.compare import BASELINE, Comparison, drawn, equal_cost_line
+from benchmarks.report.entries import Entry, series_names
 from benchmarks.report.examples import Examples, evenly, examples_of
 from benchmarks.report.formats import plus_minus
 
@@ -58,8 +57,9 @@ class Section:
     rows: list[dict[str, Any]]
     charts: dict[str, alt.TopLevelMixin] = field(default_factory=dict)
     tradeoff: str = ""
-    compared: list[tuple[str, list[Comparison]]] = field(default_factory=list)
+    compared: list[tuple[str, Sequence[Comparison]]] = field(default_factory=list)
     differences: str = ""
+    levels: pd.DataFrame | None = None
     usage: str = ""
     by_class: list[Figure] = field(default_factory=list)
     close: list[Figure] = field(default_factory=list)
@@ -85,13 +85,12 @@ class PaperSection:
     chart: alt.TopLevelMixin | None
 
 
-def measured_section(entries: Sequence[Entry], table: pd.DataFrame, baseline: str) -> Section:
+def measured_section(entries: Sequence[Entry], table: pd.DataFrame) -> Section:
     """All that the page shows of the entries of one place.
 
     Args:
-        entries: of one place.
+        entries: of one place, with their comparisons.
         table: `tables.leaderboard`.
-        baseline: the method that the others are compared with.
     """
     place, names = entries[0].place, series_names(entries)
     section = Section(
@@ -100,12 +99,14 @@ def measured_section(entries: Sequence[Entry], table: pd.DataFrame, baseline: st
         facts=_facts(entries),
         rows=[_cells(row, ON_PAGE) for row in tables.each(tables.rows_of(table, place))],
     )
-    section.tradeoff = section.draw("chart", charts.tradeoff(tables.curve_points(entries, names), baseline))
+    points = tables.curve_points(entries, names)
+    of_baseline = next((entry for entry in entries if entry.label == BASELINE), entries[0])
+    line = drawn(equal_cost_line(entries, of_baseline))
+    section.tradeoff = section.draw("chart", charts.tradeoff(points, BASELINE, line))
+    section.levels = tables.levels_table(entries)
 
     deciding = [entry for entry in entries if entry.is_adaptive]
-    for entry in tqdm(deciding, desc="comparisons", leave=False):
-        if entry.method != baseline:
-            section.compared.append((names[entry.name], _comparisons(entry, entries, baseline)))
+    section.compared = [(names[entry.name], entry.comparisons) for entry in deciding if entry.method != BASELINE]
     # The variants stand in the tables and the overall chart.
     shown = [entry for entry in deciding if not entry.variant] or deciding
     differences = _differences(section.compared, [names[entry.name] for entry in shown])
@@ -150,15 +151,6 @@ def anchor(text: str) -> str:
     return "".join(character if character.isalnum() else "-" for character in text.lower())
 
 
-def _comparisons(entry: Entry, entries: Sequence[Entry], baseline: str) -> list[Comparison]:
-    """Against the one baseline that had the same recipe and budget, or why there is none and what is left to say."""
-    references = baselines(entries, entry, baseline)
-    if len(references) == 1:
-        return comparisons(entry, references[0], entries)
-    why_not = "several configurations under its conditions" if references else "none with its recipe and budget"
-    return [Comparison(baseline, np.nan, None, why_not), *([against_shuffled(entry)] if entry.is_shuffled else [])]
-
-
 def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     """The conditions of the measurement, as (name, value)."""
     records = [record for entry in entries for record in entry.main]
@@ -194,7 +186,10 @@ def _revision(revision: str) -> str:
 
 def _cells(row: Any, columns: Sequence[Column]) -> dict[str, Any]:
     """A table row: by column the text and the value to sort by; and what the filter and the badges need."""
-    noted = "map" if row.origin == MEASURED else "source"  # where the row's note is opened
+    notes = {"source": row.note}  # by the column whose cell opens them
+    if row.origin == MEASURED:
+        per_seed = f"by seed: {row.map_per_seed}" if row.num_seeds > 1 else ""
+        notes = {"map": "; ".join(note for note in (per_seed, row.note) if note)}
     cells = []
     for column in columns:
         value = getattr(row, column.key)
@@ -203,7 +198,7 @@ def _cells(row: Any, columns: Sequence[Column]) -> dict[str, Any]:
                 "text": plus_minus(column.text(row)) or MISSING,
                 "sort": "" if pd.isna(value) else value,
                 "is_number": column.is_number,
-                "note": row.note if column.key == noted else "",
+                "note": notes.get(column.key, ""),
             }
         )
     return {"cells": cells, "record": row.record, "hash": row.config_hash, "point": row.operating_point}

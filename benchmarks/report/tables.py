@@ -17,12 +17,11 @@ from benchmarks.report.entries import (
     ROOTS,
     Entry,
     Place,
+    series_names,
 )
 
-OF_POINTS = (
-    *("operating_point", "num_seeds", "map", "map_std", "map_low", "map_high"),
-    *("gflops_per_video", "gflops_per_frame", "frames_used"),
-)
+OF_POINTS = ("operating_point", "num_seeds", "map", "map_std", "gflops_per_video", "gflops_per_frame", "frames_used")
+OF_MAIN_POINTS = ("map_low", "map_high")
 
 
 def leaderboard(entries: Sequence[Entry], reported: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -37,7 +36,7 @@ def leaderboard(entries: Sequence[Entry], reported: pd.DataFrame | None = None) 
     1 FLOP, as in the papers).
 
     Args:
-        entries: of results/reference and results/runs.
+        entries: of results/reference and results/runs; their comparisons fill columns where they have some.
         reported: the papers' rows, as `read_reported` gives them.
 
     Returns:
@@ -93,8 +92,8 @@ def curve_points(entries: Sequence[Entry], names: Mapping[str, str]) -> pd.DataF
 
     Returns:
         series, method, variant, point, kind ("test", "shuffled" or "curve"), operating_point, num_seeds, map, map_std,
-        map_low, map_high, gflops_per_video, gflops_per_frame, frames_used; mAP in percent; sorted by series
-        and cost.
+        gflops_per_video, gflops_per_frame, frames_used, map_low, map_high (of main points); mAP in percent; sorted by
+        series and cost.
     """
     rows = []
     for entry in entries:
@@ -103,7 +102,8 @@ def curve_points(entries: Sequence[Entry], names: Mapping[str, str]) -> pd.DataF
             kind = "curve" if point.startswith("curve") else point
             as_main = replace(entry, points={MAIN: records})
             numbers = {key: BY_KEY[key].read(as_main) for key in OF_POINTS}
-            rows.append({**series, "point": point, "kind": kind, **numbers})
+            bounds = {key: BY_KEY[key].read(as_main) if kind == MAIN else np.nan for key in OF_MAIN_POINTS}
+            rows.append({**series, "point": point, "kind": kind, **numbers, **bounds})
     return pd.DataFrame(rows).sort_values(["series", "gflops_per_video", "point"], ignore_index=True)
 
 
@@ -176,6 +176,24 @@ def reported_table(rows: pd.DataFrame) -> str:
         lambda value: value if isinstance(value, str) else "" if pd.isna(value) else f"{value:g}"
     )
     return text.to_markdown(index=False, disable_numparse=True)
+
+
+def levels_table(entries: Sequence[Entry]) -> pd.DataFrame | None:
+    """Top-1 in percent by level of difficulty, seeds averaged: a row for each entry, the levels in the data's order.
+
+    None where no entry has levels. A column's name says how many videos the level has.
+    """
+    names = series_names(entries)
+    levels = {f"{level.name} ({level.num_videos:,})": level.name for e in entries for level in e.first.levels}
+    if not levels:
+        return None
+    rows = []
+    for entry in sorted(entries, key=lambda entry: -entry.mean(lambda record: record.metrics.top1)):
+        by_name = [{level.name: level.accuracy for level in record.levels} for record in entry.main]
+        means = [100 * float(np.mean([of.get(name, np.nan) for of in by_name])) for name in levels.values()]
+        top1 = 100 * entry.mean(lambda record: record.metrics.top1)
+        rows.append([names[entry.name], *("" if np.isnan(mean) else f"{mean:.1f}" for mean in (*means, top1))])
+    return pd.DataFrame(rows, columns=["top-1 %", *levels, "all"])
 
 
 def caveats(rows: pd.DataFrame) -> list[str]:

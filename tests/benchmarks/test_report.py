@@ -14,7 +14,10 @@ from PIL import Image
 from adavid.actions import Action, PatchGrid
 from benchmarks.report import compare, console_table, curve_report, write_leaderboard
 from benchmarks.report.charts import SEEN, UNSEEN, action_colours
-from benchmarks.report.entries import Entry, baselines, read_entries
+from benchmarks.report.compare import comparisons, with_comparisons
+from benchmarks.report.entries import Entry, read_entries
+from benchmarks.report.markdown import with_tables
+from benchmarks.report.references import Line, baselines, operating_points, unequal_training
 from benchmarks.report.tables import leaderboard, mean_online_points, pareto_front, read_reported
 from tests.benchmarks.toys import ACTIONS, CLASSES, NUM_FRAMES, NUM_VIDEOS, add, add_latency, add_online, add_strips
 
@@ -353,24 +356,154 @@ def test_no_results(tmp_path: Path) -> None:
 
 
 def test_compare_with_itself_is_zero(results: Path) -> None:
-    assert "vs sharp: +0.00 mAP [+0.00, +0.00] at 1.00x" in compare(results, "sharp", "sharp")
+    text = compare(results, "sharp", "sharp")
+    assert "vs sharp: +0.00 mAP [+0.00, +0.00], no worse than 1 point, at 1.00x" in text
 
 
 def test_compare(results: Path) -> None:
     text = compare(results, "sharp:reference", "uniform", data="toys")
-    better = re.findall(r"vs (.*): \+(\S+) mAP \[\+(\S+), \+(\S+)\] at (\S+)x", text)
-    assert [against for against, *_ in better] == [
-        "uniform",
-        "uniform's curve at equal cost (2 points)",
-        "its own decisions shuffled across videos",
+    assert "vs cascade at equal cost: not comparable, no results of cascade under its conditions" in text
+    lines = re.findall(r"vs (.*): (\S+) mAP \[\S+, \S+\], .*, at (\S+)x .*per seed: (\S+), ([^;\n]+)", text)
+    assert [(against, ratio) for against, _, ratio, *_ in lines] == [
+        ("uniform", "0.50"),
+        ("equal-cost line", "1.00"),
+        ("its own decisions shuffled across videos", "1.00"),
     ]
-    assert [ratio for *_, ratio in better] == ["0.50", "1.00", "1.00"]
+    for _, mean, _, *per_seed in lines:
+        assert float(mean) == pytest.approx(np.mean([float(value) for value in per_seed]), abs=0.011)
+    assert compare(results, "sharp:reference", data="toys").count("vs uniform") == 1
 
 
-def test_compare_below_the_cheapest_point_says_so(results: Path) -> None:
-    assert "not comparable" not in compare(results, "sharp@b", "uniform")
-    text = compare(results, "uniform", "sharp@b")
-    assert "curve" not in text  # one point makes no curve
+def test_seeds_that_do_not_match_are_refused_until_they_are_chosen(results: Path) -> None:
+    with pytest.raises(ValueError) as error:
+        compare(results, "sharp@b", "uniform")
+    expected = "sharp@b has seeds 0 and uniform has seeds 0, 1: expected the same; SEEDS=0 compares on those"
+    assert str(error.value) == expected
+    text = compare(results, "sharp@b", "uniform", seeds=[0])
+    assert text.count("one seed: the interval covers videos alone") == 2  # uniform, and the line of its points
+    with pytest.raises(ValueError, match="seeds 0, 5: expected some that there are; sharp@b has seeds 0 and"):
+        compare(results, "sharp@b", "uniform", seeds=[0, 5])
+
+
+def test_without_a_reference_seeds_are_matched_and_named(results: Path) -> None:
+    text = compare(results, "sharp@b")
+    assert re.search(r"vs sharp: .*seeds 0 of both; one seed: the interval covers videos alone", text)
+    assert re.search(r"vs uniform: .*seeds 0 of both; one seed", text)
+
+
+def test_a_claim_has_to_beat_its_papers_baselines_too(tmp_path: Path) -> None:
+    for method, gmacs in (("arnet", 100.0), ("uniform", 103.0), ("multi_scale", 80.0)):
+        for seed in (0, 1, 2):
+            add(tmp_path, method, seed=seed, train_gmacs=gmacs)
+    add(tmp_path, "arnet", variant="acc", seed=1)
+    (variant,) = [entry for entry in read_entries(tmp_path) if entry.variant]
+    against = [comparison.against for comparison in comparisons(variant, read_entries(tmp_path))]
+    assert against == ["arnet", "uniform", "equal-cost line", "cascade at equal cost", "multi_scale"]
+    text = compare(tmp_path, "arnet")
+    assert re.search(r"vs multi_scale: .*; unequal training: 101 against 81 GMACs$", text, re.M)
+    assert re.search(r"vs uniform: [^;]*; per seed: [^;]*$", text, re.M)
+
+
+def test_the_budget_rule() -> None:
+    assert unequal_training(8606, 5672) == "unequal training: 8,606 against 5,672 GMACs"
+    assert unequal_training(105, 100) == unequal_training(100, 105) == unequal_training(0, 0) == ""
+    assert unequal_training(105.1, 100) and unequal_training(100, 105.1) and unequal_training(1, 0)
+
+
+def line_of_toys(results: Path, *on_val: tuple[float, float], costs: tuple[float, ...]) -> list[Entry]:
+    """uniform's points, which cost `costs` on test, and `sharp`; two seeds."""
+    for seed in (0, 1):
+        for i, (val, gflops) in enumerate(zip(on_val, costs, strict=True)):
+            point = "test" if i == 0 else f"curve-num_frames={i}"
+            add(results, "uniform", seed=seed, point=point, gflops=gflops, accuracy=0.5 + 0.1 * i, on_val=val)
+        add(results, "sharp", seed=seed, gflops=2.0)
+    return read_entries(results)
+
+
+def test_the_line_is_chosen_on_val_and_evaluated_on_test(tmp_path: Path) -> None:
+    on_val = ((4.0, 0.9), (1.0, 0.5), (2.0, 0.6), (3.0, 0.95))  # the third is below the hull, the first beyond the best
+    entries = line_of_toys(tmp_path, *on_val, costs=(4.0, 1.0, 2.0, 3.5))
+    sharp, _ = sorted(entries, key=lambda entry: entry.label)
+    line = Line.of(operating_points(entries, sharp, ["uniform"]))
+    assert [point.name for point in line.points] == ["curve-num_frames=1", "curve-num_frames=3"]
+
+    mix = line.at(val_gflops=2.0, test_gflops=2.0)
+    assert [weight for weight, _ in mix.parts] == pytest.approx([0.6, 0.4])  # .6 of 1 and .4 of 3.5 GFLOPs
+    maps = [point.test[1] for point in line.points]
+    assert mix.test == pytest.approx((2.0, 0.6 * maps[0] + 0.4 * maps[1]))
+
+    (dearest,) = line.at(val_gflops=9.0, test_gflops=9.0).parts
+    assert dearest == (1.0, line.points[-1])
+    assert [weight for weight, _ in line.at(2.9, 3.6).parts] == [0.0, 1.0]  # no more than all of the dear one
+    with pytest.raises(ValueError, match=r"cheaper than its cheapest point \(0.9 against 1 GFLOPs on val\)"):
+        line.at(0.9, 0.9)
+    with pytest.raises(ValueError, match="no operating point with numbers on val"):
+        Line.of([])
+
+
+def test_the_line_has_the_methods_seeds_or_is_none(tmp_path: Path) -> None:
+    line_of_toys(tmp_path, (4.0, 0.9), (1.0, 0.5), costs=(4.0, 1.0))
+    add(tmp_path, "uniform", seed=0, point="curve-num_frames=9", gflops=1.5)
+    add(tmp_path, "other", seed=5)
+    other, sharp, _ = sorted(read_entries(tmp_path), key=lambda entry: entry.label)
+    entries = read_entries(tmp_path)
+    names = {point.name for point in operating_points(entries, sharp, ["uniform"])}
+    assert names == {"test", "curve-num_frames=1"}  # the other one lacks a seed
+    assert operating_points(entries, other, ["uniform"]) == []
+    assert operating_points(entries, sharp, ["cascade"]) == []
+    one_seed = sharp.of_seeds([0])
+    assert {point.name for point in operating_points(entries, one_seed, ["uniform"])} == {*names, "curve-num_frames=9"}
+
+
+def test_what_has_no_numbers_on_val_is_not_compared_at_equal_cost(tmp_path: Path) -> None:
+    add(tmp_path, "sharp", on_val=None)
+    add(tmp_path, "uniform")
+    assert "vs equal-cost line: not comparable, it has no numbers on val" in compare(tmp_path, "sharp")
+    add(tmp_path, "sharp")
+    add(tmp_path, "uniform", on_val=None)
+    assert "vs equal-cost line: not comparable, no operating point with numbers on val" in compare(tmp_path, "sharp")
+
+
+def test_rows_say_the_difference_at_equal_cost(written: tuple[Path, pd.DataFrame], results: Path) -> None:
+    out, table = written
+    (entry,) = [e for e in with_comparisons(read_entries(results)) if e.name.startswith("sharp#") and e.root != "local"]
+    (line,) = [comparison.difference for comparison in entry.comparisons if comparison.against == "equal-cost line"]
+    assert line is not None
+    row = table[(table.method == "sharp") & (table.record == "reference") & (table.variant == "")].iloc[0]
+    assert row.equal_cost_line == pytest.approx(100 * line.mean)
+    assert (row.equal_cost_line_low, row.equal_cost_line_high) == pytest.approx(tuple(100 * b for b in line.interval))
+    assert row.equal_cost_line_verdict == line.verdict and np.isnan(row.cascade_at_equal_cost)
+    assert np.isnan(table[table.method == "uniform"].equal_cost_line.iloc[0])
+    cell = f"{100 * line.mean:+.2f} [{100 * line.interval[0]:+.2f}, {100 * line.interval[1]:+.2f}] {line.verdict}"
+    for name in ("leaderboard.md", "leaderboard.html"):
+        text = (out / name).read_text()
+        assert cell in text and "other seeds of the same distribution, not the same digits" in text
+    assert "by seed: " in (out / "leaderboard.html").read_text()
+
+
+def test_accuracy_by_level_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    for seed in (0, 1):
+        folder = add(tmp_path, "sharp", seed=seed, levels=("easy", "hard"))
+    write_leaderboard(tmp_path)
+    records = [json.loads(path.read_text()) for path in folder.parent.glob("*/test.json")]
+    means = [100 * np.mean([record["levels"][i]["accuracy"] for record in records]) for i in range(2)]
+    top1 = 100 * np.mean([record["metrics"]["top1"] for record in records])
+    cells = [f"{value:.1f}" for value in (*means, top1)]
+    markdown = (tmp_path / "leaderboard.md").read_text()
+    assert re.search(rf"\| sharp +\| +{cells[0]} \| +{cells[1]} \| +{cells[2]} \|", markdown)
+    assert f"easy ({NUM_VIDEOS // 2})" in (tmp_path / "leaderboard.html").read_text()
+
+
+def test_marked_tables_are_replaced_and_nothing_else(results: Path) -> None:
+    text = "a\n<!-- table: methods -->\nold\n<!-- end of table -->\nb\n<!-- table: variants --><!-- end of table -->"
+    with pytest.raises(ValueError, match="expected marks of tables among <!-- table: methods -->"):
+        with_tables("nothing", results, "toys", "tiny")
+    with pytest.raises(ValueError, match="expected committed records of sprites"):
+        with_tables(text, results, "sprites", "tiny")
+    made = with_tables(text, results, "toys", "tiny")
+    assert made.startswith("a\n<!-- table: methods -->\n\n| method ") and "old" not in made
+    assert with_tables(made, results, "toys", "tiny") == made
 
 
 @pytest.mark.parametrize(
@@ -409,35 +542,40 @@ def test_the_page_compares_only_under_equal_conditions(tmp_path: Path, monkeypat
     add(tmp_path, "sharp", actions=ACTIONS, config={"recipe": {"batch_size": 16}})
     add(tmp_path, "uniform", config={"recipe": {"batch_size": 99}})
     write_leaderboard(tmp_path)
-    assert "none with its recipe and budget" in (tmp_path / "leaderboard.html").read_text()
+    assert "no results under its conditions" in page_row(tmp_path, "uniform")
     quiet = {"recipe": {"batch_size": 16}, "trainer": {"enable_progress_bar": False}}  # makes no other conditions
     add(tmp_path, "uniform", config=quiet, config_hash="0123456789")
     write_leaderboard(tmp_path)
-    assert "none with its recipe" not in (tmp_path / "leaderboard.html").read_text()
+    assert "not comparable" not in page_row(tmp_path, "uniform")
     add(tmp_path, "uniform", config={"recipe": {"batch_size": 16}, "model": {"dropout": 1}}, config_hash="0011223344")
     write_leaderboard(tmp_path)
-    assert "several configurations under its conditions" in (tmp_path / "leaderboard.html").read_text()
+    assert "several configurations under its conditions" in page_row(tmp_path, "uniform")
 
 
-def test_a_baseline_has_the_methods_epochs_or_its_compute(tmp_path: Path) -> None:
-    add(tmp_path, "sharp", epochs=15, train_gmacs=8.0)
-    for epochs, gmacs in ((4, 7.0), (4, 9.0), (15, 20.0)):
-        add(tmp_path, "uniform", epochs=epochs, train_gmacs=gmacs, config_hash=f"{epochs}-{gmacs}")
+def page_row(results: Path, against: str) -> str:
+    """What the page says of the comparison with a reference."""
+    page = (results / "leaderboard.html").read_text()
+    (row,) = re.findall(rf"<td>{against}</td>\n(.*?)</tr>", page, re.DOTALL)
+    return row
+
+
+def test_of_several_baselines_the_one_of_equal_training_is_taken(tmp_path: Path) -> None:
+    add(tmp_path, "sharp", train_gmacs=8.0)
+    for gmacs in (7.0, 8.1, 20.0):
+        add(tmp_path, "uniform", train_gmacs=gmacs, config_hash=str(gmacs))
     *uniform, sharp = sorted(read_entries(tmp_path), key=lambda entry: (entry.label == "sharp", entry.config_hash))
-    by_hash = {entry.config_hash: entry for entry in uniform}
 
-    def fair(*named: Entry) -> list[str]:
-        return [entry.config_hash for entry in baselines(named, sharp, "uniform")]
+    def fair(*named: Entry) -> list[float]:
+        return [entry.train_gmacs() for entry in baselines(named, sharp, "uniform")]
 
-    assert fair(*uniform) == ["15-20.0"]
-    assert fair(by_hash["4-7.0"], by_hash["4-9.0"]) == ["4-9.0"]
-    assert fair(by_hash["4-7.0"]) == []
+    assert fair(*uniform) == [8.1]
+    assert fair(*(entry for entry in uniform if entry.train_gmacs() == 7)) == [7.0]  # a single one, called unequal
 
 
 def test_curve(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"png")
     text = curve_report(results, "sharp:reference", out_dir=tmp_path)
-    assert "num_frames=3" in text and "uniform at equal cost" in text
+    assert "num_frames=3" in text and "equal-cost line" in text and re.search(r"\d\d\.\d\d +[+-]\d", text)
     assert (tmp_path / "curve-toys-tiny-sharp.png").read_bytes() == b"png"
     with pytest.raises(ValueError, match="expected curve points"):
         curve_report(results, "sharp@b", out_dir=tmp_path)

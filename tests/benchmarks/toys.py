@@ -12,6 +12,7 @@ from PIL import Image
 from adavid.actions import ActionSpace, PatchGrid
 from adavid.evaluation.predictions import Predictions
 from adavid.evaluation.records import (
+    SHUFFLED,
     DataInfo,
     LatencyRecord,
     LatencyRow,
@@ -21,6 +22,7 @@ from adavid.evaluation.records import (
     StageEpochs,
     Strip,
     Training,
+    Validation,
     write_latency,
     write_online,
     write_record,
@@ -37,7 +39,13 @@ NAMES = {"schema": SCHEMA, "method": "sharp", "variant": "", "data": "toys", "pr
 
 
 def predictions(
-    accuracy: float, action_NT: np.ndarray, used_N: np.ndarray, macs_N: np.ndarray, seed: int, num_classes: int
+    accuracy: float,
+    action_NT: np.ndarray,
+    used_N: np.ndarray,
+    macs_N: np.ndarray,
+    seed: int,
+    num_classes: int,
+    levels: tuple[str, ...] = (),
 ) -> Predictions:
     """Predictions that are right for about the given fraction of the videos, which are all of the first classes."""
     rng = np.random.default_rng(seed)
@@ -45,9 +53,8 @@ def predictions(
     said_N = np.where(rng.random(NUM_VIDEOS) < accuracy, label_N, rng.integers(len(CLASSES), size=NUM_VIDEOS))
     score_NK = np.eye(num_classes)[said_N] + 0.5 * rng.random((NUM_VIDEOS, num_classes))
     ids = np.array([f"video{n:03d}" for n in range(NUM_VIDEOS)])
-    return Predictions(
-        ids, np.eye(num_classes, dtype=int)[label_N], score_NK, action_NT, macs_N, used_N, np.full(NUM_VIDEOS, "")
-    )
+    level_N = np.resize(levels or ("",), NUM_VIDEOS)
+    return Predictions(ids, np.eye(num_classes, dtype=int)[label_N], score_NK, action_NT, macs_N, used_N, level_N)
 
 
 def add(
@@ -72,13 +79,16 @@ def add(
     epochs: int = 0,
     train_gmacs: float = 10.0,
     classes: tuple[str, ...] = CLASSES,
+    levels: tuple[str, ...] = (),
+    on_val: tuple[float, float] | None | str = "as on test",
     num_replicates: int = 50,
     code: str = "",
     model_hash: str = "fedcba98",
 ) -> Path:
     """Writes one record and gives its folder; a method with several actions spends more on later videos.
 
-    Actions are random where none are given. Their sizes are those that their names say unless they are given.
+    Actions are random where none are given. Their sizes are those that their names say unless they are given. On the
+    validation split (GFLOPs and mAP) it costs what it costs on test and attains `accuracy`, unless that is given.
     """
     rng = np.random.default_rng(seed)
     share_N = np.linspace(0.5, 1.5, NUM_VIDEOS) if len(actions) > 1 else np.ones(NUM_VIDEOS)
@@ -87,7 +97,7 @@ def add(
     space = ActionSpace(actions, sizes or tuple(size_of(name) for name in actions), grid=grid)
     used_N = np.array(space.is_seen)[space.kind(action_NT)].sum(axis=1)
     macs_N = np.round(share_N * gflops * GFLOP).astype(int)
-    made = predictions(accuracy, action_NT, used_N, macs_N, seed, len(classes))
+    made = predictions(accuracy, action_NT, used_N, macs_N, seed, len(classes), levels)
     summary = summarize(
         made,
         classes,
@@ -96,12 +106,17 @@ def add(
         components={"backbone": gflops},
         audited_gflops_per_video=gflops,
         frames_decoded=NUM_FRAMES,
+        level_names=levels,
         num_replicates=num_replicates,
     )
+    val = (gflops, accuracy) if isinstance(on_val, str) else on_val
+    if point == SHUFFLED:
+        val = None
     record = Record(
         **{"schema": SCHEMA, "method": method, "variant": variant, "data": data, "profile": "tiny", "seed": seed},
         **{"split": "test", "origin": "measured", "point": point, "operating_point": operating_point or {}},
         **dict(summary),
+        validation=val and Validation(gflops_per_video=val[0], map=val[1]),
         training=Training(gmacs=train_gmacs + seed, stages=(StageEpochs(name="all", epochs=epochs),)),
         data_info=DataInfo(num_videos=NUM_VIDEOS, num_skipped_bad=0, class_names=classes, fingerprint=fingerprint),
         **{

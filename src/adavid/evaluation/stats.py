@@ -1,21 +1,29 @@
-"""How far a result can be trusted: bootstrap over videos, paired differences, comparison at equal cost.
+"""How far a result can be trusted: intervals over seeds and videos, paired differences, comparison at equal cost.
 
-Every interval here answers one question: how would the number move with another draw of test videos, GIVEN
-the trained models. It does not cover training again with another seed: the per-seed values show that.
-A replicate is represented by how often each video was drawn, so that scores are sorted only once.
+Every interval here answers one question: how would a mean over seeds move if it were trained again with other seeds and
+tested on other videos. Seeds are paired with seeds and videos with videos: a run of one side meets the run of the same
+seed on the other, on the same draws of videos.
 
-Shapes: N videos, K classes, R replicates, P positives of a class (sorted by falling score), S seeds, G groups
-(a method's or an operating point's runs).
+The two parts are added. Videos: the percentile bootstrap of the mean over seeds, where a replicate is represented by
+how often each video was drawn, so that scores are sorted only once. Seeds: the standard error of the mean over S seeds
+times Student's t with S - 1 degrees of freedom, since a spread that is estimated from few seeds is itself uncertain.
+What seed and video do together is in both parts: the interval errs on the wide side. One seed says nothing of others:
+its interval covers videos alone.
+
+Shapes: N videos, K classes, R replicates, P positives of a class (sorted by falling score), D distinct scores among
+them, S seeds, Q quantiles of Student's t.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from scipy.special import stdtrit
 from tqdm import tqdm
 
 from adavid.evaluation.metrics import checked, mean_average_precision
@@ -24,9 +32,16 @@ if TYPE_CHECKING:
     from adavid.evaluation.predictions import Predictions
 
 CHUNK = 64  # replicates at a time: N x 64 counts stay in the processor's cache
+NUM_REPLICATES = 1000
+NUM_QUANTILES = 200  # of Student's t, each as likely as the others
+MARGIN = 0.01  # of mAP: a loss that is surely smaller is "no worse"
+
+Runs: TypeAlias = "Mapping[int, Predictions]"  # of one configuration, by seed
 
 
-def bootstrap_map(label_NK: np.ndarray, score_NK: np.ndarray, num_replicates: int = 1000, seed: int = 0) -> np.ndarray:
+def bootstrap_map(
+    label_NK: np.ndarray, score_NK: np.ndarray, num_replicates: int = NUM_REPLICATES, seed: int = 0
+) -> np.ndarray:
     """The mAP of `num_replicates` resamplings of the videos, drawn with replacement (Efron, 1979).
 
     Each equals `mean_average_precision` of the resampled set. A class none of whose positives were drawn
@@ -49,136 +64,147 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def interval_of_mean(value_S: Sequence[float], replicate_R: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The interval of a mean over seeds, for other seeds and other videos.
+
+    Args:
+        value_S: of each seed, on the videos as they are.
+        replicate_R: the mean over seeds on each draw of videos.
+        level: of the interval.
+
+    Returns:
+        The percentile interval of the sum of a replicate and of the seeds' error, in all their combinations.
+    """
+    return interval(np.add.outer(replicate_R, _errors_of_mean(value_S)), level)
+
+
+def _errors_of_mean(value_S: Sequence[float]) -> np.ndarray:
+    """By how much a mean over S seeds may be off, (Q,), equally likely values; a single 0 for one seed."""
+    num_seeds = len(value_S)
+    if num_seeds == 1:
+        return np.zeros(1)
+    t_Q = stdtrit(num_seeds - 1, (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES)
+    errors_Q: np.ndarray = np.std(value_S, ddof=1) / np.sqrt(num_seeds) * t_Q
+    return errors_Q
+
+
 @dataclass(frozen=True)
-class Difference:
-    """A difference of mAP, as fractions, between a method and a reference on the same videos.
+class Estimate:
+    """A mean over seeds, as a fraction: of mAPs, or of differences of mAPs.
 
     Attributes:
-        mean: on the videos as they are, mAPs averaged over seeds.
-        interval: percentile interval over videos, given the trained models.
-        per_seed: the mAP of each of the method's runs.
-        reference_per_seed: that of each of the reference's; of a curve, its height at the method's cost.
+        per_seed: the value of each seed, on the videos as they are.
+        interval: of the mean, for other seeds and other videos; for one seed, for other videos alone.
     """
 
-    mean: float
+    per_seed: Mapping[int, float]
     interval: tuple[float, float]
-    per_seed: tuple[float, ...]
-    reference_per_seed: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return float(np.mean(list(self.per_seed.values())))
 
 
-def paired_difference(
-    method: Sequence[Predictions],
-    reference: Sequence[Predictions],
-    num_replicates: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Difference:
-    """The method's mAP minus the reference's, every replicate drawing the same videos for both.
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """A method's mAP minus a reference's."""
+
+    @property
+    def verdict(self) -> str:
+        """What the interval supports, in words, at a margin of one point of mAP."""
+        low, high = self.interval
+        if low > 0:
+            return "better"
+        if high < 0:
+            return "worse"
+        return f"no worse than {100 * MARGIN:g} point" if low > -MARGIN else "undecided"
+
+
+def mean_map(runs: Runs) -> Estimate:
+    """The mAP of a configuration.
+
+    Raises:
+        ValueError: there are no runs, or they hold different videos, or label them differently.
+    """
+    return Estimate(*_contrast([(1.0, runs)]))
+
+
+def paired_difference(method: Runs, reference: Runs) -> Difference:
+    """The method's mAP minus the reference's, seed by seed.
+
+    Raises:
+        ValueError: the seeds of the two differ, or the runs hold different videos, or label them differently.
+    """
+    return paired_difference_to_mix(method, [(1.0, reference)])
+
+
+def paired_difference_to_mix(method: Runs, mix: Sequence[tuple[float, Runs]]) -> Difference:
+    """The method's mAP minus the weighted mean of the mAPs of several operating points, seed by seed.
+
+    Giving each video to one of two operating points at random costs the average of both. What is attained so is, in
+    expectation, exactly the average of the top-1s, but not of the mAPs: the videos of both are ranked together, and the
+    mixture's mAP may lie above the line (equally calibrated points) or below it (an overconfident cheap one). For mAP
+    the line between them (Provost and Fawcett, 2001, for ROC curves) is thus an interpolation, the closer the denser
+    the points.
 
     Args:
         method: one run for each seed.
-        reference: likewise; the numbers of seeds may differ.
-        num_replicates: resamplings of the videos.
-        seed: of the resampling.
-        level: of the interval.
+        mix: weights, whose sum is 1, and runs; they are the same in all replicates.
 
     Raises:
-        ValueError: the runs hold different videos, or label them differently.
+        ValueError: as in `paired_difference`.
     """
-    check_paired([method, reference])
-    own, other = _bootstrap([method, reference], num_replicates, seed)
-    own_S, other_S = _map_of_each(method), _map_of_each(reference)
-    mean = float(np.mean(own_S) - np.mean(other_S))
-    return Difference(mean, interval(own.map_R - other.map_R, level), own_S, other_S)
+    return Difference(*_contrast([(1.0, method), *((-weight, runs) for weight, runs in mix)]))
 
 
-def upper_hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The vertices of the upper concave hull of (cost, mAP) points, from the cheapest to the best.
+def _contrast(terms: Sequence[tuple[float, Runs]]) -> tuple[dict[int, float], tuple[float, float]]:
+    """The weighted sum of mAPs of each seed, and the interval of its mean over seeds."""
+    check_paired([runs for _, runs in terms])
+    seeds = sorted(terms[0][1])
+    value_S = [sum(weight * _map_of(runs[seed]) for weight, runs in terms) for seed in seeds]
+    replicate_SR = [np.sum([weight * _replicates(runs[seed]) for weight, runs in terms], axis=0) for seed in seeds]
+    per_seed = dict(zip(seeds, value_S, strict=True))
+    return per_seed, interval_of_mean(value_S, np.mean(replicate_SR, axis=0))
+
+
+def upper_hull(points: Sequence[tuple[float, float]]) -> list[int]:
+    """The vertices of the upper concave hull of (cost, mAP) points, from the cheapest to the best, as indices.
 
     It ends there: nobody has to spend more to get less.
     """
-    hull: list[tuple[float, float]] = []
-    for cost, value in sorted(points):
-        if hull and hull[-1][0] == cost:  # sorted: this one is at least as good at the same cost
+    hull: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: points[i]):
+        if hull and points[hull[-1]][0] == points[i][0]:  # sorted: this one is at least as good at the same cost
             hull.pop()
-        while len(hull) > 1 and _is_below(hull[-2], hull[-1], (cost, value)):
+        while len(hull) > 1 and _is_below(points[hull[-2]], points[hull[-1]], points[i]):
             hull.pop()
-        hull.append((cost, value))
-    best = max(range(len(hull)), key=lambda i: hull[i][1], default=-1)
+        hull.append(i)
+    best = max(range(len(hull)), key=lambda vertex: points[hull[vertex]][1], default=-1)
     return hull[: best + 1]
 
 
-def curve_at(cost: float, points: Sequence[tuple[float, float]]) -> float:
-    """What a baseline attains at a given mean cost per video: the upper concave hull of its operating points.
+def _is_below(left: tuple[float, float], middle: tuple[float, float], right: tuple[float, float]) -> bool:
+    """Whether `middle` lies on or below the segment from `left` to `right`."""
+    slope_to_middle = (middle[1] - left[1]) * (right[0] - left[0])
+    return slope_to_middle <= (right[1] - left[1]) * (middle[0] - left[0])
 
-    Between two points, a baseline can give each video to one of them at random, which costs the average of
-    both. What it attains so is, in expectation, exactly the average of the top-1s, but not of the mAPs:
-    the videos of both are ranked together, and the mixture's mAP may lie above the line (equally calibrated
-    points) or below it (an overconfident cheap one). For mAP the hull (Provost and Fawcett, 2001, for ROC
-    curves) is thus an interpolation, the closer the denser the points. Beyond the best point it is that
-    point's mAP.
 
-    Args:
-        cost: in the points' unit.
-        points: (cost, mAP) of the operating points, in any order.
+def check_paired(groups: Sequence[Runs]) -> None:
+    """All groups have runs of the same seeds, and all of these the same videos, in whatever order, labelled alike.
 
     Raises:
-        ValueError: there are no points, or `cost` is below the cheapest, where the curve is undefined.
-    """
-    if not points:
-        raise ValueError("curve: expected at least one point")
-    cheapest = min(points)[0]
-    if cost < cheapest * (1 - 1e-9):  # the mean of equal costs may differ in its last digit
-        raise ValueError(f"cost {cost:g}: expected at least {cheapest:g}, the cheapest point of the curve")
-    return _height(cost, points)
-
-
-def paired_difference_to_curve(
-    method: Sequence[Predictions],
-    curve_points: Sequence[Sequence[Predictions]],
-    num_replicates: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Difference:
-    """The method's mAP minus the baseline's at the same cost, `curve_at`.
-
-    In every replicate the method's mAP, its mean cost and the baseline's points, hence its hull, are taken
-    on the same resampled videos. Where resampling takes the method's cost below the cheapest point, that
-    point is the reference, although it is dearer.
-
-    Args:
-        method: one run for each seed.
-        curve_points: for each of the baseline's operating points one run for each seed.
-        num_replicates: resamplings of the videos.
-        seed: of the resampling.
-        level: of the interval.
-
-    Raises:
-        ValueError: the runs hold different videos, or label them differently, or the method costs less than
-            the baseline's cheapest point.
-    """
-    check_paired([method, *curve_points])
-    cost, own_map = _cost_and_map(method)
-    height = curve_at(cost, [_cost_and_map(point) for point in curve_points])
-    own, *curve = _bootstrap([method, *curve_points], num_replicates, seed)
-    reference_R = [
-        _height(own.macs_R[r], [(point.macs_R[r], point.map_R[r]) for point in curve]) for r in range(num_replicates)
-    ]
-    differences = interval(own.map_R - reference_R, level)
-    return Difference(own_map - height, differences, _map_of_each(method), (height,))
-
-
-def check_paired(groups: Sequence[Sequence[Predictions]]) -> None:
-    """All runs of all groups hold the same videos, in whatever order, with the same labels.
-
-    Raises:
-        ValueError: a group has no runs, a run holds a video twice, or two runs hold different videos or label
-            them differently.
+        ValueError: a group has no runs, or its seeds are others; a run holds a video twice; or two runs hold different
+            videos or label them differently.
     """
     if not all(groups):
         raise ValueError("comparison: expected at least one run on each side")
-    first = _by_id(groups[0][0])
-    for run in (_by_id(run) for group in groups for run in group):
+    for other in groups[1:]:
+        if set(other) != set(groups[0]):
+            raise ValueError(f"seeds {seed_names(groups[0])} against {seed_names(other)}: expected the same")
+    first, *others = (_by_id(run) for group in groups for run in group.values())
+    first.check_unique()
+    for run in others:
         run.check_unique()
         differ = np.setxor1d(first.video_id, run.video_id)
         if differ.size:
@@ -186,6 +212,11 @@ def check_paired(groups: Sequence[Sequence[Predictions]]) -> None:
         differ = first.video_id[(first.label_NK != run.label_NK).any(axis=1)]
         if differ.size:
             raise ValueError(f"video {str(differ[0])!r} ({differ.size} such): expected one labelling")
+
+
+def seed_names(seeds: Iterable[int]) -> str:
+    """'0, 1, 2'."""
+    return ", ".join(map(str, sorted(seeds)))
 
 
 def _by_id(run: Predictions) -> Predictions:
@@ -219,73 +250,46 @@ class RankedScores:
     def _rank(label_N: np.ndarray, score_N: np.ndarray) -> tuple[np.ndarray, ...]:
         order_N = np.argsort(-score_N)
         positive_P = order_N[label_N[order_N]]
-        # the last rank of each positive's tie, among all videos and among the positives alone
-        last_P = np.searchsorted(-score_N[order_N], -score_N[positive_P], side="right") - 1
-        last_positive_P = np.searchsorted(-score_N[positive_P], -score_N[positive_P], side="right") - 1
-        return order_N, positive_P, last_P, last_positive_P
+        threshold_D, first_D = np.unique(-score_N[positive_P], return_index=True)
+        end_D = np.searchsorted(-score_N[order_N], threshold_D, side="right")  # of the videos scored no lower
+        start_D = np.concatenate([[0], end_D[:-1]])
+        return order_N[: end_D[-1]], start_D, positive_P, first_D
 
     def weighted_map(self, weight_NR: np.ndarray) -> np.ndarray:
         """mAP, float64 (R,), when video n is present `weight_NR[n, r]` times."""
         map_R = np.zeros(weight_NR.shape[1])
-        for order_N, positive_P, last_P, last_positive_P in self._classes:
-            seen_PR = weight_NR[order_N].cumsum(axis=0)[last_P]
-            positive_PR = weight_NR[positive_P]
-            found_PR = positive_PR.cumsum(axis=0)
+        for order_N, start_D, positive_P, first_D in self._classes:
+            # sums between thresholds first: adding up D of them is quicker than adding up all videos
+            seen_DR = np.add.reduceat(weight_NR[order_N], start_D).cumsum(axis=0)
+            positive_DR = np.add.reduceat(weight_NR[positive_P], first_D)
+            found_DR = positive_DR.cumsum(axis=0)
             # where none was seen, none was found and the weight is 0
-            precision_PR = found_PR[last_positive_P] / np.maximum(seen_PR, 1)
-            map_R += (positive_PR * precision_PR).sum(axis=0) / np.maximum(found_PR[-1], 1)
+            precision_DR = found_DR / np.maximum(seen_DR, 1)
+            map_R += (positive_DR * precision_DR).sum(axis=0) / np.maximum(found_DR[-1], 1)
         return map_R / self.num_classes
 
 
-class _Replicates(NamedTuple):
-    """Mean cost per video in MACs and mAP of every replicate."""
-
-    macs_R: np.ndarray
-    map_R: np.ndarray
-
-
-# A report compares one run with many others: the replicates of each are kept for as long as the run is.
-_known: WeakKeyDictionary[Predictions, dict[tuple[int, int], _Replicates]] = WeakKeyDictionary()
+# A report compares one run with many others: what is known of each is kept for as long as the run is.
+_known_replicates: WeakKeyDictionary[Predictions, np.ndarray] = WeakKeyDictionary()
 _known_maps: WeakKeyDictionary[Predictions, float] = WeakKeyDictionary()
 
 
-def _replicates(run: Predictions, num_replicates: int, seed: int) -> _Replicates:
-    known = _known.setdefault(run, {})
-    key = num_replicates, seed
-    if key not in known:
-        run = _by_id(run)  # so that draws mean the same videos in every run
-        ranked, num_videos = RankedScores(run.label_NK, run.score_NK), len(run.video_id)
-        chunks = [
-            (run.macs_N @ weight_NR / num_videos, ranked.weighted_map(weight_NR))
-            for weight_NR in multiplicities(num_videos, num_replicates, seed)
-        ]
-        known[key] = _Replicates(*(np.concatenate(values) for values in zip(*chunks, strict=True)))
-    return known[key]
+@functools.lru_cache(maxsize=4)
+def _draws(num_videos: int) -> tuple[np.ndarray, ...]:
+    return tuple(multiplicities(num_videos, NUM_REPLICATES, seed=0))
 
 
-def _bootstrap(groups: Sequence[Sequence[Predictions]], num_replicates: int, seed: int) -> list[_Replicates]:
-    """The replicates of each group of runs, averaged over its seeds, all on the same draws of videos."""
-    replicates = [[_replicates(run, num_replicates, seed) for run in group] for group in groups]
-    return [_Replicates(*(np.mean(values, axis=0) for values in zip(*group, strict=True))) for group in replicates]
+def _replicates(run: Predictions) -> np.ndarray:
+    """The run's mAP on draws of videos that are the same for all runs, (R,)."""
+    if run not in _known_replicates:
+        by_id = _by_id(run)  # so that draws mean the same videos in every run
+        ranked = RankedScores(by_id.label_NK, by_id.score_NK)
+        maps = [ranked.weighted_map(weight_NR) for weight_NR in _draws(len(by_id.video_id))]
+        _known_replicates[run] = np.concatenate(maps)
+    return _known_replicates[run]
 
 
-def _map_of_each(runs: Sequence[Predictions]) -> tuple[float, ...]:
-    for run in runs:
-        if run not in _known_maps:
-            _known_maps[run] = mean_average_precision(run.label_NK, run.score_NK)
-    return tuple(_known_maps[run] for run in runs)
-
-
-def _cost_and_map(runs: Sequence[Predictions]) -> tuple[float, float]:
-    return float(np.mean([run.macs_N.mean() for run in runs])), float(np.mean(_map_of_each(runs)))
-
-
-def _height(cost: float, points: Sequence[tuple[float, float]]) -> float:
-    hull_costs, hull_values = zip(*upper_hull(points), strict=True)
-    return float(np.interp(cost, hull_costs, hull_values))
-
-
-def _is_below(left: tuple[float, float], middle: tuple[float, float], right: tuple[float, float]) -> bool:
-    """Whether `middle` lies on or below the segment from `left` to `right`."""
-    slope_to_middle = (middle[1] - left[1]) * (right[0] - left[0])
-    return slope_to_middle <= (right[1] - left[1]) * (middle[0] - left[0])
+def _map_of(run: Predictions) -> float:
+    if run not in _known_maps:
+        _known_maps[run] = mean_average_precision(run.label_NK, run.score_NK)
+    return _known_maps[run]

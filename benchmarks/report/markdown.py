@@ -1,0 +1,136 @@
+"""The Markdown that is generated: leaderboard.md, and the README's tables between their marks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from adavid.files import write_atomically
+from benchmarks.layers import catalogue, method_files
+from benchmarks.report import tables
+from benchmarks.report.columns import BY_KEY, REPORTED
+from benchmarks.report.compare import MEANING, Comparison, with_comparisons
+from benchmarks.report.entries import REFERENCE, Entry, Place, read_entries, series_names
+from benchmarks.report.formats import markdown_table, times
+
+MACHINES = (
+    "A record is of the machine that it names. Another processor rounds otherwise, and a training then goes another "
+    "way: made anew there, the records are other seeds of the same distribution, not the same digits."
+)
+BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def leaderboard_page(table: pd.DataFrame, by_place: Mapping[Place, Sequence[Entry]]) -> str:
+    """leaderboard.md.
+
+    Args:
+        table: `tables.leaderboard`.
+        by_place: the entries with their comparisons, places in order.
+    """
+    parts = ["# Leaderboard", "Generated from the records under `results/` by `make leaderboard`."]
+    if by_place:
+        parts += ["![mAP over GFLOPs per video](leaderboard.png)", "## Measured", MACHINES, MEANING]
+    for place, entries in by_place.items():
+        rows, names = tables.rows_of(table, place), series_names(entries)
+        parts.append(f"### {place.data}, profile {place.profile}, videos {place.videos}")
+        parts += [tables.measured_table(rows, "pipe"), *tables.caveats(rows)]
+        compared = [(names[entry.name], entry.comparisons) for entry in entries if entry.comparisons]
+        parts += ["#### Differences of mAP", difference_table(compared)] if compared else []
+        if (levels := tables.levels_table(entries)) is not None:
+            parts += ["#### By level of difficulty", markdown_table(levels)]
+    papers = table[table.origin == REPORTED]
+    if len(papers):
+        parts += ["## Reported in papers", "Each by its own recipe and accounting: context, not competitors."]
+    for data in sorted(set(papers.data)):
+        parts += [f"### {data}", tables.reported_table(papers[papers.data == data])]
+    return "\n\n".join(parts) + "\n"
+
+
+def difference_table(compared: Sequence[tuple[str, Sequence[Comparison]]]) -> str:
+    """A row for each comparison of each method."""
+    rows = [
+        {
+            "method": name,
+            "against": comparison.against,
+            "mAP [95 %]": comparison.points or "not comparable",
+            "verdict": comparison.difference.verdict if comparison.difference else "",
+            "by seed": comparison.per_seed,
+            "GFLOPs": times(comparison.cost_ratio),
+            "note": "; ".join(comparison.notes) or comparison.why_not,
+        }
+        for name, of in compared
+        for comparison in of
+    ]
+    return markdown_table(pd.DataFrame(rows))
+
+
+def write_readme(readme: Path, results_dir: Path, data: str = "sprites", profile: str = "tiny") -> None:
+    """Replaces what stands between `<!-- table: NAME -->` and `<!-- end of table -->`, from the committed records.
+
+    Raises:
+        ValueError: there is no such mark, it names a table that there is none of, or there are no records.
+    """
+    text = readme.read_text(encoding="utf-8")
+    write_atomically(readme, with_tables(text, results_dir, data, profile, str(readme)))
+
+
+def with_tables(text: str, results_dir: Path, data: str, profile: str, what: str = "README.md") -> str:
+    """A text with its generated tables as they follow from the committed records of one place."""
+    names = [name for _, name, _ in BLOCK.findall(text)]
+    if not names or set(names) - set(README_TABLES):
+        known = ", ".join(f"<!-- table: {name} -->" for name in README_TABLES)
+        raise ValueError(f"{what}: expected marks of tables among {known}, each before a <!-- end of table -->")
+    entries = [
+        entry
+        for entry in read_entries(results_dir)
+        if entry.root == REFERENCE and (entry.place.data, entry.place.profile) == (data, profile)
+    ]
+    if len({entry.place for entry in entries}) != 1:
+        raise ValueError(f"{results_dir}: expected committed records of {data} (profile {profile}), of the same videos")
+    entries = with_comparisons(entries)
+    return BLOCK.sub(lambda found: f"{found[1]}\n{README_TABLES[found[2]](entries)}\n\n{found[3]}", text)
+
+
+def _methods(entries: Sequence[Entry]) -> str:
+    """A row for each method's main configuration, by falling mAP."""
+    columns = ("gflops_per_video", "gflops_per_frame", "frames_used", "train_gmacs")
+    rows = [
+        {
+            "method": f"`{row.method}`",
+            "mAP %": f"{row.map:.2f}",
+            "95 %": f"{row.map_low:.2f} to {row.map_high:.2f}",
+            "std over seeds": "" if pd.isna(row.map_std) else f"{row.map_std:.2f}",
+            "seeds": BY_KEY["num_seeds"].text(row),
+            **{BY_KEY[key].title: BY_KEY[key].text(row) for key in columns},
+        }
+        for row in tables.each(tables.leaderboard([entry for entry in entries if not entry.variant]))
+    ]
+    return markdown_table(pd.DataFrame(rows))
+
+
+def _differences(entries: Sequence[Entry]) -> str:
+    """What each published method, one that names its paper's baselines, has to beat."""
+    published = [name for name in catalogue() if method_files(name).baselines]
+    return difference_table([(f"`{e.label}`", e.comparisons) for e in entries if e.label in published])
+
+
+def _variants(entries: Sequence[Entry]) -> str:
+    """Each variant against its method's main configuration."""
+    compared = [(f"`{e.label}`", [c for c in e.comparisons if c.against == e.method]) for e in entries if e.variant]
+    return difference_table(compared)
+
+
+def _levels(entries: Sequence[Entry]) -> str:
+    levels = tables.levels_table([entry for entry in entries if not entry.variant])
+    return "" if levels is None else markdown_table(levels)
+
+
+README_TABLES: dict[str, Callable[[Sequence[Entry]], str]] = {
+    "methods": _methods,
+    "differences": _differences,
+    "variants": _variants,
+    "levels": _levels,
+}
