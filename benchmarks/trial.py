@@ -18,8 +18,9 @@ from adavid.evaluation.schema import Block, write_json
 from adavid.training import Diverged
 from benchmarks.compose import compose, shared_backbones
 from benchmarks.dashboard import Dashboard
+from benchmarks.models import folder_of, prepare, shared_backbone
 from benchmarks.run import Run
-from benchmarks.runner import folder_of, prepare, shared_backbone, validated
+from benchmarks.runner import validated
 from benchmarks.workspace import Workspace
 
 

@@ -50,6 +50,7 @@ def test_splits_are_disjoint_and_balanced(data):
     assert len(set(contents)) == len(contents) == 40
     for split, num in [("train", 2), ("val", 1), ("test", 1)]:
         assert sorted(record.labels[0] for record in data.records(split)) == sorted([*range(10)] * num)
+        assert all(record.level in data.level_names for record in data.records(split))
         assert all(record.split == split and record.path.is_file() for record in data.records(split))
 
 
@@ -63,24 +64,55 @@ def test_files_are_h264_with_every_frame(data):
 
 @pytest.mark.parametrize("label", range(len(drawing.CLASS_NAMES)))
 def test_evidence_in_part_of_the_frames(label, monkeypatch):
-    for name in ("BLUR_RATE", "DARK_RATE", "DECOY_RATE", "NOISE"):
+    for name in ("BLUR_RATE", "DARK_RATE", "BOARD_RATE", "NOISE", "BACKDROP_DEPTH"):
         monkeypatch.setattr(drawing, name, 0.0)
-    frames_THWC, meta = drawing.render_video(np.random.default_rng(label), label, 16)
-    first, stop = meta.evidence
-    assert 4 <= stop - first <= 8
-    # Objects are vivid: only they reach full saturation.
-    saturation_T = (frames_THWC.max(-1).astype(int) - frames_THWC.min(-1)).max((1, 2))
-    assert saturation_T[first:stop].min() > np.delete(saturation_T, slice(first, stop)).max()
-    assert not meta.blurred and not meta.dark and not meta.decoys
+    frames_THWC, meta = drawing.render_video(np.random.default_rng(label), label, 32)
+    assert 5 <= meta.has_evidence_T.sum() <= 10
+    # Before a backdrop of one colour, only the sign is seen.
+    spread_T = (frames_THWC.max((1, 2)).astype(int) - frames_THWC.min((1, 2))).max(-1)
+    assert ((spread_T > 0) == meta.has_evidence_T).all()
+    assert set(meta.content) == {"e", "-"} and set(meta.condition) == {"c"}
 
 
-def test_mirrored_objects_keep_their_outline():
-    u = np.linspace(-10, 10, 41)[None]
-    v = np.linspace(-10, 10, 41)[:, None]
-    for shape in drawing.COARSE_SHAPES + drawing.FINE_SHAPES:
-        distance = drawing.signed_distance(shape, u, v, 8.0)
-        np.testing.assert_allclose(distance, distance[:, ::-1])
+def test_evidence_comes_in_runs_with_long_gaps():
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        runs = drawing.runs_of_evidence(rng, 32)
+        lengths = [run.stop - run.start for run in runs]
+        assert runs[0].start >= 0 and runs[-1].stop <= 32
+        assert 5 <= lengths[0] <= 9 if len(runs) == 1 else all(3 <= length <= 5 for length in lengths)
+        assert len(runs) == 1 or runs[1].start - runs[0].stop >= 7
+        spells = list(drawing.spells_between(rng, runs, 32))
+        shown = np.zeros(32, int)
+        for part in [*runs, *spells]:
+            shown[part] += 1
+        assert (shown == 1).all()
+
+
+def test_at_least_half_of_the_evidence_is_clear():
+    for index in range(40):
+        _, meta = drawing.render_video(np.random.default_rng(index), index % 10, 16)
+        clear_T = meta.has_evidence_T & ~meta.is_blurred_T & ~meta.is_dark_T
+        assert clear_T.sum() >= meta.has_evidence_T.sum() / 2
+        assert not (meta.has_evidence_T & meta.has_board_T).any()
+        low, high = drawing.SIZES[meta.level]
+        assert low <= meta.size <= high
+
+
+def test_mirrored_symbols_of_classes_are_the_same():
+    x, y = np.linspace(-1.2, 1.2, 41)[None], np.linspace(-1.2, 1.2, 41)[:, None]
+    for name in drawing.CLASS_NAMES:
+        distance = drawing.symbol_distance(name, x, y)
+        np.testing.assert_allclose(distance, distance[:, ::-1], atol=1e-12)
         assert distance.min() < 0 < distance.max()
+    assert not set(drawing.BOARD_SYMBOLS) & set(drawing.CLASS_NAMES)
+
+
+def test_a_board_is_as_large_as_a_sign():
+    x, y = np.linspace(-20, 20, 401)[None], np.linspace(-20, 20, 401)[:, None]
+    sign, _ = drawing._sign("bar", x, y, 8.0)
+    board, _ = drawing._board(["equals", "colon"], x, y, 8.0)
+    assert (sign < 0).mean() == pytest.approx((board < 0).mean(), rel=0.02)
 
 
 def test_objects_stay_inside_the_evaluation_crop():
@@ -155,6 +187,11 @@ def no_table(folder: Path) -> None:
     (folder / "labels.csv").write_bytes(bytes(range(256)))
 
 
+def other_level(folder: Path) -> None:
+    labels = folder / "labels.csv"
+    labels.write_text(labels.read_text().replace(",large,", ",huge,"))
+
+
 def no_video(folder: Path) -> None:
     (folder / "val" / "val-00003.mp4").unlink()
 
@@ -169,6 +206,7 @@ def no_video(folder: Path) -> None:
         (cut_labels, "labels.csv does not list all videos"),
         (empty_labels, "labels.csv: No columns to parse from file"),
         (no_table, "labels.csv: expected text in UTF-8"),
+        (other_level, "labels.csv does not list all videos"),
         (no_video, "val/val-00003.mp4 is missing"),
     ],
 )
