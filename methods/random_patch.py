@@ -1,7 +1,8 @@
 """Random patch: AdaFocus's networks, each frame's patch at a random place.
 
 The baseline of AdaFocus (Wang et al., ICCV 2021) for its policy. f_L and f_C train as AdaFocus's do, in its first and
-its last stage, here both on random patches. No policy runs, so none is paid.
+its last stage, here both on random patches. No policy runs, so none is paid. With a single place, in the middle of the
+frame, it is the other baseline, `center_patch`.
 
 In evaluation the places follow from the seed and the video's id, so that a run can be repeated.
 
@@ -40,7 +41,7 @@ class RandomPatch(AdaptiveMethod):
         focus: network that sees a patch; fine-tuned on whole frames of this size, the size of the frames.
         num_frames: T.
         patch_size: pixels.
-        places: rows and columns of places for the patch.
+        places: rows and columns of places for the patch; 1 is the centre alone.
         hidden: width of the classifier's GRU.
         normalize: LayerNorm before the GRU, for networks without ImageNet weights.
         seed: of the places in evaluation.

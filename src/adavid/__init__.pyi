@@ -38,6 +38,7 @@ from .policy_gradient import ppo_loss as ppo_loss
 from .policy_gradient import reinforce_loss as reinforce_loss
 from .routing import UsedMean as UsedMean
 from .routing import draw_actions as draw_actions
+from .routing import draw_frames as draw_frames
 from .routing import hold_skips as hold_skips
 from .routing import mean_of_used as mean_of_used
 from .routing import no_frames as no_frames

@@ -24,7 +24,7 @@ class PatchGrid:
     """The places that a square patch may take in a square frame: `side` rows of as many, from corner to corner.
 
     A place is a number, row by row from the top left. AdaFocus has 7 x 7 of them; with `every_pixel` there is one
-    for each pixel that the patch can move.
+    for each pixel that the patch can move. A single place is in the middle.
     """
 
     frame_size: int
@@ -47,7 +47,8 @@ class PatchGrid:
     def corner(self, place: Place) -> tuple[Place, Place]:
         """Row and column of the patch's top left pixel: the place's fraction of the free room, cut down."""
         free, steps = self.frame_size - self.patch_size, max(1, self.side - 1)
-        return place // self.side * free // steps, place % self.side * free // steps
+        first = free // 2 if self.side == 1 else 0
+        return first + place // self.side * free // steps, first + place % self.side * free // steps
 
     def box(self, place: int) -> tuple[float, float, float, float]:
         """Top, left, height and width as fractions of the frame."""

@@ -22,6 +22,13 @@ def test_every_pixel_is_a_place() -> None:
     assert PatchGrid.every_pixel(10, 10).corner(0) == (0, 0)
 
 
+@pytest.mark.parametrize(("frame_size", "patch_size", "corner"), [(224, 96, 64), (64, 20, 22), (9, 4, 2), (5, 5, 0)])
+def test_a_single_place_is_in_the_middle(frame_size: int, patch_size: int, corner: int) -> None:
+    grid = PatchGrid(frame_size, patch_size, 1)
+    assert len(grid) == 1 and grid.corner(0) == (corner, corner)
+    assert torch.stack(grid.corner(torch.zeros(2, dtype=torch.long)), -1).tolist() == [[corner, corner]] * 2
+
+
 def test_the_map_of_places() -> None:
     assert place_shares(np.array([0, 0, 3, 1]), 2) == [[0.5, 0.25], [0, 0.25]]
     for side in (7, 10, 25):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scipy.stats import chisquare
 from torch import Tensor, nn
 
 from adavid.cost import Ledger
 from adavid.routing import (
+    draw_frames,
     hold_skips,
     mean_of_used,
     no_frames,
@@ -165,3 +167,14 @@ def test_a_patch_is_cut_where_its_corner_is() -> None:
     torch.testing.assert_close(out_BTX[0, 2], frames_BTCHW[0, 2, :, 4:, 4:].mean((1, 2)))
     torch.testing.assert_close(out_BTX[1, 1], frames_BTCHW[1, 1, :, 1:5, 3:7].mean((1, 2)))
     assert out_BTX[0, 1].eq(0).all()
+
+
+def test_random_frames_are_every_set_of_their_size_alike() -> None:
+    mask_BT = torch.ones(6000, 4, dtype=torch.bool)
+    mask_BT[3000:, 3] = False
+    drawn_BT = draw_frames(2, mask_BT, [f"video {b}" for b in range(6000)], seed=0)
+    assert (drawn_BT <= mask_BT).all() and (drawn_BT.sum(1) == 2).all()
+    for part_BT, num_sets in ((drawn_BT[:3000], 6), (drawn_BT[3000:], 3)):
+        sets, counts = part_BT.unique(dim=0, return_counts=True)
+        assert len(sets) == num_sets and chisquare(counts).pvalue > 0.001
+    assert torch.equal(draw_frames(9, mask_BT[2999:3001], ["a", "b"], seed=0), mask_BT[2999:3001])
