@@ -78,7 +78,7 @@ REFERENCE = --records reference
 BENCH = $(ADAVID) bench $(REFERENCE)
 reference: env ## regenerate the committed records (about four hours on two cores)
 	$(call takes)@$(BENCH) --method all --seeds 0,1,2
-	@for method in uniform tsn arnet liteeval sofnet adafocus; do \
+	@for method in uniform cascade random_frames arnet liteeval sofnet adafocus; do \
 		$(ADAVID) curve $(REFERENCE) --method $$method --seeds 0,1,2 || exit; done
 	@$(ADAVID) online $(REFERENCE) --method liteeval --seeds 0,1,2
 	@for variant in no_sync scarce scarce_no_sync; do \

@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.layers import ROOT, catalogue, method_files, profiles
+from benchmarks.layers import ROOT, catalogue, method_files, methods_of, profiles
 from benchmarks.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _runs(arguments: argparse.Namespace, workspace: Workspace) -> list[Run]:
     from benchmarks.compose import compose
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it, as compose does, has set INFO
-    methods = catalogue() if arguments.method == "all" else [arguments.method]
+    methods = methods_of(arguments.profile) if arguments.method == "all" else [arguments.method]
     return [
         compose(
             method,
@@ -286,8 +286,10 @@ def _verify(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
 def _list(arguments: argparse.Namespace, workspace: Workspace) -> None:
     for name in catalogue():
-        variants = method_files(name).variants
-        print(name + (f"  variants: {', '.join(variants)}" if variants else ""))
+        files = method_files(name)
+        same = [f"the same run as {other} in profile {profile}" for profile, other in files.same_as.items()]
+        variants = [f"variants: {', '.join(files.variants)}"] if files.variants else []
+        print("  ".join([name, *same, *variants]))
     print(f"data sets: {', '.join(catalogue('datamodules'))}, folder:/path, csv:/path/file.csv")
 
 

@@ -61,10 +61,13 @@ def compose(
         shared: whole sections that come from another run.
 
     Raises:
-        ValueError: anything unknown, of the wrong type or out of range, or a setting of the recipe that would change
-            nothing, in one line with the nearest right name.
+        ValueError: anything unknown, of the wrong type or out of range, a setting of the recipe that would change
+            nothing, or a method that is another one's run in this profile, in one line with the nearest right name.
     """
     files = method_files(method)
+    if profile in files.same_as:
+        other = files.same_as[profile]
+        raise ValueError(f"{files.name}: the same run as {other} in profile {profile}: METHOD={other}")
     layers = layers_of(files, data, profile, variant, overrides, seed, cache, shared)
     run = _checked(files, layers, data, profile, variant, seed)
     for word in overrides:
@@ -288,18 +291,20 @@ def _check_curve(run: Run) -> None:
     """ValueError where an axis of the curve is no argument of the method, or a value not one that it takes."""
     arguments = schema(run.method_class, NOT_OF_THE_USER)
     types = {field.name: (field.name, field.type) for field in dataclasses.fields(arguments)}
-    for part, axes in run.config["curve"].items():
+    for part, grids in run.config["curve"].items():
         check_known(part, ("train", "test"), f"curve.{part}")
-        if axes is not None and not isinstance(axes, dict):
-            raise ValueError(f"curve.{part}: expected settings, curve.{part}.argument=[values], got {axes!r}")
-        for axis, values in (axes or {}).items():
-            check_known(axis, types, f"curve.{part}.{axis}")
-            if part == "train" and axis in run.method_class.test_time:
-                raise ValueError(f"curve.train.{axis}: training makes no use of it; did you mean 'curve.test.{axis}'?")
-            if values is not None and (not isinstance(values, list) or not values):
-                raise ValueError(f"curve.{part}.{axis}: expected a list of values, got {values!r}")
-            for value in values or []:
-                build(dataclasses.make_dataclass("Axis", [types[axis]]), {axis: value}, f"curve.{part}")
+        for axes in grids if isinstance(grids, list) else [grids]:
+            if axes is not None and not isinstance(axes, dict):
+                raise ValueError(f"curve.{part}: expected settings, curve.{part}.argument=[values], got {axes!r}")
+            for axis, values in (axes or {}).items():
+                check_known(axis, types, f"curve.{part}.{axis}")
+                if part == "train" and axis in run.method_class.test_time:
+                    expected = f"did you mean 'curve.test.{axis}'?"
+                    raise ValueError(f"curve.train.{axis}: training makes no use of it; {expected}")
+                if values is not None and (not isinstance(values, list) or not values):
+                    raise ValueError(f"curve.{part}.{axis}: expected a list of values, got {values!r}")
+                for value in values or []:
+                    build(dataclasses.make_dataclass("Axis", [types[axis]]), {axis: value}, f"curve.{part}")
     for point in grid(run.config["curve"].get("train")):
         shared_backbones(run, **point)  # its constructor's own checks
 
@@ -355,8 +360,13 @@ def effect(run: Run) -> str:
     return config_hash(own | start | {"warmups": warmups, "specs": [str(spec) for spec in specs]})
 
 
-def grid(axes: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Every combination of the axes' values, the last axis fastest; an axis that is null is none."""
+def grid(axes: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    """Every combination of the axes' values, the last axis fastest; an axis that is null is none.
+
+    Of several grids, one after the other: points that differ in kind, such as single rungs beside whole ladders.
+    """
+    if isinstance(axes, Sequence):
+        return [point for part in axes for point in grid(part)]
     points: list[dict[str, Any]] = [{}]
     for axis, values in (axes or {}).items():
         if values is not None:

@@ -77,6 +77,8 @@ def _meanings(configured: type) -> dict[str, str]:
 def _default(field: dataclasses.Field[Any]) -> str:
     if field.default_factory is not dataclasses.MISSING:
         return f"`{field.default_factory()}`"
+    if field.default == "":
+        return '`""`'
     return "" if field.default is dataclasses.MISSING else f"`{field.default}`"
 
 

@@ -89,6 +89,11 @@ class MethodFiles:
     files: tuple[SettingsFile, ...]
     target: str
 
+    @property
+    def same_as(self) -> dict[str, str]:
+        """The profiles in which another method of the catalogue is the same run, and which one."""
+        return {str(profile): str(other) for profile, other in (self.files[-1].content.get("same_as") or {}).items()}
+
     @cached_property
     def variants(self) -> tuple[str, ...]:
         """The names of its variants; one that a file sets to null is none."""
@@ -127,6 +132,11 @@ class MethodFiles:
 def catalogue(kind: str = "methods") -> list[str]:
     """The names in a folder of YAML files: `methods` or `datamodules`."""
     return sorted(path.stem for path in (ROOT / kind).glob("*.yaml"))
+
+
+def methods_of(profile: str) -> list[str]:
+    """The catalogue's methods in a profile, each run once: without those that are another one's in it."""
+    return [name for name in catalogue() if profile not in method_files(name).same_as]
 
 
 def recipe_file() -> SettingsFile:
@@ -199,10 +209,12 @@ def _with_extended(path: Path, extending: tuple[Path, ...] = ()) -> Iterator[Set
     """The files that a method's YAML extends, then its own."""
     if path in extending:
         raise ValueError(f"{shown(path)}: extends itself, by way of {' and '.join(map(shown, extending))}")
-    file = SettingsFile.read(path, "target", "extends", "profiles", "variants", "data_sets", "baselines")
-    for key, known in (("profiles", profiles()), ("data_sets", catalogue("datamodules"))):
+    file = SettingsFile.read(path, "target", "extends", "same_as", "profiles", "variants", "data_sets", "baselines")
+    for key, known in (("profiles", profiles()), ("same_as", profiles()), ("data_sets", catalogue("datamodules"))):
         for name in file.names(key):
             check_known(name, known, f"{shown(path)}: {key}.{name}")
+    for profile, other in (file.content.get("same_as") or {}).items():
+        check_known(str(other), catalogue(), f"{shown(path)}: same_as.{profile}: method '{other}'")
     if extended := file.content.get("extends"):
         check_known(extended, catalogue(), f"{shown(path)}: extends: method '{extended}'")
         yield from _with_extended(ROOT / "methods" / f"{extended}.yaml", (*extending, path))

@@ -22,7 +22,7 @@ from adavid.files import write_atomically
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, build_backbone
 from benchmarks.compose import compose
-from benchmarks.layers import ROOT, catalogue, profiles
+from benchmarks.layers import ROOT, catalogue, methods_of, profiles
 from benchmarks.measure.latency import NUM_CLASSES
 from benchmarks.measure.usage import forced_usage
 from benchmarks.run import Run
@@ -115,7 +115,7 @@ def _printed_way(spec: BackboneSpec, note: Mapping[str, Any]) -> float:
 
 def method_table() -> pd.DataFrame:
     """The bill of a frame of every method of the catalogue, by action and at the usages of its YAML."""
-    runs = [compose(name, profile=profile) for profile in profiles() for name in catalogue()]
+    runs = [compose(name, profile=profile) for profile in profiles() for name in methods_of(profile)]
     table = pd.DataFrame([row for run in tqdm(runs, desc="methods", leave=False) for row in method_rows(run)])
     columns = ["method", "profile", "decisions", "gmacs", "below dearest", "audited", "components"]
     return table[columns]

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from adavid.config import config_hash, essential
-from benchmarks.compose import compose, effect, grid
-from benchmarks.layers import catalogue, method_files, profiles
+from benchmarks.compose import compose, effect, grid, layers_of
+from benchmarks.layers import catalogue, merge, method_files, methods_of, profiles
 from benchmarks.measure.usage import check_shares
 from benchmarks.run import Run
 
-EVERYTHING = [(name, profile) for name in catalogue() for profile in profiles()]
+EVERYTHING = [(name, profile) for profile in profiles() for name in methods_of(profile)]
 
 # A changed value of each key of the recipe, from what it is.
 CHANGES: dict[str, Callable[[Any], Any]] = {
@@ -41,7 +41,7 @@ def computed(run: Run) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("name", methods_of("tiny"))
 def test_each_key_of_the_recipe_changes_something_or_is_refused(name: str) -> None:
     plain = compose(name)
     assert CHANGES.keys() == vars(plain.recipe).keys()
@@ -73,6 +73,34 @@ def test_the_curves_and_usages_of_the_catalogue_can_be_run(name: str, profile: s
         actions = run.build_method(2).actions
     for shares in run.config["usage"].values():
         assert sum(check_shares(actions, shares).values()) == pytest.approx(1)
+
+
+def test_a_curve_may_have_several_grids() -> None:
+    assert grid(None) == grid({}) == [{}] and grid([]) == []
+    assert grid([{"a": [1, 2], "b": [3]}, {"a": [4], "b": None}]) == [{"a": 1, "b": 3}, {"a": 2, "b": 3}, {"a": 4}]
+    words = ["curve.test=[{ladder: [24x1-64x2], threshold: [0.5, 0.9]}, {ladder: [32x4]}]"]
+    assert [len(point) for point in grid(compose("cascade", overrides=words).config["curve"]["test"])] == [2, 2, 1]
+    with pytest.raises(ValueError, match="^curve.test.laddr is unknown; did you mean 'ladder'"):
+        compose("cascade", overrides=["curve.test=[{laddr: [32x4]}]"])
+
+
+def test_one_run_has_one_name() -> None:
+    """tsn is uniform in tiny: refused there, and left out of all; in paper it has a resolution of its own."""
+    assert set(catalogue()) - set(methods_of("tiny")) == {"tsn"} and methods_of("paper") == catalogue()
+    with pytest.raises(ValueError, match="^tsn: the same run as uniform in profile tiny: METHOD=uniform$"):
+        compose("tsn")
+    assert compose("tsn", profile="paper").hash != compose("uniform", profile="paper").hash
+    files = method_files("tsn")
+    tsn, uniform = (merge(layers_of(method_files(name), "sprites", "tiny")) for name in ("tsn", "uniform"))
+    for config in (tsn, uniform):
+        frame_size = config["model"].pop("frame_size", 0)
+        assert frame_size in (0, config["model"]["backbone"]["size"])  # 0 means the backbone's
+    assert (files.target, tsn["model"], tsn["stages"]) == (
+        method_files("uniform").target,
+        uniform["model"],
+        uniform["stages"],
+    )
+    assert tsn["recipe"] == uniform["recipe"]
 
 
 MISTAKES = {
@@ -174,6 +202,27 @@ def test_a_file_that_extends_another_reads_as_if_it_stood_below_it(written: Call
     assert first == arnet.config["stages"][0] | {"lr": 0.5} and last == arnet.config["stages"][1]
 
 
+def test_baselines_are_inherited_and_of_the_catalogue(written: Callable[[str, str], None]) -> None:
+    assert method_files("adafocus_plus").baselines == ("adafocus",) and method_files("uniform").baselines == ()
+    written("mine", "extends: arnet\n")
+    assert method_files("mine").baselines == method_files("arnet").baselines == ("multi_scale",)
+    written("mine", "extends: arnet\nbaselines: [lstm@last]\n")
+    assert method_files("mine").baselines == ("lstm@last",)
+    for labels, message in (
+        ("[multiscale]", "baselines: method 'multiscale' is unknown; did you mean 'multi_scale'"),
+        ("[lstm@lsat]", "baselines: variant 'lstm@lsat' is unknown; did you mean 'last'"),
+        ("lstm", "baselines: expected a list of methods, got 'lstm'"),
+    ):
+        written("mine", f"extends: arnet\nbaselines: {labels}\n")
+        with pytest.raises(ValueError, match=message):
+            _ = method_files("mine").baselines
+
+
+def test_all_baselines_and_references_are_of_the_catalogue() -> None:
+    assert {name for name in catalogue() if method_files(name).baselines} >= {"arnet", "liteeval", "sofnet", "adafocus"}
+    assert set().union(*references().values()) == {"uniform", "cascade"}
+
+
 def test_the_stages_of_an_extending_file_run_in_its_order() -> None:
     names = [stage.name for stage in compose("adafocus_plus").stages]
     assert names == ["focus", "policy", "skip", "classifier"]
@@ -191,6 +240,8 @@ BAD_FILES = {
     "model: {}": "methods/mine.yaml: expected target",
     "extends: arnet\nprofiles: {tyni: {}}": "methods/mine.yaml: profiles.tyni is unknown; did you mean 'tiny'?",
     "extends: arnet\ndata_sets: {minikin: {}}": "methods/mine.yaml: data_sets.minikin is unknown; did you mean",
+    "extends: arnet\nsame_as: {tyni: uniform}": "methods/mine.yaml: same_as.tyni is unknown; did you mean 'tiny'?",
+    "extends: arnet\nsame_as: {tiny: unifrom}": "methods/mine.yaml: same_as.tiny: method 'unifrom' is unknown",
     "extends: arnet\nstages: {new: {train: [policy]}}": "methods/mine.yaml: stages: expected all of joint, finetune",
     "extends: arnet\nmodel: 3": "model: expected settings",
     "extends: arnet\nmodel:\n  beta: ${recipe.alpha}": "model.beta: Interpolation key 'recipe.alpha' not found",

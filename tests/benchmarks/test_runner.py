@@ -24,7 +24,7 @@ from benchmarks import runner
 from benchmarks.__main__ import main
 from benchmarks.compose import compose
 from benchmarks.dashboard import Dashboard
-from benchmarks.layers import ROOT, catalogue
+from benchmarks.layers import ROOT, methods_of
 from benchmarks.run import Run
 from benchmarks.workspace import Workspace
 from tests.adavid.data.videos import write_video
@@ -202,6 +202,7 @@ MISTAKES = {
     "seed": (["--method", "arnet", "--seeds=-1"], "expected numbers from 0 on"),
     "class": (["--method", "nowhere.at_all:ARNet"], "nowhere"),
     "not a method": (["--method", "math:pi"], "subclass of AdaptiveMethod"),
+    "another's run": (["--method", "tsn"], "tsn: the same run as uniform in profile tiny: METHOD=uniform"),
     "missing folder": (["--method", "arnet", "--data", "folder:/nowhere"], "/nowhere"),
     "missing CSV": (["--method", "arnet", "--data", "csv:/nowhere.csv"], "/nowhere.csv"),
 }
@@ -220,7 +221,7 @@ def test_mistakes_get_one_line_and_leave_nothing(
 
 
 def test_the_seed_is_no_part_of_a_configuration() -> None:
-    for method in catalogue():
+    for method in methods_of("tiny"):
         assert compose(method, seed=0).hash == compose(method, seed=1).hash
     assert compose("arnet", overrides=["model.alpha=0.2"]).hash != compose("arnet").hash
     assert compose("arnet", overrides=["data.num_workers=1"]).hash == compose("arnet").hash

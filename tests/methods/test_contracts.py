@@ -20,14 +20,14 @@ from adavid.evaluation.collector import GFLOPsCallback
 from adavid.method import AdaptiveMethod, CausalMethod
 from adavid.online import OnlinePredictor
 from benchmarks.compose import compose, layers_of
-from benchmarks.layers import catalogue, merge, method_files
+from benchmarks.layers import catalogue, merge, method_files, methods_of
 from benchmarks.run import Run
 from methods.uniform import Uniform
 from tests.conftest import NUM_CLASSES, RandomVideos, opinionated, random_batch, random_decisions
 
 TINY = [
     pytest.param((name, variant), id=f"{name}@{variant}" if variant else name)
-    for name in catalogue()
+    for name in methods_of("tiny")
     for variant in ("", *method_files(name).variants)
 ]
 SMALL = {"dpn107": 64, "slowfast": 64}  # pixels: at full size these take minutes

@@ -10,7 +10,7 @@ from adavid.cost import price
 from adavid.evaluation.records import LatencyRecord
 from adavid.evaluation.schema import read_json
 from benchmarks.compose import compose
-from benchmarks.layers import catalogue
+from benchmarks.layers import methods_of
 from benchmarks.measure.latency import RecordingLedger, latency, latency_table, main_latency, random_batch
 from benchmarks.measure.usage import forced_usage, parse_usage
 from benchmarks.workspace import Workspace
@@ -74,7 +74,7 @@ def test_parse_usage() -> None:
         parse_usage("224=half", known)
 
 
-@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("name", methods_of("tiny"))
 def test_recorded_calls_are_the_bill(name: str) -> None:
     method = compose(name).build_method(5).eval()
     batch = random_batch(method.views, 3, 5)
