@@ -12,7 +12,7 @@ import torch
 
 from adavid.config import config_hash, essential
 from benchmarks.compose import compose, effect, grid, layers_of
-from benchmarks.layers import catalogue, merge, method_files, methods_of, profiles
+from benchmarks.layers import catalogue, merge, method_files, methods_of, profiles, references
 from benchmarks.measure.usage import check_shares
 from benchmarks.run import Run
 
