@@ -307,9 +307,8 @@ def _check_curve(run: Run) -> None:
             for axis, values in (axes or {}).items():
                 check_known(axis, types, f"curve.{part}.{axis}")
                 if part == "train" and axis in run.method_class.test_time:
-                    raise ValueError(
-                        f"curve.train.{axis}: training makes no use of it; did you mean 'curve.test.{axis}'?"
-                    )
+                    expected = f"did you mean 'curve.test.{axis}'?"
+                    raise ValueError(f"curve.train.{axis}: training makes no use of it; {expected}")
                 if values is not None and (not isinstance(values, list) or not values):
                     raise ValueError(f"curve.{part}.{axis}: expected a list of values, got {values!r}")
                 for value in values or []:

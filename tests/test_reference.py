@@ -16,6 +16,7 @@ from adavid.evaluation.records import (
 from adavid.evaluation.schema import read_json, to_json
 from benchmarks.compose import compose
 from benchmarks.layers import ROOT, method_files
+from benchmarks.report.compare import with_comparisons
 from benchmarks.report.entries import group
 from benchmarks.report.tables import leaderboard, read_reported, rounded
 
@@ -63,6 +64,6 @@ def test_a_file_read_and_written_is_the_same_bytes(records: list[Record]) -> Non
 
 
 def test_the_committed_table_follows_from_the_committed_records(records: list[Record]) -> None:
-    made = rounded(leaderboard(group(records), read_reported(ROOT / "results")))
+    made = rounded(leaderboard(with_comparisons(group(records)), read_reported(ROOT / "results")))
     committed = (ROOT / "results" / "leaderboard.csv").read_text(encoding="utf-8").splitlines()
     assert made.to_csv(index=False).splitlines() == [line for line in committed if ",local," not in line]

@@ -18,6 +18,7 @@ from adavid.evaluation.schema import method_label
 from benchmarks.layers import references
 from benchmarks.report.entries import LOCAL, Entry, operating_point
 from benchmarks.report.formats import interval, pm, significant, times
+from benchmarks.report.references import UNEQUAL
 
 MEASURED, REPORTED = "measured", "reported"  # where a row's numbers come from
 LATENCY_BATCH_SIZES = (16, 1)  # the first fills the main columns
@@ -119,9 +120,13 @@ def _line_columns(name: str) -> tuple[Column, ...]:
 
         return read
 
+    def notes(entry: Entry) -> str:
+        return "; ".join(note for c in entry.comparisons if c.against == name for note in c.notes)
+
     def cell(row: Any) -> str:
         bounds = (getattr(row, key + end) / 100 for end in ("", "_low", "_high"))
-        return f"{interval(*bounds)} {getattr(row, key + '_verdict')}"
+        unequal = f", {UNEQUAL}" if UNEQUAL in getattr(row, key + "_notes") else ""
+        return f"{interval(*bounds)} {getattr(row, key + '_verdict')}{unequal}"
 
     return (
         Column(
@@ -136,6 +141,7 @@ def _line_columns(name: str) -> tuple[Column, ...]:
         Column(f"{key}_low", of(lambda difference: 100 * difference.interval[0], np.nan), PERCENT, digits=2),
         Column(f"{key}_high", of(lambda difference: 100 * difference.interval[1], np.nan), PERCENT, digits=2),
         Column(f"{key}_verdict", of(lambda difference: difference.verdict, "")),
+        Column(f"{key}_notes", notes),
     )
 
 

@@ -145,11 +145,18 @@ def comparisons(own: Entry, entries: Sequence[Entry], other: Entry | None = None
     shuffled = [against_shuffled(own)] if own.is_shuffled else []
     if other is not None:
         return [against_method(own, other), *at_equal_cost, *shuffled]
-    of_paper = method_files(own.method).baselines if own.method in catalogue() else ()
+    is_known = own.method in catalogue()  # a method from elsewhere is not
+    of_paper = method_files(own.method).baselines if is_known else ()
     first = [label for label in dict.fromkeys([own.method, BASELINE]) if label != own.label]
-    further = [label for label in of_paper if label not in (*first, own.label)]
+    recorded = dict.fromkeys(_recorded_as(label, own.place.profile) for label in of_paper)
+    further = [label for label in recorded if label not in (*first, own.label)]
     before, after = ([against_label(own, label, entries) for label in labels] for labels in (first, further))
     return [*before, *at_equal_cost, *after, *shuffled]
+
+
+def _recorded_as(label: str, profile: str) -> str:
+    """The method under whose name a baseline is recorded, where it is the same run as another one's in a profile."""
+    return method_files(label).same_as.get(profile, label) if "@" not in label else label
 
 
 def with_comparisons(entries: Sequence[Entry]) -> list[Entry]:

@@ -11,6 +11,7 @@ from adavid.evaluation.records import SHUFFLED
 from adavid.evaluation.stats import upper_hull
 from benchmarks.report.entries import Entry
 
+UNEQUAL = "unequal training"
 EQUAL_TRAINING = 1.05  # a pair whose training compute differs by more is called unequal
 
 
@@ -141,7 +142,7 @@ def unequal_training(own_gmacs: float, reference_gmacs: float) -> str:
     """The budget rule: what is said of a pair whose training differs by more than 5 % in GMACs; "" of others."""
     if max(own_gmacs, reference_gmacs) <= EQUAL_TRAINING * min(own_gmacs, reference_gmacs):
         return ""
-    return f"unequal training: {own_gmacs:,.0f} against {reference_gmacs:,.0f} GMACs"
+    return f"{UNEQUAL}: {own_gmacs:,.0f} against {reference_gmacs:,.0f} GMACs"
 
 
 def _of_root_if_any(entries: Sequence[Entry], root: str) -> list[Entry]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from adavid.actions import is_close, kind_of
 from benchmarks.report import charts, tables
-from benchmarks.report.columns import MEASURED, OF_PAPERS, ON_PAGE, REPORTED, Column
+from benchmarks.report.columns import MEASURED, OF_LINES, OF_PAPERS, ON_PAGE, REPORTED, Column
 from benchmarks.report.compare import BASELINE, Comparison, drawn, equal_cost_line
 from benchmarks.report.entries import Entry, series_names
 from benchmarks.report.examples import Examples, evenly, examples_of
@@ -190,6 +190,7 @@ def _cells(row: Any, columns: Sequence[Column]) -> dict[str, Any]:
     if row.origin == MEASURED:
         per_seed = f"by seed: {row.map_per_seed}" if row.num_seeds > 1 else ""
         notes = {"map": "; ".join(note for note in (per_seed, row.note) if note)}
+        notes |= {key: getattr(row, f"{key}_notes") for key in OF_LINES}
     cells = []
     for column in columns:
         value = getattr(row, column.key)

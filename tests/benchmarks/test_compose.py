@@ -13,7 +13,7 @@ import torch
 from adavid.config import ADDED, config_hash, essential
 from adavid.evaluation.records import identity
 from benchmarks.compose import arguments_of, compose, effect, evaluated_with, grid, layers_of
-from benchmarks.layers import catalogue, merge, method_files, methods_of, profiles
+from benchmarks.layers import catalogue, merge, method_files, methods_of, profiles, references
 from benchmarks.measure.usage import check_shares
 from benchmarks.run import Run
 from methods.arnet import ARNet
@@ -300,6 +300,27 @@ def test_a_file_that_extends_another_reads_as_if_it_stood_below_it(written: Call
     assert mine.config["model"] == arnet.config["model"] | {"beta": 0.7}
     first, last = mine.config["stages"]
     assert first == arnet.config["stages"][0] | {"lr": 0.5} and last == arnet.config["stages"][1]
+
+
+def test_baselines_are_inherited_and_of_the_catalogue(written: Callable[[str, str], None]) -> None:
+    assert method_files("adafocus_plus").baselines == ("adafocus",) and method_files("uniform").baselines == ()
+    written("mine", "extends: arnet\n")
+    assert method_files("mine").baselines == method_files("arnet").baselines == ("multi_scale",)
+    written("mine", "extends: arnet\nbaselines: [lstm@last]\n")
+    assert method_files("mine").baselines == ("lstm@last",)
+    for labels, message in (
+        ("[multiscale]", "baselines: method 'multiscale' is unknown; did you mean 'multi_scale'"),
+        ("[lstm@lsat]", "baselines: variant 'lstm@lsat' is unknown; did you mean 'last'"),
+        ("lstm", "baselines: expected a list of methods, got 'lstm'"),
+    ):
+        written("mine", f"extends: arnet\nbaselines: {labels}\n")
+        with pytest.raises(ValueError, match=message):
+            _ = method_files("mine").baselines
+
+
+def test_all_baselines_and_references_are_of_the_catalogue() -> None:
+    assert {name for name in catalogue() if method_files(name).baselines} >= {"arnet", "liteeval", "sofnet", "adafocus"}
+    assert set().union(*references().values()) == {"uniform", "cascade"}
 
 
 def test_the_stages_of_an_extending_file_run_in_its_order() -> None:

@@ -404,6 +404,22 @@ def test_a_claim_has_to_beat_its_papers_baselines_too(tmp_path: Path) -> None:
     assert re.search(r"vs uniform: [^;]*; per seed: [^;]*$", text, re.M)
 
 
+def test_unequal_training_is_said_wherever_a_pair_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    add(tmp_path, "arnet", actions=ACTIONS, train_gmacs=8606)
+    add(tmp_path, "uniform", train_gmacs=5672)
+    write_leaderboard(tmp_path)
+    said, pairs = "unequal training: 8,606 against 5,672 GMACs", 2  # uniform, and the line of its points
+    assert compare(tmp_path, "arnet").count(said) == compare(tmp_path, "arnet", "uniform").count(said) == pairs
+    markdown, page = ((tmp_path / f"leaderboard.{kind}").read_text() for kind in ("md", "html"))
+    assert markdown.count(said) == pairs and markdown.count(", unequal training") == 1  # the row's cell
+    assert page.count(said) == pairs + 1 and page.count(", unequal training</summary>") == 1
+    (row,) = pd.read_csv(tmp_path / "leaderboard.csv").query("method == 'arnet'").itertuples()
+    assert said in row.equal_cost_line_notes
+    readme = with_tables("<!-- table: differences -->\n<!-- end of table -->", tmp_path, "toys", "tiny")
+    assert readme.count(said) == pairs
+
+
 def test_the_budget_rule() -> None:
     assert unequal_training(8606, 5672) == "unequal training: 8,606 against 5,672 GMACs"
     assert unequal_training(105, 100) == unequal_training(100, 105) == unequal_training(0, 0) == ""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import stdtrit
 from tqdm import tqdm
 
@@ -127,7 +128,8 @@ def mean_map(runs: Runs) -> Estimate:
     Raises:
         ValueError: there are no runs, or they hold different videos, or label them differently.
     """
-    return Estimate(*_contrast([(1.0, runs)]))
+    per_seed, (low, high) = _contrast([(1.0, runs)])
+    return Estimate(per_seed, (max(low, 0.0), min(high, 1.0)))  # Student's t knows no bounds, an mAP does
 
 
 def paired_difference(method: Runs, reference: Runs) -> Difference:
@@ -203,10 +205,9 @@ def check_paired(groups: Sequence[Runs]) -> None:
         if set(other) != set(groups[0]):
             raise ValueError(f"seeds {seed_names(groups[0])} against {seed_names(other)}: expected the same")
     first, *others = (_by_id(run) for group in groups for run in group.values())
-    first.check_unique()
     for run in others:
-        run.check_unique()
-        differ = np.setxor1d(first.video_id, run.video_id)
+        is_same = np.array_equal(first.video_id, run.video_id)
+        differ = first.video_id[:0] if is_same else np.setxor1d(first.video_id, run.video_id)
         if differ.size:
             raise ValueError(f"video {str(differ[0])!r} ({differ.size} such): expected in every run")
         differ = first.video_id[(first.label_NK != run.label_NK).any(axis=1)]
@@ -217,10 +218,6 @@ def check_paired(groups: Sequence[Runs]) -> None:
 def seed_names(seeds: Iterable[int]) -> str:
     """'0, 1, 2'."""
     return ", ".join(map(str, sorted(seeds)))
-
-
-def _by_id(run: Predictions) -> Predictions:
-    return run.select(np.argsort(run.video_id))
 
 
 def multiplicities(num_videos: int, num_replicates: int, seed: int) -> Iterator[np.ndarray]:
@@ -247,21 +244,27 @@ class RankedScores:
         self._classes = [self._rank(label_NK[:, k], score_NK[:, k]) for k in present]
 
     @staticmethod
-    def _rank(label_N: np.ndarray, score_N: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _rank(label_N: np.ndarray, score_N: np.ndarray) -> tuple[csr_array, csr_array]:
+        """Which videos, and which positives, lie between each threshold and the next higher one, as 0 and 1: (D, N)."""
         order_N = np.argsort(-score_N)
         positive_P = order_N[label_N[order_N]]
         threshold_D, first_D = np.unique(-score_N[positive_P], return_index=True)
         end_D = np.searchsorted(-score_N[order_N], threshold_D, side="right")  # of the videos scored no lower
-        start_D = np.concatenate([[0], end_D[:-1]])
-        return order_N[: end_D[-1]], start_D, positive_P, first_D
+        starts = (np.array([0, *end_D]), np.array([*first_D, len(positive_P)]))
+        shape = len(threshold_D), len(score_N)
+        seen_DN, positive_DN = (
+            csr_array((np.ones(start[-1], np.int32), of[: start[-1]], start), shape=shape)
+            for of, start in zip((order_N, positive_P), starts, strict=True)
+        )
+        return seen_DN, positive_DN
 
     def weighted_map(self, weight_NR: np.ndarray) -> np.ndarray:
         """mAP, float64 (R,), when video n is present `weight_NR[n, r]` times."""
         map_R = np.zeros(weight_NR.shape[1])
-        for order_N, start_D, positive_P, first_D in self._classes:
+        for seen_DN, positive_DN in self._classes:
             # sums between thresholds first: adding up D of them is quicker than adding up all videos
-            seen_DR = np.add.reduceat(weight_NR[order_N], start_D).cumsum(axis=0)
-            positive_DR = np.add.reduceat(weight_NR[positive_P], first_D)
+            seen_DR = (seen_DN @ weight_NR).cumsum(axis=0)
+            positive_DR = positive_DN @ weight_NR
             found_DR = positive_DR.cumsum(axis=0)
             # where none was seen, none was found and the weight is 0
             precision_DR = found_DR / np.maximum(seen_DR, 1)
@@ -270,8 +273,17 @@ class RankedScores:
 
 
 # A report compares one run with many others: what is known of each is kept for as long as the run is.
+_known_sorted: WeakKeyDictionary[Predictions, Predictions] = WeakKeyDictionary()
 _known_replicates: WeakKeyDictionary[Predictions, np.ndarray] = WeakKeyDictionary()
 _known_maps: WeakKeyDictionary[Predictions, float] = WeakKeyDictionary()
+
+
+def _by_id(run: Predictions) -> Predictions:
+    """The run with its videos, each of them once, in the order of their names."""
+    if run not in _known_sorted:
+        run.check_unique()
+        _known_sorted[run] = run.select(np.argsort(run.video_id))
+    return _known_sorted[run]
 
 
 @functools.lru_cache(maxsize=4)

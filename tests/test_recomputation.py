@@ -1,0 +1,327 @@
+"""Every figure in the README's tables, computed anew from the committed files alone.
+
+Scikit-learn's average precision and plain numpy on the JSON and NPZ files: nothing of the code that made the tables is
+used, so that a mistake there is not made twice. N videos, K classes, S seeds, R replicates.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.metrics import average_precision_score
+
+ROOT = Path(__file__).resolve().parents[1]
+NUM_REPLICATES, NUM_T = 500, 40  # draws of videos, and of Student's t for each
+TOLERANCE = 0.18  # of an interval's width: five standard deviations of a bound drawn so
+REFERENCES = yaml.safe_load((ROOT / "benchmarks" / "recipe.yaml").read_text())["references"]
+SHUFFLED = "its own decisions shuffled across videos"
+BLOCK = re.compile(r"<!-- table: (\w+) -->\n(.*?)<!-- end of table -->", re.DOTALL)
+MARGIN = 1.0  # points of mAP
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one seed at one point."""
+
+    json_path: Path
+
+    @functools.cached_property
+    def record(self) -> dict:  # type: ignore[type-arg]
+        return json.loads(self.json_path.read_text())  # type: ignore[no-any-return]
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The predictions, videos in the order of their names."""
+        with np.load(self.json_path.with_suffix(".npz")) as held:
+            order = np.argsort(held["video_id"])
+            return {name: held[name][order] for name in held.files}
+
+    @functools.cached_property
+    def map(self) -> float:
+        label_NK, score_NK = self.arrays["label_NK"], self.arrays["score_NK"]
+        of_class = [
+            average_precision_score(label_NK[:, k], score_NK[:, k]) if label_NK[:, k].any() else 0.0
+            for k in range(label_NK.shape[1])
+        ]
+        return float(np.mean(of_class))
+
+    @functools.cached_property
+    def map_R(self) -> np.ndarray:
+        """On draws of videos that are the same for all runs."""
+        label_NK, score_NK = self.arrays["label_NK"], self.arrays["score_NK"]
+        assert weighted_map(label_NK, score_NK, np.ones((1, len(label_NK)), dtype=int)) == pytest.approx(self.map)
+        rng = np.random.default_rng(20)
+        count_RN = rng.multinomial(len(label_NK), np.full(len(label_NK), 1 / len(label_NK)), size=NUM_REPLICATES)
+        return weighted_map(label_NK, score_NK, count_RN)
+
+    @property
+    def gflops(self) -> float:
+        return float(self.arrays["macs_N"].mean() / 1e9)
+
+    @property
+    def top1_N(self) -> np.ndarray:
+        best_N = self.arrays["score_NK"].argmax(axis=1)
+        return np.asarray(self.arrays["label_NK"][np.arange(len(best_N)), best_N])
+
+
+def weighted_map(label_NK: np.ndarray, score_NK: np.ndarray, count_RN: np.ndarray) -> np.ndarray:
+    """mAP where each video is there as often as `count_RN` says; equal scores are one threshold."""
+    total_R = np.zeros(len(count_RN))
+    for k in range(label_NK.shape[1]):
+        order = np.argsort(-score_NK[:, k], kind="stable")
+        score_N, positive_N = score_NK[order, k], label_NK[order, k] > 0
+        last_N = np.array([*np.flatnonzero(np.diff(score_N)), len(score_N) - 1])[  # of the equal scores around each
+            np.concatenate([[0], np.cumsum(np.diff(score_N) != 0)]).astype(int)
+        ]
+        count_RM = count_RN[:, order]
+        seen_RM, found_RM = count_RM.cumsum(axis=1), (count_RM * positive_N).cumsum(axis=1)
+        precision_RM = found_RM[:, last_N] / np.maximum(seen_RM[:, last_N], 1)
+        total_R += (count_RM * positive_N * precision_RM).sum(axis=1) / np.maximum(found_RM[:, -1], 1)
+    return total_R / label_NK.shape[1]
+
+
+Points = dict[str, dict[int, Run]]  # by point, then by seed
+
+
+@functools.cache
+def read(folder: Path) -> dict[str, Points]:
+    """The records of a place by label: every label has one configuration."""
+    labels: dict[str, Points] = {}
+    for path in sorted(folder.glob("*/*/seed*/*.npz")):
+        run = Run(path.with_suffix(".json"))
+        label, config_hash = path.parts[-4:-2]
+        labels.setdefault(label, {}).setdefault(path.stem, {})[run.record["seed"]] = run
+        assert len({other.name for other in (folder / label).iterdir()}) == 1, f"{label}: {config_hash} is not alone"
+    return {label: points for label, points in labels.items() if "test" in points}
+
+
+def rows_of(table: str) -> list[dict[str, str]]:
+    """The rows of a Markdown table, by column."""
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.strip().splitlines()]
+    return [dict(zip(lines[0], cells, strict=True)) for cells in lines[2:]]
+
+
+def agrees(text: str, value: float, tolerance: float = 0.0) -> None:
+    """The figure printed is the value, rounded to its decimals."""
+    printed = float(text.replace(",", "").removesuffix("x"))
+    decimals = len(text.removesuffix("x").partition(".")[2])
+    assert abs(printed - value) <= 0.5 * 10**-decimals * (1 + 1e-6) + 1e-9 + tolerance, f"{text} for {value}"
+
+
+def agrees_with_interval(low: str, high: str, value_S: Sequence[float], value_R: np.ndarray, least: float) -> None:
+    """The bounds printed, in points, are those of the mean over seeds, up to what two bootstraps differ by.
+
+    No value is below `least`, and none above 1.
+    """
+    errors = np.zeros(1)
+    if len(value_S) > 1:
+        t = np.random.default_rng(7).standard_t(len(value_S) - 1, size=NUM_REPLICATES * NUM_T)
+        errors = np.std(value_S, ddof=1) / np.sqrt(len(value_S)) * t
+    drawn = np.repeat(value_R, len(errors) // NUM_REPLICATES or 1) + errors
+    bounds = 100 * np.clip(np.quantile(drawn, [0.025, 0.975]), least, 1)
+    tolerance = TOLERANCE * float(np.ptp(bounds))
+    agrees(low, float(bounds[0]), tolerance)
+    agrees(high, float(bounds[1]), tolerance)
+
+
+def check_methods(rows: list[dict[str, str]], labels: dict[str, Points]) -> None:
+    assert {row["method"].strip("`") for row in rows} == {label for label in labels if "@" not in label}
+    for row in rows:
+        runs = list(labels[row["method"].strip("`")]["test"].values())
+        map_S = [run.map for run in runs]
+        agrees(row["mAP %"], 100 * float(np.mean(map_S)))
+        low, _, high = row["95 %"].partition(" to ")
+        agrees_with_interval(low, high, map_S, np.mean([run.map_R for run in runs], axis=0), 0)
+        if len(runs) > 1:
+            agrees(row["std over seeds"], 100 * float(np.std(map_S, ddof=1)))
+        assert row["seeds"] == str(len(runs))
+        gflops, num_frames = float(np.mean([run.gflops for run in runs])), runs[0].arrays["action_NT"].shape[1]
+        agrees(row["GFLOPs / video"], gflops)
+        agrees(row["/ frame"], gflops / num_frames)
+        used, _, frames = row["frames used"].partition(" of ")
+        agrees(used, float(np.mean([run.arrays["frames_used_N"].mean() for run in runs])))
+        assert frames == str(num_frames)
+        agrees(row["train GMACs"], gmacs(runs))
+
+
+def gmacs(runs: Sequence[Run]) -> float:
+    return float(np.mean([run.record["training"]["gmacs"] for run in runs]))
+
+
+def on_val(runs: Sequence[Run], key: str) -> float:
+    return float(np.mean([run.record["validation"][key] for run in runs]))
+
+
+Parts = list[tuple[float, dict[int, Run]]]  # what a method is compared with: weights and runs
+
+
+def line_at(own: dict[int, Run], of: Sequence[str], labels: dict[str, Points]) -> Parts:
+    """The operating points that are best on val at the method's cost there, mixed to its cost on test."""
+    points = [runs for label in of for name, runs in labels[label].items() if name != "shuffled"]
+    seeds = set(own)
+    points = [{s: runs[s] for s in seeds} for runs in points if seeds <= set(runs)]
+    points = [runs for runs in points if all(run.record.get("validation") for run in runs.values())]
+    cost = on_val(list(own.values()), "gflops_per_video")
+    found: list[tuple[float, Parts]] = []
+    val = [(on_val(list(p.values()), "gflops_per_video"), on_val(list(p.values()), "map")) for p in points]
+    for (cost_a, map_a), a in zip(val, points, strict=True):
+        if cost_a <= cost * (1 + 1e-9):
+            found.append((map_a, [(1.0, a)]))
+        for (cost_b, map_b), b in zip(val, points, strict=True):
+            if cost_a < cost < cost_b:
+                share = (cost - cost_a) / (cost_b - cost_a)
+                low, high, mine = (np.mean([run.gflops for run in of.values()]) for of in (a, b, own))
+                weight = float(np.clip((mine - low) / (high - low), 0, 1))
+                found.append(((1 - share) * map_a + share * map_b, [(1 - weight, a), (weight, b)]))
+    return max(found, key=lambda height_and_parts: height_and_parts[0])[1]
+
+
+def verdict(low: float, high: float) -> str:
+    if low > 0:
+        return "better"
+    if high < 0:
+        return "worse"
+    return "no worse than 1 point" if low > -MARGIN else "undecided"
+
+
+def check_differences(rows: list[dict[str, str]], labels: dict[str, Points]) -> None:
+    assert rows
+    for row in rows:
+        if row["mAP [95 %]"] == "not comparable":
+            continue
+        points, against = labels[row["method"].strip("`")], row["against"]
+        own = points["test"]
+        chosen = re.search(r"seeds ([\d, ]+) of both", row["note"])
+        if chosen:
+            own = {int(seed): own[int(seed)] for seed in chosen[1].split(", ")}
+        if against in REFERENCES:
+            parts = line_at(own, REFERENCES[against], labels)
+        else:
+            other = points["shuffled"] if against == SHUFFLED else labels[against]["test"]
+            assert chosen or set(other) == set(own), f"{row['method']} and {against}: other seeds"
+            parts = [(1.0, {seed: other[seed] for seed in own})]
+        terms = [(1.0, own), *((-weight, runs) for weight, runs in parts)]
+        value_S = [sum(weight * runs[seed].map for weight, runs in terms) for seed in sorted(own)]
+        value_R = np.mean([sum(weight * runs[s].map_R for weight, runs in terms) for s in sorted(own)], axis=0)
+
+        mean, low, high = re.fullmatch(r"(\S+) \[(\S+), (\S+)\]", row["mAP [95 %]"]).groups()  # type: ignore[union-attr]
+        agrees(mean, 100 * float(np.mean(value_S)))
+        agrees_with_interval(low, high, value_S, value_R, -1)
+        rounded = [(float(low) + a, float(high) + b) for a in (-0.005, 0.005) for b in (-0.005, 0.005)]
+        assert row["verdict"] in {verdict(*bounds) for bounds in rounded}, row
+        for text, value in zip(row["by seed"].split(", "), value_S, strict=True):
+            agrees(text, 100 * value)
+        gflops = sum(weight * np.mean([run.gflops for run in runs.values()]) for weight, runs in parts)
+        agrees(row["GFLOPs"], float(np.mean([run.gflops for run in own.values()]) / gflops))
+
+        mine, its = gmacs(list(own.values())), max(gmacs(list(runs.values())) for _, runs in parts)
+        unequal = re.search(r"unequal training: (\S+) against (\S+) GMACs", row["note"])
+        assert (unequal is not None) == (max(mine, its) > 1.05 * min(mine, its)), row
+        if unequal:
+            agrees(unequal[1], mine)
+            agrees(unequal[2], its)
+        assert ("one seed" in row["note"]) == (len(own) == 1)
+
+
+def check_levels(rows: list[dict[str, str]], labels: dict[str, Points]) -> None:
+    for row in rows:
+        runs = list(labels[row["top-1 %"]]["test"].values())
+        agrees(row["all"], 100 * float(np.mean([run.top1_N.mean() for run in runs])))
+        for column in list(row)[1:-1]:
+            name, count = re.fullmatch(r"(.*) \(([\d,]+)\)", column).groups()  # type: ignore[union-attr]
+            right = [run.top1_N[run.arrays["level_N"] == name] for run in runs]
+            assert {f"{len(of):,}" for of in right} == {count}
+            agrees(row[column], 100 * float(np.mean([of.mean() for of in right])))
+
+
+CHECKS: dict[str, Callable[[list[dict[str, str]], dict[str, Points]], None]] = {
+    "methods": check_methods,
+    "differences": check_differences,
+    "variants": check_differences,
+    "levels": check_levels,
+}
+
+
+def check(text: str, folder: Path) -> None:
+    """Every figure in a text's tables is that of the records in a folder."""
+    labels, blocks = read(folder), BLOCK.findall(text)
+    assert blocks
+    for name, table in blocks:
+        CHECKS[name](rows_of(table), labels)
+    unchecked = re.findall(r"^\|.*\d\.\d\d.*$", BLOCK.sub("", text), re.MULTILINE)
+    assert not unchecked, "figures in a table that is not generated"
+
+
+@pytest.mark.slow
+def test_the_readmes_figures_follow_from_the_committed_files() -> None:
+    check((ROOT / "README.md").read_text(encoding="utf-8"), ROOT / "results" / "reference" / "sprites" / "tiny")
+
+
+MARKS = "".join(f"<!-- table: {name} -->\n<!-- end of table -->\n" for name in CHECKS)
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results with all that the tables can hold: costs on val that are not those on test, a variant of fewer seeds."""
+    from tests.benchmarks.toys import ACTIONS, add
+
+    results = tmp_path_factory.mktemp("results")
+    levels = ("easy", "hard", "harder")
+    for seed in range(3):
+        add(results, "uniform", seed=seed, gflops=4.0, accuracy=0.75, levels=levels, train_gmacs=102.0)
+        for i, (gflops, accuracy, val) in enumerate([(1.0, 0.5, 0.5), (2.0, 0.7, 0.55), (3.0, 0.7, 0.74)]):
+            add(
+                results,
+                "uniform",
+                seed=seed,
+                point=f"curve-{i}",
+                gflops=gflops,
+                accuracy=accuracy,
+                on_val=(gflops, val),
+            )
+        point = {"seed": seed, "actions": ACTIONS, "levels": levels, "train_gmacs": 200.0}
+        add(results, "cascade", gflops=2.5, accuracy=0.7, on_val=(2.6, 0.72), **point)  # type: ignore[arg-type]
+        add(results, "cascade", gflops=1.5, accuracy=0.6, on_val=(1.4, 0.66), point="curve-0", **point)  # type: ignore[arg-type]
+        for name in ("test", "shuffled"):
+            accuracy = 0.8 + 0.05 * seed if name == "test" else 0.5
+            add(results, "arnet", gflops=2.0, accuracy=accuracy, point=name, **{**point, "train_gmacs": 100.0})  # type: ignore[arg-type]
+        add(results, "multi_scale", seed=seed, gflops=5.0, accuracy=0.8, levels=levels)
+    add(results, "arnet", variant="acc", gflops=9.0, actions=ACTIONS, levels=levels)
+    return results
+
+
+@pytest.fixture(scope="module")
+def text(toys: Path) -> str:
+    from benchmarks.report.markdown import with_tables
+
+    return with_tables(MARKS, toys, "toys", "tiny")
+
+
+def test_the_recomputation_finds_the_tables_true(text: str, toys: Path) -> None:
+    check(text, toys / "reference" / "toys" / "tiny")
+    against = [row["against"] for row in rows_of(dict(BLOCK.findall(text))["differences"])]
+    assert against == ["uniform", *REFERENCES, "multi_scale", SHUFFLED]
+
+
+@pytest.mark.parametrize("table", CHECKS)
+def test_the_recomputation_finds_a_figure_that_is_false(text: str, toys: Path, table: str) -> None:
+    """Any single figure that is off by two in its last digit, or an interval's bound by fifty points."""
+    (start, end) = next(found.span(2) for found in BLOCK.finditer(text) if found[1] == table)
+    figures = list(re.finditer(r"\d[\d,]*\.\d+", text[start:end]))
+    bounds = re.finditer(r"\[\S+, \S+\]|\S+ to \S+", text[start:end])
+    within = {place for bound in bounds for place in range(*bound.span())}
+    assert len(figures) > 3
+    for figure in figures:
+        value, decimals = float(figure[0].replace(",", "")), len(figure[0].partition(".")[2])
+        false = f"{value + (50 if figure.start() in within else 2 * 10**-decimals):.{decimals}f}"
+        at = start + figure.start(), start + figure.end()
+        with pytest.raises(AssertionError):
+            check(text[: at[0]] + false + text[at[1] :], toys / "reference" / "toys" / "tiny")
