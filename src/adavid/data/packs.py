@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from adavid.data.sources import Clip, open_source
+from adavid.data.decoding import all_decoded, decoded
+from adavid.data.sources import Clip
 from adavid.files import locked, read_text, reason, set_aside, write_atomically
 
 Entry = list[int] | None  # offset in bytes and shape (T, C, H, W); None of a clip that cannot be decoded
@@ -41,7 +42,8 @@ class PackedCache:
         errors: the message for each clip that could not be decoded.
 
     Raises:
-        ValueError: the folder cannot be written, or is full; the message names it.
+        ValueError: the folder cannot be written, or is full, or decoding was ended from outside; the message names it,
+            or the clip.
     """
 
     def __init__(self, folder: Path, clips: Mapping[Clip, str | None], name: str = ""):
@@ -72,7 +74,7 @@ class PackedCache:
             return None
         # Tried again, as messages name paths, which may be others now; one that can be decoded now makes a new pack.
         bad = [clip for clip, entry in zip(clips, entries, strict=True) if entry is None]
-        errors = {clip: message for clip in bad if (message := _error(clip)) is not None}
+        errors = {clip: message for clip in bad if isinstance(message := decoded(clip), str)}
         return (entries, errors) if len(errors) == len(bad) else None
 
     def _build(self, clips: Mapping[Clip, str | None], name: str) -> tuple[list[Entry], dict[Clip, str]]:
@@ -83,16 +85,15 @@ class PackedCache:
         partial = self._pack.with_suffix(".partial")
         try:
             with open(partial, "wb") as file:
-                for clip in tqdm(clips, desc=f"packing {name}".strip(), unit="video"):
-                    try:
-                        frames_TCHW = _frames(clip)
-                    except ValueError as error:
-                        errors[clip] = str(error)
+                progress = tqdm(all_decoded(list(clips)), f"packing {name}".strip(), len(clips), unit="video")
+                for clip, frames_THWC in zip(clips, progress, strict=True):
+                    if isinstance(frames_THWC, str):
+                        errors[clip] = frames_THWC
                         entries.append(None)
-                        continue
-                    entries.append([file.tell(), *frames_TCHW.shape])
-                    # Channels last is what decoding gives and resizing is quickest on.
-                    file.write(frames_TCHW.permute(0, 2, 3, 1).contiguous().numpy().data)
+                    else:
+                        num_frames, height, width, channels = frames_THWC.shape
+                        entries.append([file.tell(), num_frames, channels, height, width])
+                        file.write(frames_THWC.data)
             self._index.unlink(missing_ok=True)  # it speaks of the pack that is replaced
             os.replace(partial, self._pack)
             write_atomically(self._index, json.dumps(entries))
@@ -118,20 +119,6 @@ class PackedClip:
         shape_THWC = (num_frames, height, width, channels)
         frames_THWC = np.memmap(self._pack, mode="r", offset=self._offset, shape=shape_THWC)
         return torch.from_numpy(frames_THWC[list(indices)]).permute(0, 3, 1, 2)
-
-
-def _frames(clip: Clip) -> Tensor:
-    source = open_source(*clip)
-    return source.read(range(source.num_frames))
-
-
-def _error(clip: Clip) -> str | None:
-    """Why a clip cannot be decoded, if it cannot."""
-    try:
-        _frames(clip)
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def _is_entry(entry: object) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adavid.data.sampling import clip_indices
-from adavid.data.sources import upright
+from adavid.data.sources import UprightRGB
 
 
 class Moment(NamedTuple):
@@ -47,12 +47,13 @@ def stream_frames(source: str | BinaryIO, fps: float, clip: int = 1, stride: int
     recent: deque[av.VideoFrame] = deque(maxlen=(clip - 1) * stride + 1)
     waiting: deque[tuple[int, float]] = deque()  # moments whose clip is not yet whole
     num_decoded, first, due = 0, 0.0, 0
+    to_rgb = UprightRGB()
 
     def cut() -> Moment:
         moment, seconds = waiting.popleft()
         oldest = num_decoded - len(recent)
         indices = clip_indices([moment], clip, stride, num_decoded)
-        images_SHWC = np.stack([upright(recent[index - oldest]) for index in indices])
+        images_SHWC = np.stack([to_rgb(recent[index - oldest]) for index in indices])
         return Moment(seconds, torch.from_numpy(images_SHWC).permute(0, 3, 1, 2))
 
     try:

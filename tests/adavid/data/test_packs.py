@@ -3,10 +3,16 @@
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
+from adavid.data import decoding
 from adavid.data.contents import content_hashes
+from adavid.data.decoding import all_decoded
 from adavid.data.packs import PackedCache
 from adavid.data.sources import Clip, VideoFile, open_source
 from tests.adavid.data.test_sources import assert_same_frames, reads_of, write_frames
@@ -53,7 +59,7 @@ def test_packed_cache_is_made_once_and_anew_when_a_file_changes(tmp_path, monkey
     folder = tmp_path / "cache"
     errors = pack(folder, clips).errors
     with monkeypatch.context() as patch:
-        patch.setattr("adavid.data.packs.open_source", only_bad)
+        patch.setattr("adavid.data.decoding.open_source", only_bad)
         again = pack(folder, clips)
         assert again.clips[clips[0]].num_frames == 10 and again.errors == errors
     write_video(clips[0].path, num_frames=7)
@@ -71,7 +77,7 @@ def test_a_moved_file_is_in_the_same_pack_and_a_bad_one_is_named_where_it_lies(t
     moved = [clip._replace(path=tmp_path / "moved" / clip.path.name) for clip in clips]
     for clip in {clip.path for clip in clips}:
         clip.rename(tmp_path / "moved" / clip.name)
-    monkeypatch.setattr("adavid.data.packs.open_source", only_bad)
+    monkeypatch.setattr("adavid.data.decoding.open_source", only_bad)
     cache = pack(folder, moved)
     assert cache.clips[moved[0]].num_frames == 10 and len(list(folder.glob("*.bin"))) == 1
     assert cache.errors[moved[3]].startswith(f"{tmp_path}/moved/bad.mp4: ")
@@ -94,7 +100,7 @@ def test_what_can_be_decoded_by_now_is_packed(tmp_path, monkeypatch):
         raise ValueError(f"{path}: no decoder")
 
     with monkeypatch.context() as patch:
-        patch.setattr("adavid.data.packs.open_source", failing)
+        patch.setattr("adavid.data.decoding.open_source", failing)
         assert pack(tmp_path / "cache", clips).errors
     assert pack(tmp_path / "cache", clips).clips[clips[0]].num_frames == 10
 
@@ -145,7 +151,7 @@ def test_packed_cache_survives_an_interrupted_build(tmp_path, monkeypatch):
         return open_source(path, *times)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("adavid.data.packs.open_source", interrupt)
+        patch.setattr("adavid.data.decoding.open_source", interrupt)
         pack(folder, clips)
     assert not list(folder.glob("*.json")) and not list(folder.glob("*.bin"))
     assert pack(folder, clips).clips[clips[1]].num_frames == 5
@@ -183,3 +189,60 @@ def test_two_processes_make_one_pack(tmp_path):
         worker.join()
     assert sorted(built for built, _ in outcomes) == [0, 1]
     assert {total for _, total in outcomes} == {VideoFile(*clips[0]).read([3, 1]).sum().item()}
+
+
+def test_several_processes_make_the_same_pack(tmp_path, monkeypatch):
+    clips = clips_for_cache(tmp_path)
+    alone = pack(tmp_path / "alone", clips)
+    monkeypatch.setattr("adavid.data.packs.all_decoded", partial(all_decoded, num_processes=3))
+    together = pack(tmp_path / "together", clips)
+    assert together.errors == alone.errors and list(together.clips) == list(alone.clips)
+    for kind in ("*.bin", "*.json"):
+        (one,), (other,) = (tmp_path / "alone").glob(kind), (tmp_path / "together").glob(kind)
+        assert one.name == other.name and one.read_bytes() == other.read_bytes()
+
+
+def test_many_clips_take_a_process_a_core_and_few_take_none(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4", num_frames=3)
+    asked = []
+
+    @contextmanager
+    def none(parts):
+        asked.append([len(part) for part in parts])
+        raise InterruptedError
+        yield
+
+    monkeypatch.setattr(decoding, "_processes", none)
+    monkeypatch.setattr(decoding, "num_cores", lambda: 3)
+    few = [Clip(tmp_path / "a.mp4", None, 10.0 + i) for i in range(2 * decoding.CLIPS_A_PROCESS + 1)]
+    assert len(list(all_decoded(few[: decoding.CLIPS_A_PROCESS]))) == decoding.CLIPS_A_PROCESS and not asked
+    for clips in (few, [*few, *few]):
+        with pytest.raises(InterruptedError):
+            list(all_decoded(clips))
+    assert asked == [[51, 50], [68, 67, 67]]
+
+
+def test_what_ends_a_decoding_process_is_said_and_leaves_neither_a_pack_nor_a_process(tmp_path, monkeypatch):
+    clips = clips_for_cache(tmp_path)
+    processes = []
+
+    def decoded_in_part(clips):
+        frames = all_decoded(clips, num_processes=2)
+        yield next(frames)
+        processes.extend(frames.gi_frame.f_locals["processes"])
+        processes[1].kill()
+        yield from frames
+
+    monkeypatch.setattr("adavid.data.packs.all_decoded", decoded_in_part)
+    # What it has decoded before may still come.
+    with pytest.raises(ValueError, match=r"(b.mkv|bad.mp4): the process that decoded it ended, status -9$"):
+        pack(tmp_path / "cache", [*clips, *(clip._replace(end=9.0) for clip in clips)])
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
+    assert [process.poll() for process in processes] == [-9, -9]
+
+
+def test_a_process_that_only_decodes_loads_no_network_library():
+    code = (
+        "import sys, adavid.data.decoding; print(*[name for name in ('torch', 'torchvision') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
