@@ -49,8 +49,8 @@ BOARD_SYMBOLS = ("equals", "colon", "twins", "stairs")  # of no class
 HALF_STROKE = 0.2  # of the symbol's half side
 
 # What makes the data hard; docs/sprites.md says how it was chosen.
-SIZES = {"large": (14.0, 20.0), "medium": (9.0, 14.0), "small": (5.5, 9.0)}  # px, a sign's diameter, by level
-LEVEL_SHARES = (0.34, 0.33, 0.33)
+SIZES = {"large": (22.0, 30.0), "medium": (10.0, 14.0), "small": (5.0, 7.5)}  # px, a sign's diameter, by level
+LEVEL_SHARES = (0.34, 0.3, 0.36)
 SYMBOL_SHARE = 0.62  # of the sign's diameter
 # Shares of the clip.
 LONG_RUN = (5 / 32, 9 / 32)  # evidence that comes once
@@ -61,12 +61,12 @@ BOARD_SPELL = (3 / 32, 6 / 32)
 UNCLEAR_SPELL = 1 / 8
 BOARD_RATE = 0.78  # of the spells without evidence
 SATURATION = 0.6  # of a sign
-INK = (0.3, 0.7)  # a symbol's brightness, as a share of its sign's
+INK = 0.3  # a symbol's brightness, as a share of its sign's
 BLUR_RATE, BLUR_SIGMA = 0.15, 2.5
 DARK_RATE, DARK_GAIN = 0.1, 0.4
 CLEAR_SHARE = 0.5  # at least, of the frames with evidence: neither blurred nor dark
 BACKDROP_DEPTH = 28.0  # grey levels, standard deviation
-NOISE = 4.0  # grey levels, standard deviation
+NOISE = 3.0  # grey levels, standard deviation
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,6 @@ def _paint(rng: np.random.Generator, frames_THWC: np.ndarray, size: float, symbo
     angle = np.deg2rad(rng.uniform(-10, 10))
     hue, brightness = rng.random(), 255 * rng.uniform(0.8, 1.0)
     colour_C = (brightness * np.array(colorsys.hsv_to_rgb(hue, SATURATION, 1.0))).astype(np.float32)
-    contrast = np.float32(1 - rng.uniform(*INK))
     others = rng.choice(BOARD_SYMBOLS, size=2).tolist()
     if symbol is None and rng.random() < 0.5:  # upright
         angle += np.pi / 2
@@ -217,7 +216,7 @@ def _paint(rng: np.random.Generator, frames_THWC: np.ndarray, size: float, symbo
         along, across = cos * x + sin * y, cos * y - sin * x
         edge, ink = _board(others, along, across, radius) if symbol is None else _sign(symbol, along, across, radius)
         opacity, is_ink = np.clip(0.5 - edge, 0, 1)[..., None], np.clip(0.5 - ink, 0, 1)[..., None]
-        window_HWC += opacity * (colour_C * (1 - contrast * is_ink) - window_HWC)
+        window_HWC += opacity * (colour_C * (1 - (1 - INK) * is_ink) - window_HWC)
 
 
 def render_video(rng: np.random.Generator, label: int, num_frames: int) -> tuple[np.ndarray, VideoMeta]:
