@@ -50,10 +50,13 @@ def _is_network(value: dict[str, Any]) -> bool:
 def _place(run: Run, layers: Sequence[Layer], keys: tuple[str, ...]) -> str:
     if place := set_by(layers, *keys):
         return place
-    # Every stage is the recipe's unless something else is said of it.
-    if keys[0] == "stages" and (place := set_by(layers, "recipe", "stage", keys[-1])):
+    # Every stage is the recipe's unless something else is said of it, those of the warm-up too.
+    is_of_stage = keys[0] == "stages" or keys[:2] in {("recipe", of) for of in ("stage", "warmup", "warmup_by_size")}
+    if is_of_stage and (place := set_by(layers, "recipe", "stage", keys[-1])):
         return f"{place} (recipe.stage)"
-    schemas = {"recipe": "Recipe", "stages": "Stage"}
+    if is_of_stage:
+        return "default of Stage"
+    schemas = {"recipe": "Recipe", "trainer": "TrainerSettings"}
     schemas |= {
         "model": run.method_class.__name__,
         "test": run.method_class.__name__,

@@ -50,9 +50,10 @@ def _section(title: str, configured: type) -> str:
     is_values = dataclasses.is_dataclass(configured)
     fields = dataclasses.fields(configured if is_values else schema(configured, NOT_OF_THE_USER))
     meanings = _meanings(configured)
+    test_time = getattr(configured, "test_time", ())
     rows = [
         {
-            "key": f"`{field.name}`",
+            "key": f"`test.{field.name}`" if field.name in test_time else f"`{field.name}`",
             "type": f"`{_type_name(field.type)}`",
             "default": _default(field),
             "meaning": meanings[field.name],

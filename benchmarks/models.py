@@ -47,9 +47,9 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
         done = last_stage(run, folder).exists() or _is_taken_over(run, folder, workspace)
         torch.manual_seed(run.seed)  # the weights that no shared backbone brings
         from_imagenet = run.recipe.warmup is None and run.recipe.pretrained and not done
+        start = {"pretrained": True} if from_imagenet else {}
         num_classes = run.catalogue.num_classes
-        method = build_method(run.method_class, num_classes, run.config["model"], pretrained=from_imagenet)
-        method = channels_last(method)
+        method = channels_last(build_method(run.method_class, num_classes, run.config["model"], **start))
         if run.recipe.warmup is not None and not done:
             for name, spec in method.shared_backbones().items():
                 state = shared_backbone(run, spec, workspace)

@@ -32,7 +32,7 @@ from adavid.evaluation.summary import Summary, summarize
 from adavid.files import locked, set_aside
 from adavid.method import AdaptiveMethod
 from adavid.training import evaluate
-from benchmarks.compose import grid, tested
+from benchmarks.compose import evaluated_with, grid
 from benchmarks.dashboard import Dashboard
 from benchmarks.models import data_of, folder_of, last_stage, prepare, trained
 from benchmarks.run import Run
@@ -93,7 +93,7 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
     if run.debugging:
         raise ValueError(f"curve: trainer.{run.debugging[0]} is for debugging: it leaves no record to draw a curve of")
     for test_point in grid(points.get("test")):
-        tested(run, "curve.test", **test_point)
+        evaluated_with(run, "curve.test", **test_point)
     folder = bench(run, workspace, dashboard)
     for train_point in grid(points.get("train")):
         point_run, train_names = _changed(run, train_point)
@@ -104,7 +104,7 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
             name = "curve-" + ",".join(f"{key}={value}" for key, value in names.items())
             with locked(folder / ".lock"):
                 if names and not _has_point(folder, name):
-                    at = tested(point_run, "curve.test", **test_point)
+                    at = evaluated_with(point_run, "curve.test", **test_point)
                     method = trained(point_run, workspace, dashboard, at)
                     evaluation = evaluate(method, data_of(at, method), at.config["trainer"])
                     validation = _validation(at, method, evaluation)

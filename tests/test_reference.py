@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from adavid.evaluation.records import FORCED_LATENCY_JSON, OTHER_KINDS, LatencyRecord, Record, identity, read_records
+from adavid.evaluation.records import (
+    FORCED_LATENCY_JSON,
+    OTHER_KINDS,
+    LatencyRecord,
+    Record,
+    identity,
+    model_identity,
+    read_records,
+)
 from adavid.evaluation.schema import read_json, to_json
 from benchmarks.compose import compose
-from benchmarks.layers import ROOT
+from benchmarks.layers import ROOT, method_files
 from benchmarks.report.compare import with_comparisons
 from benchmarks.report.entries import group
 from benchmarks.report.tables import leaderboard, read_reported, rounded
@@ -26,10 +34,20 @@ def test_every_hash_is_reproduced_from_its_configuration(records: list[Record]) 
     assert len(records) > 300
     for record in records:
         assert identity(record.config, record.data_info.fingerprint) == record.config_hash, record.path
+        assert model_identity(record.config, record.data_info.fingerprint) == record.model_hash, record.path
         *_, data, profile, label, config_hash, seed, _ = record.path.parts
         assert (data, profile, seed) == (record.data, record.profile, f"seed{record.seed}"), record.path
         if record.point in ("test", "shuffled"):  # a curve's points may be of other models than their folder's
             assert (label, config_hash) == (record.label, record.config_hash), record.path
+
+
+def test_every_hash_is_that_of_todays_settings(records: list[Record]) -> None:
+    """What is added later is neutral where it is not said, and a default that changes makes other runs."""
+    runs = {(of.data, of.profile, of.method, of.variant): of for of in records if of.point in ("test", "shuffled")}
+    for (data, profile, method, variant), record in runs.items():
+        if variant in ("", *method_files(method).variants):  # not a model that a curve has trained
+            run = compose(method, data, profile, variant)
+            assert (run.hash, run.model_hash) == (record.config_hash, record.model_hash), record.path
 
 
 @pytest.mark.parametrize("path", sorted(REFERENCE.rglob(FORCED_LATENCY_JSON)), ids=lambda path: path.parts[-4])

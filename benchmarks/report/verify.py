@@ -108,7 +108,7 @@ def mismatches(record: Record, predictions: Predictions) -> Iterator[str]:
 def is_of_other_code(record: Record) -> bool:
     """Whether the code has changed that trained and evaluated it, or is not here."""
     try:
-        return record.code != code_digest(*record.config["sources"])
+        return record.code != code_digest(*record.config.get("sources", ()))
     except ValueError:
         return True
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from adavid.config import config_hash, essential
-from benchmarks.compose import compose, effect, grid, layers_of
+from adavid.config import ADDED, config_hash, essential
+from adavid.evaluation.records import identity
+from benchmarks.compose import arguments_of, compose, effect, evaluated_with, grid, layers_of
 from benchmarks.layers import catalogue, merge, method_files, methods_of, profiles, references
 from benchmarks.measure.usage import check_shares
 from benchmarks.run import Run
+from methods.arnet import ARNet
 
 EVERYTHING = [(name, profile) for profile in profiles() for name in methods_of(profile)]
 
@@ -108,6 +110,13 @@ MISTAKES = {
     "curve.tets.num_frames=[1]": "curve.tets is unknown; did you mean 'test'?",
     "curve.test.num_frames=4": "curve.test.num_frames: expected a list of values, got 4",
     "curve.test.num_frames=[four]": "curve.test.num_frames: Value 'four'",
+    "curve.train.lookahead=[2]": "curve.train.lookahead: training makes no use of it; did you mean 'curve.test.look",
+    "model.lookahead=2": "model.lookahead: training makes no use of it; did you mean 'test.lookahead'?",
+    "test.lokahead=2": "test.lokahead is unknown; did you mean 'lookahead'?",
+    "test.lookahead=two": "test.lookahead: Value 'two'",
+    "test.lookahead=0": "arnet: num_frames, lookahead, hidden and skips must be 1 or more",
+    "test.hidden=2": "test: hidden=2 is another network than the trained one: it belongs in model",
+    "test.alpha=0.3": "test.alpha: arnet makes no use of it in evaluation",
     "curve.test=4": "curve.test: expected settings, curve.test.argument=[values], got 4",
     "usage.half.48=x": "usage: the share of '48' must be a number, got 'x'",
     "usage.half.480=1.0": "usage: action '480' is unknown; did you mean '48'?",
@@ -142,6 +151,97 @@ def test_a_mistake_is_answered_in_one_line(word: str) -> None:
     with pytest.raises(ValueError) as caught:
         compose("arnet", overrides=[word])
     assert str(caught.value).startswith(MISTAKES[word]) and "\n" not in str(caught.value)
+
+
+def test_test_time_arguments_are_told_from_those_of_training() -> None:
+    plain, variant = compose("sofnet"), compose("sofnet", variant="no_early_termination")
+    assert plain.config["test"] == {"rho": 0.999, "min_frames": 3} and "rho" not in plain.config["model"]
+    assert variant.config["test"] == {"rho": 1.0, "min_frames": 3}
+    assert variant.model_hash == plain.model_hash and variant.hash != plain.hash
+    same = compose("sofnet", overrides=["test.rho=0.999", "test.num_frames=8", "recipe.num_frames=8"])
+    assert same.hash == plain.hash  # said, but as it is
+    assert compose("sofnet", overrides=["test.num_frames=null"]).hash == plain.hash
+    fewer = compose("sofnet", overrides=["test.num_frames=4"])
+    assert fewer.build_method(2).views["frames"].num_frames == 4 and fewer.model_hash == plain.model_hash
+    trained_on_fewer = compose("sofnet", overrides=["recipe.num_frames=4"])
+    assert trained_on_fewer.model_hash != plain.model_hash
+    at = evaluated_with(plain, "curve.test", rho=0.5)
+    assert at.config["test"] == {"rho": 0.5, "min_frames": 3} and plain.config["test"]["rho"] == 0.999
+    for words in ({"hidden": 3}, {"alpha": 0.5}):
+        with pytest.raises(ValueError, match=r"^curve\.test.*(curve\.train|evaluation)$"):
+            evaluated_with(plain, "curve.test", **words)
+
+
+def test_runs_of_one_model_share_its_hash_whatever_they_are_called() -> None:
+    uniform, tsn = compose("uniform"), compose("tsn")
+    assert uniform.model_hash == tsn.model_hash and uniform.hash != tsn.hash
+    assert compose("uniform", overrides=["stages.further.lr=0.5"]).model_hash != uniform.model_hash
+    assert compose("uniform", overrides=["curve.test=null", "usage.half.64=1.0"]).model_hash == uniform.model_hash
+
+
+def test_what_is_said_as_it_is_anyway_makes_no_other_run() -> None:
+    words = ["trainer.precision=32-true", "trainer.accumulate_grad_batches=1", "recipe.stage.momentum=0.9"]
+    words += ["recipe.warmup.frames.tau=5.0", "stages.joint.tau=5.0", "model.dropout=0.0", "data.flip=true"]
+    plain = compose("arnet")
+    assert compose("arnet", overrides=words).hash == plain.hash
+    for word in ("trainer.precision=bf16-mixed", "recipe.warmup.frames.momentum=0.8", "stages.joint.momentum=0.8"):
+        assert compose("arnet", overrides=[word]).hash != plain.hash
+
+
+GROWN: dict[
+    str, Callable[[Any], Any]
+] = {  # a setting that comes later, with its neutral value, and where it stands in the configuration of a run
+    "recipe.mixup": lambda config: config["recipe"],
+    "data.jitter": lambda config: config["data"],
+    "trainer.compile": lambda config: config["trainer"],
+    "stages.average": lambda config: (
+        *config["stages"],
+        config["recipe"]["stage"],
+        *config["recipe"]["warmup"].values(),
+    ),
+    "network.width": lambda config: (*config["model"]["backbones"], *config["recipe"]["pyramid"]),
+    "ARNet.gate": lambda config: config["model"],
+}
+
+
+@pytest.mark.parametrize("name", GROWN)
+def test_a_setting_that_comes_later_is_in_the_hash_only_where_it_is_not_neutral(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads(json.dumps(compose("arnet").config))
+    before = identity(config, "f0")
+    places, key = GROWN[name](config), name.rpartition(".")[2]
+    for place in (places,) if isinstance(places, dict) else places:
+        place[key] = 0.0
+    assert identity(config, "f0") != before
+    monkeypatch.setitem(ADDED, name, 0.0)
+    assert identity(config, "f0") == before
+    for place in (places,) if isinstance(places, dict) else places[:1]:
+        place[key] = 0.5
+    assert identity(config, "f0") != before
+    monkeypatch.delitem(ADDED, name)
+    monkeypatch.setitem(ADDED, f"LiteEval.{key}", 0.5)  # another method's of the same name
+    assert identity(config, "f0") != before
+
+
+def test_a_default_that_changes_in_the_code_makes_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Grown(ARNet):
+        def __init__(self, num_classes: int, *, gate: float = 0.0, **kwargs: Any) -> None:
+            super().__init__(num_classes, **kwargs)
+
+    class Changed(ARNet):
+        def __init__(self, num_classes: int, *, beta: float = 0.4, **kwargs: Any) -> None:
+            super().__init__(num_classes, beta=beta, **kwargs)
+
+    plain = compose("arnet")
+    hashes = {}
+    for of in (Grown, Changed):
+        model, test = arguments_of(of, {key: plain.config["model"][key] for key in ("backbones", "skips")}, {})
+        first, _ = arguments_of(ARNet, {key: plain.config["model"][key] for key in ("backbones", "skips")}, {})
+        monkeypatch.setitem(ADDED, "ARNet.gate", 0.0)
+        own = [identity({"target": "methods.arnet:ARNet", "model": part}, "f0") for part in (model, first)]
+        hashes[of] = own[0] == own[1]
+    assert hashes == {Grown: True, Changed: False}
 
 
 def test_a_key_given_twice_is_refused() -> None:

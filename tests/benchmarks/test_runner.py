@@ -8,18 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
+import adavid
 from adavid.data.contents import content_hashes
 from adavid.evaluation.collector import Evaluation
 from adavid.evaluation.predictions import read_predictions
-from adavid.evaluation.records import Record, read_records
+from adavid.evaluation.records import Record, identity, read_records
+from adavid.evaluation.schema import read_json
 from benchmarks import runner
 from benchmarks.__main__ import main
 from benchmarks.compose import compose
@@ -108,6 +111,18 @@ def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_runs_of_one_model_at_once_train_it_once(tmp_path: Path) -> None:
+    words = ("bench", "--method", "uniform", *SMALL[:-3], "stages.further.epochs=1", SMALL[-1])
+    together = [command(tmp_path / "both", *words, *more) for more in ((), ("test.num_frames=2",))]
+    outputs = [process.communicate()[0] for process in together]
+    assert [process.returncode for process in together] == [0, 0], outputs
+    assert sorted(out.count("further: 1 epochs") for out in outputs) == [0, 1]
+    records = [of for of in read_records(tmp_path / "both" / "results" / "runs") if of.point == "test"]
+    assert sorted(record.frames.num_frames for record in records) == [2, 4]
+    assert records[0].model_hash == records[1].model_hash and records[0].training == records[1].training
+
+
+@pytest.mark.slow
 def test_val_leaves_no_record_and_no_record_stands_without_its_model(tmp_path: Path) -> None:
     words = ("--method", "uniform", *SMALL[:-3], "stages.further.epochs=1", SMALL[-1])
 
@@ -158,6 +173,78 @@ def test_a_class_without_videos_is_said_with_the_score(
     *_, line, note = capsys.readouterr().out.strip().splitlines()
     assert f"{100 * record.metrics.map:.2f} mAP" in line
     assert note == "Note: no video of 1 of 3 classes (owl), which score 0: mAP at most 66.67."
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Callable[..., Run]:
+    """Composes uniform, or another method, on a few videos with a split for each purpose, and some words."""
+    for split, num in (("train", 2), ("val", 1), ("test", 2)):
+        for name in ("cat", "dog"):
+            (tmp_path / "videos" / split / name).mkdir(parents=True)
+            for i in range(num):
+                write_video(tmp_path / "videos" / split / name / f"{i}.mp4", 6 + i, preset="ultrafast")
+    settings = ["data.num_workers=0", "recipe.batch_size=2", "recipe.num_frames=2", "recipe.warmup=null"]
+    settings += ["stages.further.epochs=1", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
+
+    def composed(*words: str, method: str = "uniform", seed: int = 0) -> Run:
+        return compose(method, f"folder:{tmp_path / 'videos'}", overrides=[*settings, *words], seed=seed)
+
+    return composed
+
+
+def test_runs_that_are_only_evaluated_differently_train_once(
+    apart: Callable[..., Run], workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = runner.bench(apart(), workspace, Dashboard("off"))
+    assert "further: 1 epochs" in capsys.readouterr().out
+    shorter = runner.bench(apart("test.num_frames=1"), workspace, Dashboard("off"))
+    other_name = runner.bench(apart(method="tsn"), workspace, Dashboard("off"))
+    out = capsys.readouterr().out
+    assert "epochs, training" not in out and f"seed 0: the model of uniform/{folder.parent.name}/seed0" in out
+    plain, short, tsn = (read_json(Record, of / "test.json") for of in (folder, shorter, other_name))
+    assert len({plain.config_hash, short.config_hash, tsn.config_hash}) == 3
+    assert plain.model_hash == short.model_hash == tsn.model_hash
+    assert plain.training == short.training == tsn.training and plain.training.gmacs > 0
+    assert (plain.frames.num_frames, short.frames.num_frames) == (2, 1)
+    assert short.operating_point == {"frames": 1, "num_frames": 1}
+    assert short.cost.gflops_per_video == pytest.approx(plain.cost.gflops_per_video / 2)
+    assert plain.code == short.code != ""
+    for of in (folder, shorter, other_name):  # each by itself
+        model = adavid.load(of)
+        assert model.method.train_macs / 1e9 == plain.training.gmacs
+    assert adavid.load(shorter).method.views["frames"].num_frames == 1
+    for run in (apart(seed=1), apart("stages.further.lr=0.5")):
+        runner.bench(run, workspace, Dashboard("off"))
+        assert "further: 1 epochs" in capsys.readouterr().out
+
+
+def test_a_damaged_model_is_not_taken_over(
+    apart: Callable[..., Run], workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = runner.bench(apart(), workspace, Dashboard("off"))
+    (folder / "0-further.pt").write_bytes(b"PK")
+    runner.bench(apart("test.num_frames=1"), workspace, Dashboard("off"))
+    out, said = capsys.readouterr()
+    assert out.count("further: 1 epochs") == 2 and "set aside as 0-further.pt.broken" in said
+    changed = apart().catalogue.fingerprint[::-1]
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert identity(config, changed) != folder.parent.name  # a model of other videos is not known by its folder
+
+
+def test_points_are_evaluated_on_the_validation_split_too(apart: Callable[..., Run], workspace: Workspace) -> None:
+    run = apart("curve.train=null", "curve.test.num_frames=[1,2]")
+    folder = runner.bench_curve(run, workspace, Dashboard("off"))
+    records = {record.point: record for record in read_records(folder)}
+    assert records.keys() == {"test", "curve-num_frames=1", "curve-num_frames=2"}
+    for point, record in records.items():
+        num_frames = record.frames.num_frames
+        assert record.validation is not None, point
+        assert record.validation.gflops_per_video == pytest.approx(record.cost.gflops_per_video)
+        assert record.config["test"] == ({} if num_frames == 2 else {"num_frames": 1})
+        assert record.config_hash == identity(record.config, run.catalogue.fingerprint)
+    assert records["test"].validation == records["curve-num_frames=2"].validation
+    said = runner.validate(run, workspace, Dashboard("off"))
+    assert f"{100 * records['test'].validation.map:.2f} mAP" in said
 
 
 def test_a_part_of_the_split_leaves_no_record(

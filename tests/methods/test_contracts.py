@@ -228,6 +228,28 @@ def test_evaluation_is_deterministic(run: Run) -> None:
     assert torch.equal(first.logits_BK, again.logits_BK) and torch.equal(first.action_BT, again.action_BT)
 
 
+def another(value: Any) -> Any:
+    """A changed value of a setting."""
+    if isinstance(value, list | tuple):
+        return [another(of) for of in value]
+    return value / 2 if isinstance(value, float) else value + 1
+
+
+@of_tiny
+def test_what_evaluation_alone_makes_use_of_leaves_the_trained_model_as_it_is(run: Run) -> None:
+    assert run.method_class.test_time == tuple(key for key in run.config["test"] if key not in run.config["model"])
+    shapes = {key: value.shape for key, value in run.build_method(NUM_CLASSES).state_dict().items()}
+    settings = {key: another(run.config["test"][key]) for key in run.method_class.test_time}
+    if "num_frames" in run.config["model"]:
+        settings["num_frames"] = another(run.config["model"]["num_frames"])
+    for key, value in settings.items():
+        changed = composed(run.method, run.variant, run.profile, f"test.{key}={json.dumps(value)}")
+        assert changed.arguments[key] == value and changed.config["model"] == run.config["model"]
+        assert changed.model_hash == run.model_hash and changed.hash != run.hash
+        method = changed.build_method(NUM_CLASSES)
+        assert {name: of.shape for name, of in method.state_dict().items()} == shapes
+
+
 @of_tiny
 def test_every_stage_trains_what_it_names_and_nothing_else(run: Run) -> None:
     method = make(run)
