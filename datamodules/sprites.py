@@ -50,6 +50,7 @@ class SpritesCatalogue(VideoCatalogue):
     """
 
     class_names = drawing.CLASS_NAMES
+    level_names = tuple(drawing.SIZES)  # easiest first
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class SpritesCatalogue(VideoCatalogue):
         num_train: int = 2400,
         num_val: int = 400,
         num_test: int = 2000,
-        num_frames: int = 16,
+        num_frames: int = 32,
         data_seed: int = 0,
         num_processes: int | None = None,
         resize: int = drawing.CANVAS,
@@ -101,9 +102,8 @@ class SpritesCatalogue(VideoCatalogue):
     def drawn(self) -> pd.DataFrame:
         """The videos and what was drawn in each; the files are generated unless they are there and whole.
 
-        Columns: video_id, split, path (relative to `folder`), label, class_name, kind (coarse or fine),
-        difficulty (large, medium, small or tiny), size (px), first_frame and last_frame of the evidence,
-        num_blurred, num_dark and num_decoy frames, num_clear_evidence (neither blurred nor dark).
+        Columns: video_id, split, path (relative to `folder`), label, class_name, level (of difficulty: large, medium or
+        small), size (px, the sign's diameter), content and condition, a letter a frame (see `drawing.VideoMeta`).
         """
         if self.folder.exists():  # it appears as a whole
             with suppress(ValueError):
@@ -125,7 +125,7 @@ class SpritesCatalogue(VideoCatalogue):
 
     def records(self, split: str) -> list[VideoRecord]:
         return [
-            VideoRecord(row.video_id, self.folder / row.path, (row.label,), split)
+            VideoRecord(row.video_id, self.folder / row.path, (row.label,), split, level=row.level)
             for row in self.drawn[self.drawn.split == split].itertuples()
         ]
 
@@ -134,7 +134,7 @@ class SpritesCatalogue(VideoCatalogue):
         if _parsed(self.folder / PARAMETERS, json.load) != self.parameters:
             raise ValueError(f"{PARAMETERS} says other parameters")
         table = _parsed(self.folder / LABELS, pd.read_csv)
-        if missing := {"video_id", "split", "path", "label"} - set(table.columns):
+        if missing := {"video_id", "split", "path", "label", "level"} - set(table.columns):
             raise ValueError(f"{LABELS} has no column {sorted(missing)[0]!r}")
         is_label = table.label.isin(range(self.num_classes))
         if table.split.value_counts().to_dict() != self.num_videos or not is_label.all():

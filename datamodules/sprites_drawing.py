@@ -1,57 +1,72 @@
 """The drawings of the `sprites` data set: clips with evidence for their class in only part of the frames.
 
-An untrimmed clip of four seconds shows a drifting backdrop. During one contiguous run of frames, a quarter
-to almost half of the clip, a vivid object passes: the evidence. Before and after it come empty frames and decoys:
-pale, soft objects of a wrong class. Four classes are coarse (the outline says it all), six are fine (two
-outlines with three patterns each). A pattern is finer the smaller its object, so that the resolution a video
-needs varies from video to video, and the size, which a glance shows, tells it. Spells of the clip are out of
-focus or dark.
+An untrimmed clip of eight seconds shows a drifting backdrop, before which signs pass. A round sign carries one of ten
+symbols: the evidence, there in one run of frames or two. At all other times oblong boards with other symbols pass, or
+nothing. Round or oblong shows at a glance; the symbol is as much finer as its sign is smaller, so the resolution that a
+video needs varies from video to video, and the sign's size tells it. In colour, contrast, sharpness, size and motion
+signs and boards are alike. Spells of the clip are out of focus or dark.
 """
-# Legend: T frames, H height, W width, C channels (RGB), E frames with evidence.
+# Legend: T frames, H height, W width, C channels (RGB).
 
 import colorsys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-GENERATOR_VERSION = 9  # raise it whenever the pixels change
+GENERATOR_VERSION = 10  # raise it whenever the pixels change
 CANVAS = 72  # px
 CROP = 64  # px: objects stay inside the evaluation's centre crop
 FPS = 4
-MIN_FRAMES = 8  # one a spell
-COARSE_SHAPES = ("circle", "square", "triangle", "plus")
-FINE_SHAPES = ("diamond", "ring")
-PATTERNS = ("across", "along", "checked")
-# From red by yellow, green and blue to pink; patterns come on hues with much luma, as codecs halve chroma.
-HUE_ORDER = ("circle", "diamond", "ring", "plus", "square", "triangle")
-CLASS_NAMES = [*COARSE_SHAPES, *(f"{shape}-{pattern}" for shape in FINE_SHAPES for pattern in PATTERNS)]
+MIN_FRAMES = 8
 SPLITS = ("train", "val", "test")
 # No lookahead: x264's reads beyond frames whose sides are no multiples of 16, and so varies from run to run.
 X264_PARAMS = "threads=1:rc-lookahead=0:mbtree=0:weightp=0:b-adapt=0:scenecut=0"
 
-# What makes the data hard. Chosen on train and val, see docs/sprites.md.
-# The diameter of the evidence in px.
-SIZES = {"large": (28.0, 36.0), "medium": (16.0, 22.0), "small": (11.0, 14.0), "tiny": (6.0, 8.0)}
-SIZE_SHARES = (0.24, 0.2, 0.22, 0.34)
-STRIPES_PER_OBJECT = 4.5
-PATTERN_DEPTH = 1.0  # share of the brightness that a dark stripe takes away, before the lens
-LENS_BLUR = (
-    0.7  # px, standard deviation: leaves stripes of 4 px half of their contrast, of 3 px a third, of 1.5 px 1/70
-)
-EVIDENCE_SHARES = (0.22, 0.44)  # of the clip's frames
-SPELL_SHARE = 1 / 8  # of the clip: decoys, blur and darkness come in spells of this length
-DECOY_RATE, DECOY_OPACITY, DECOY_SATURATION = 0.5, 0.6, 0.35
-HUE_JITTER = 0.3  # of the distance between two shapes' hues
+# A symbol is strokes in a square from -1 to 1, each from (x, y) to (x, y), y downwards; mirrored it is the same.
+STROKES = {
+    "plus": [(-1, 0, 1, 0), (0, -1, 0, 1)],
+    "cross": [(-0.75, -0.75, 0.75, 0.75), (-0.75, 0.75, 0.75, -0.75)],
+    "bar": [(-1, 0, 1, 0)],
+    "pole": [(0, -1, 0, 1)],
+    "tee": [(-0.9, -0.75, 0.9, -0.75), (0, -0.75, 0, 0.9)],
+    "vee": [(-0.8, -0.75, 0, 0.75), (0.8, -0.75, 0, 0.75)],
+    "box": [(-0.7, -0.7, 0.7, -0.7), (0.7, -0.7, 0.7, 0.7), (0.7, 0.7, -0.7, 0.7), (-0.7, 0.7, -0.7, -0.7)],
+    "triangle": [(0, -0.85, 0.85, 0.65), (0.85, 0.65, -0.85, 0.65), (-0.85, 0.65, 0, -0.85)],
+    "equals": [(-0.9, -0.45, 0.9, -0.45), (-0.9, 0.45, 0.9, 0.45)],
+    "colon": [(0, -0.6, 0, -0.5), (0, 0.5, 0, 0.6)],
+    "twins": [(-0.45, -0.9, -0.45, 0.9), (0.45, -0.9, 0.45, 0.9)],
+    "stairs": [(-0.8, -0.6, 0, -0.6), (0, -0.6, 0, 0.6), (0, 0.6, 0.8, 0.6)],
+}
+CLASS_NAMES = ["plus", "cross", "bar", "pole", "ring", "dot", "tee", "vee", "box", "triangle"]
+BOARD_SYMBOLS = ("equals", "colon", "twins", "stairs")  # of no class
+HALF_STROKE = 0.2  # of the symbol's half side
+
+# What makes the data hard; docs/sprites.md says how it was chosen.
+SIZES = {"large": (14.0, 20.0), "medium": (9.0, 14.0), "small": (5.5, 9.0)}  # px, a sign's diameter, by level
+LEVEL_SHARES = (0.34, 0.33, 0.33)
+SYMBOL_SHARE = 0.62  # of the sign's diameter
+# Shares of the clip.
+LONG_RUN = (5 / 32, 9 / 32)  # evidence that comes once
+SHORT_RUN = (3 / 32, 5 / 32)  # evidence that comes twice
+RUN_GAP = 7 / 32  # at least, between the two
+TWICE_RATE = 0.5
+BOARD_SPELL = (3 / 32, 6 / 32)
+UNCLEAR_SPELL = 1 / 8
+BOARD_RATE = 0.78  # of the spells without evidence
+SATURATION = 0.6  # of a sign
+INK = (0.3, 0.7)  # a symbol's brightness, as a share of its sign's
 BLUR_RATE, BLUR_SIGMA = 0.15, 2.5
 DARK_RATE, DARK_GAIN = 0.1, 0.4
+CLEAR_SHARE = 0.5  # at least, of the frames with evidence: neither blurred nor dark
 BACKDROP_DEPTH = 28.0  # grey levels, standard deviation
-NOISE = 6.0  # grey levels, standard deviation
+NOISE = 4.0  # grey levels, standard deviation
 
 
 @dataclass(frozen=True)
@@ -60,21 +75,32 @@ class VideoMeta:
 
     Attributes:
         label: class index.
-        difficulty: "large", "medium", "small" or "tiny", the evidence's size.
-        size: the evidence's diameter in px of the 72 px canvas.
-        evidence: (first, last + 1) frame that shows the evidence.
-        blurred: frames out of focus.
-        dark: frames under-exposed.
-        decoys: frames with a misleading object.
+        level: "large", "medium" or "small": the sign's size.
+        size: the sign's diameter in px of the 72 px canvas.
+        has_evidence_T: bool, the frame shows the sign.
+        has_board_T: bool, it shows a board.
+        is_blurred_T: bool, it is out of focus.
+        is_dark_T: bool, it is under-exposed.
     """
 
     label: int
-    difficulty: str
+    level: str
     size: float
-    evidence: tuple[int, int]
-    blurred: tuple[int, ...]
-    dark: tuple[int, ...]
-    decoys: tuple[int, ...]
+    has_evidence_T: np.ndarray
+    has_board_T: np.ndarray
+    is_blurred_T: np.ndarray
+    is_dark_T: np.ndarray
+
+    @property
+    def content(self) -> str:
+        """A letter a frame: e with evidence, b with a board, - with neither."""
+        return "".join(np.where(self.has_evidence_T, "e", np.where(self.has_board_T, "b", "-")))
+
+    @property
+    def condition(self) -> str:
+        """A letter a frame: c clear, b blurred, d dark, x both."""
+        unclear_T = np.where(self.is_blurred_T, np.where(self.is_dark_T, "x", "b"), np.where(self.is_dark_T, "d", "c"))
+        return "".join(unclear_T)
 
 
 def video_rng(data_seed: int, split: str, index: int) -> np.random.Generator:
@@ -82,23 +108,18 @@ def video_rng(data_seed: int, split: str, index: int) -> np.random.Generator:
     return np.random.default_rng([data_seed, SPLITS.index(split), index])
 
 
-def signed_distance(shape: str, u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray:
-    """Distance in px to the outline of `shape`, negative inside; the shape is symmetric about the v axis."""
-    u, r = np.abs(u), radius
-    match shape:
-        case "circle":
-            return np.hypot(u, v) - 0.95 * r
-        case "square":
-            return np.maximum(u, np.abs(v)) - 0.85 * r
-        case "triangle":
-            return np.maximum(0.866 * u - 0.5 * v, v) - 0.6 * r
-        case "plus":
-            return np.minimum(np.maximum(u - r, np.abs(v) - 0.3 * r), np.maximum(u - 0.3 * r, np.abs(v) - r))
-        case "diamond":
-            return (u + np.abs(v) - 1.1 * r) * 0.707
-        case "ring":
-            return np.abs(np.hypot(u, v) - 0.65 * r) - 0.35 * r
-    raise AssertionError(shape)
+def symbol_distance(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Distance to the edge of a symbol's ink, negative inside, in half sides of its square."""
+    if name == "ring":
+        return np.abs(np.hypot(x, y) - 0.75) - HALF_STROKE
+    if name == "dot":
+        return np.hypot(x, y) - 0.5
+    distances = []
+    for x0, y0, x1, y1 in STROKES[name]:
+        dx, dy = x1 - x0, y1 - y0
+        along = np.clip(((x - x0) * dx + (y - y0) * dy) / (dx**2 + dy**2), 0, 1)
+        distances.append(np.hypot(x - x0 - along * dx, y - y0 - along * dy))
+    return np.minimum.reduce(distances) - HALF_STROKE
 
 
 def drift(rng: np.random.Generator, num_frames: int, size: float) -> np.ndarray:
@@ -111,11 +132,36 @@ def drift(rng: np.random.Generator, num_frames: int, size: float) -> np.ndarray:
     return np.linspace(ends[0], ends[1], num_frames)
 
 
-def _colour(rng: np.random.Generator, label: int, saturation: float) -> np.ndarray:
-    """An object's colour, (3,) in 0..255: every shape has its hue, more or less."""
-    place = HUE_ORDER.index(CLASS_NAMES[label].partition("-")[0])
-    hue = (place + rng.uniform(-HUE_JITTER, HUE_JITTER)) / len(HUE_ORDER)
-    return 255 * rng.uniform(0.85, 1.0) * np.array(colorsys.hsv_to_rgb(hue % 1, saturation, 1.0))
+def runs_of_evidence(rng: np.random.Generator, num_frames: int) -> list[slice]:
+    """When the sign passes: once, or twice with a gap between."""
+    if rng.random() >= TWICE_RATE:
+        length = _share_of(rng, LONG_RUN, num_frames)
+        first = int(rng.integers(0, num_frames - length + 1))
+        return [slice(first, first + length)]
+    lengths = [_share_of(rng, SHORT_RUN, num_frames) for _ in range(2)]
+    gap = round(RUN_GAP * num_frames)
+    room = num_frames - sum(lengths) - gap  # shared out before, between and after
+    before, after = sorted(rng.integers(0, room + 1, size=2).tolist())
+    second = before + lengths[0] + gap + (after - before)
+    return [slice(before, before + lengths[0]), slice(second, second + lengths[1])]
+
+
+def spells_between(rng: np.random.Generator, runs: list[slice], num_frames: int) -> Iterator[slice]:
+    """The frames without evidence, cut into spells about as long as runs are."""
+    edges = [0, *(edge for run in runs for edge in (run.start, run.stop)), num_frames]
+    shortest = max(1, round(BOARD_SPELL[0] * num_frames))
+    for start, stop in list(pairwise(edges))[::2]:
+        while start < stop:
+            end = start + _share_of(rng, BOARD_SPELL, num_frames)
+            end = stop if stop - end < shortest else end
+            yield slice(start, end)
+            start = end
+
+
+def _share_of(rng: np.random.Generator, share: tuple[float, float], num_frames: int) -> int:
+    """A number of frames drawn between two shares of the clip, at least 1."""
+    fewest, most = (max(1, round(part * num_frames)) for part in share)
+    return int(rng.integers(fewest, most + 1))
 
 
 def _smooth_field(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -127,38 +173,51 @@ def _smooth_field(rng: np.random.Generator, side: int) -> np.ndarray:
     return np.einsum("yi,ijc,xj->yxc", weights, coarse, weights, optimize=True)
 
 
-def _draw(
-    rng: np.random.Generator,
-    frames_THWC: np.ndarray,
-    label: int,
-    size: float,
-    *,
-    saturation: float,
-    softness: float = 1.0,
-    opacity: float = 1.0,
-    patterned: bool = True,
-) -> None:
-    """Let one object of `size` px drift through the frames, in place, with an edge `softness` px wide."""
-    path_T2 = drift(rng, len(frames_THWC), size)
-    angle = np.deg2rad(rng.uniform(-12, 12))
-    colour = _colour(rng, label, saturation)
-    shape, _, pattern = CLASS_NAMES[label].partition("-")
-    grid = np.arange(CANVAS, dtype=np.float32)
-    x_THW = grid[None, None, :] - path_T2[:, 0, None, None].astype(np.float32)
-    y_THW = grid[None, :, None] - path_T2[:, 1, None, None].astype(np.float32)
+def _draw_size(rng: np.random.Generator) -> tuple[str, float]:
+    """A level of difficulty and a diameter in px."""
+    level = str(rng.choice(list(SIZES), p=LEVEL_SHARES))
+    return level, float(rng.uniform(*SIZES[level]))
+
+
+def _sign(symbol: str, x: np.ndarray, y: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distances in px to the edges of a round sign and of its symbol, negative inside."""
+    half = SYMBOL_SHARE * radius
+    return np.hypot(x, y) - radius, half * symbol_distance(symbol, x / half, y / half)
+
+
+def _board(symbols: list[str], x: np.ndarray, y: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same of an oblong board, along x, as large as a sign of that radius, with two symbols side by side."""
+    length, width = 1.345 * radius, 0.584 * radius  # halves
+    half, aside = 0.46 * radius, 0.62 * radius
+    left, right = (
+        half * symbol_distance(symbol, (x + shift) / half, y / half)
+        for symbol, shift in zip(symbols, (aside, -aside), strict=True)
+    )
+    return np.maximum(np.abs(x) - length, np.abs(y) - width), np.minimum(left, right)
+
+
+def _paint(rng: np.random.Generator, frames_THWC: np.ndarray, size: float, symbol: str | None) -> None:
+    """Let a round sign with a symbol, or a board with two of no class, drift through the frames, in place."""
+    radius = size / 2
+    path_T2 = drift(rng, len(frames_THWC), 1.345 * size if symbol is None else size)
+    angle = np.deg2rad(rng.uniform(-10, 10))
+    hue, brightness = rng.random(), 255 * rng.uniform(0.8, 1.0)
+    colour_C = (brightness * np.array(colorsys.hsv_to_rgb(hue, SATURATION, 1.0))).astype(np.float32)
+    contrast = np.float32(1 - rng.uniform(*INK))
+    others = rng.choice(BOARD_SYMBOLS, size=2).tolist()
+    if symbol is None and rng.random() < 0.5:  # upright
+        angle += np.pi / 2
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    u_THW, v_THW = cos * x_THW + sin * y_THW, cos * y_THW - sin * x_THW
-    alpha_THW = opacity * np.clip(0.5 - signed_distance(shape, u_THW, v_THW, size / 2) / softness, 0, 1)
-    paint_THWC = np.broadcast_to(colour.astype(np.float32), frames_THWC.shape)
-    if pattern and patterned:
-        frequency = np.float32(2 * np.pi * STRIPES_PER_OBJECT / size)
-        across_THW, along_THW = np.sin(frequency * v_THW), np.sin(frequency * u_THW)
-        wave = {"across": across_THW, "along": along_THW, "checked": 1.4 * across_THW * along_THW}[pattern]
-        # The lens takes contrast from a wave by its frequency: a Gaussian's transfer function.
-        contrast = np.exp(-((LENS_BLUR * frequency) ** 2) / 2) ** (2 if pattern == "checked" else 1)
-        wave = 0.5 + contrast * np.clip(1.2 * wave, -0.5, 0.5)
-        paint_THWC = paint_THWC * (1 - PATTERN_DEPTH * wave)[..., None]
-    frames_THWC += alpha_THW[..., None] * (paint_THWC - frames_THWC)
+    reach = int(np.ceil(1.5 * radius)) + 2  # of a board's corner
+    for frame_HWC, (centre_x, centre_y) in zip(frames_THWC, path_T2, strict=True):
+        rows, columns = (slice(max(0, int(c) - reach), int(c) + reach + 1) for c in (centre_y, centre_x))
+        window_HWC = frame_HWC[rows, columns]
+        x = np.arange(window_HWC.shape[1], dtype=np.float32)[None] + np.float32(columns.start - centre_x)
+        y = np.arange(window_HWC.shape[0], dtype=np.float32)[:, None] + np.float32(rows.start - centre_y)
+        along, across = cos * x + sin * y, cos * y - sin * x
+        edge, ink = _board(others, along, across, radius) if symbol is None else _sign(symbol, along, across, radius)
+        opacity, is_ink = np.clip(0.5 - edge, 0, 1)[..., None], np.clip(0.5 - ink, 0, 1)[..., None]
+        window_HWC += opacity * (colour_C * (1 - contrast * is_ink) - window_HWC)
 
 
 def render_video(rng: np.random.Generator, label: int, num_frames: int) -> tuple[np.ndarray, VideoMeta]:
@@ -173,51 +232,34 @@ def render_video(rng: np.random.Generator, label: int, num_frames: int) -> tuple
         Frames (T, 72, 72, 3) uint8 RGB, and what was drawn.
     """
     # Backdrop: a smooth colour field under a slow camera.
-    field = rng.uniform(70, 140, size=3) + _smooth_field(rng, CANVAS + 40)
+    field = rng.uniform(70, 140, size=3).astype(np.float32) + _smooth_field(rng, CANVAS + 40)
     room = len(field) - CANVAS
     start, stop = rng.uniform(0, room, size=(2, 2))
     pan_T2 = np.rint(np.linspace(start, stop, num_frames)).astype(int)
     frames_THWC = np.stack([field[y : y + CANVAS, x : x + CANVAS] for x, y in pan_T2])
 
-    # Timetable: one run of evidence, the rest cut into spells.
-    length = round(num_frames * rng.uniform(*EVIDENCE_SHARES))
-    first = int(rng.integers(0, num_frames - length + 1))
-    evidence = slice(first, first + length)
-    spell = np.arange(num_frames) // max(1, round(num_frames * SPELL_SHARE))
-    has_evidence = np.zeros(num_frames, bool)
-    has_evidence[evidence] = True
+    level, size = _draw_size(rng)
+    has_evidence_T, has_board_T = np.zeros((2, num_frames), bool)
+    runs = runs_of_evidence(rng, num_frames)
+    for run in runs:
+        has_evidence_T[run] = True
+        _paint(rng, frames_THWC[run], size, CLASS_NAMES[label])
+    for spell in spells_between(rng, runs, num_frames):
+        if rng.random() < BOARD_RATE:
+            has_board_T[spell] = True
+            _paint(rng, frames_THWC[spell], _draw_size(rng)[1], None)
 
-    difficulty = str(rng.choice(list(SIZES), p=SIZE_SHARES))
-    size = float(rng.uniform(*SIZES[difficulty]))
-
-    is_decoy = (rng.random(num_frames) < DECOY_RATE)[spell] & ~has_evidence
-    for number in np.unique(spell[is_decoy]):
-        when = np.flatnonzero(is_decoy & (spell == number))
-        wrong = int((label + rng.integers(1, len(CLASS_NAMES))) % len(CLASS_NAMES))
-        decoy_size = float(rng.uniform(SIZES["tiny"][0], SIZES["large"][1]))
-        part_THWC = frames_THWC[when]
-        pale: dict[str, Any] = {"saturation": DECOY_SATURATION, "opacity": DECOY_OPACITY, "patterned": False}
-        _draw(rng, part_THWC, wrong, decoy_size, softness=max(3.0, decoy_size / 4), **pale)
-        frames_THWC[when] = part_THWC
-
-    _draw(rng, frames_THWC[evidence], label, size, saturation=0.85)
-
-    is_blurred = (rng.random(num_frames) < BLUR_RATE)[spell]
-    for t in np.flatnonzero(is_blurred):
+    spell_T = np.arange(num_frames) // max(1, round(num_frames * UNCLEAR_SPELL))
+    while True:
+        is_blurred_T, is_dark_T = ((rng.random(num_frames) < rate)[spell_T] for rate in (BLUR_RATE, DARK_RATE))
+        if (has_evidence_T & ~is_blurred_T & ~is_dark_T).sum() >= CLEAR_SHARE * has_evidence_T.sum():
+            break
+    for t in np.flatnonzero(is_blurred_T):
         frames_THWC[t] = ndimage.gaussian_filter(frames_THWC[t], (BLUR_SIGMA, BLUR_SIGMA, 0))
-    is_dark = (rng.random(num_frames) < DARK_RATE)[spell]
-    frames_THWC[is_dark] *= DARK_GAIN
-    frames_THWC += rng.normal(0, NOISE, size=(*frames_THWC.shape[:3], 1)).astype(np.float32)
+    frames_THWC[is_dark_T] *= DARK_GAIN
+    frames_THWC += NOISE * rng.standard_normal((*frames_THWC.shape[:3], 1), dtype=np.float32)
 
-    meta = VideoMeta(
-        label,
-        difficulty,
-        size,
-        evidence=(first, first + length),
-        blurred=tuple(np.flatnonzero(is_blurred).tolist()),
-        dark=tuple(np.flatnonzero(is_dark).tolist()),
-        decoys=tuple(np.flatnonzero(is_decoy).tolist()),
-    )
+    meta = VideoMeta(label, level, size, has_evidence_T, has_board_T, is_blurred_T, is_dark_T)
     return np.clip(np.rint(frames_THWC), 0, 255).astype(np.uint8), meta
 
 
@@ -229,7 +271,7 @@ def write_video(path: Path, frames_THWC: np.ndarray) -> None:
         stream.pix_fmt = "yuv420p"
         stream.time_base = Fraction(1, FPS)
         stream.codec_context.thread_count = 1
-        stream.options = {"crf": "17", "preset": "veryfast", "x264-params": X264_PARAMS}
+        stream.options = {"crf": "17", "preset": "superfast", "x264-params": X264_PARAMS}
         for frame_HWC in frames_THWC:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
         container.mux(stream.encode())
@@ -244,45 +286,38 @@ def make_video(folder: Path, data_seed: int, num_frames: int, job: tuple[str, in
     frames_THWC, meta = render_video(video_rng(data_seed, split, index), index % len(CLASS_NAMES), num_frames)
     path = Path(split) / f"{split}-{index:05d}.mp4"
     write_video(folder / path, frames_THWC)
-    unclear = {*meta.blurred, *meta.dark}
     return {
         "video_id": path.stem,
         "split": split,
         "path": path.as_posix(),
         "label": meta.label,
         "class_name": CLASS_NAMES[meta.label],
-        "kind": "coarse" if CLASS_NAMES[meta.label] in COARSE_SHAPES else "fine",
-        "difficulty": meta.difficulty,
+        "level": meta.level,
         "size": round(meta.size, 2),
-        "first_frame": meta.evidence[0],
-        "last_frame": meta.evidence[1] - 1,
-        "num_blurred": len(meta.blurred),
-        "num_dark": len(meta.dark),
-        "num_decoy": len(meta.decoys),
-        "num_clear_evidence": len(set(range(*meta.evidence)) - unclear),
+        "content": meta.content,
+        "condition": meta.condition,
     }
 
 
-def contact_sheet(path: Path, num_frames: int = 16, num_shown: int = 6) -> None:
-    """Write a PNG with a row per class: an easy (large) and a hard (small, partly unclear) video.
+def contact_sheet(path: Path, num_frames: int = 32, num_shown: int = 8) -> None:
+    """Write a PNG with a row per class: a video with a large sign and one with a small one, partly unclear.
 
     Frames with evidence are outlined in white. Only the training split of data seed 0 is drawn.
     """
     shown = np.linspace(0, num_frames - 1, num_shown).round().astype(int)
 
-    def strip(label: int, difficulty: str, unclear: bool) -> np.ndarray:
+    def strip(label: int, level: str, unclear: bool) -> np.ndarray:
         for index in range(label, 100_000, len(CLASS_NAMES)):
             frames_THWC, meta = render_video(video_rng(0, "train", index), label, num_frames)
-            evidence = set(range(*meta.evidence)) & set(shown.tolist())
-            spoilt = evidence & {*meta.blurred, *meta.dark}
-            if meta.difficulty == difficulty and len(evidence - spoilt) >= 1 and bool(spoilt) == unclear:
+            evidence_T = meta.has_evidence_T[shown]
+            spoilt_T = evidence_T & (meta.is_blurred_T | meta.is_dark_T)[shown]
+            if meta.level == level and (evidence_T & ~spoilt_T).sum() >= 2 and spoilt_T.any() == unclear:
                 break
         margin = (CANVAS - CROP) // 2
         pictures = frames_THWC[shown, margin:-margin, margin:-margin].copy()
-        for picture_HWC, t in zip(pictures, shown, strict=True):
-            if t in evidence:
-                for edge in (picture_HWC[:2], picture_HWC[-2:], picture_HWC[:, :2], picture_HWC[:, -2:]):
-                    edge[...] = 255
+        for picture_HWC in pictures[evidence_T]:
+            for edge in (picture_HWC[:2], picture_HWC[-2:], picture_HWC[:, :2], picture_HWC[:, -2:]):
+                edge[...] = 255
         return np.concatenate(list(pictures), axis=1)
 
     gap = np.full((CROP, 8, 3), 255, np.uint8)
