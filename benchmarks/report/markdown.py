@@ -45,7 +45,9 @@ def leaderboard_page(table: pd.DataFrame, by_place: Mapping[Place, Sequence[Entr
             parts += ["#### By level of difficulty", markdown_table(levels)]
         if (room := shown_room(entries)) is not None:
             parts += ["#### The room that adaptivity has", f"{room.heading}. {ORACLES}"]
-            parts += [*map(markdown_table, room.tables), *room.notes]
+            for title, shown in room.tables:
+                parts += [*([f"{title}:"] if title else []), markdown_table(shown)]
+            parts += room.notes
     papers = table[table.origin == REPORTED]
     if len(papers):
         parts += ["## Reported in papers", "Each by its own recipe and accounting: context, not competitors."]
@@ -135,7 +137,7 @@ def _levels(entries: Sequence[Entry]) -> str:
 
 def _room(entries: Sequence[Entry]) -> str:
     room = shown_room(entries)
-    return "" if room is None else markdown_table(room.tables[0])
+    return "" if room is None else markdown_table(room.tables[0][1])
 
 
 README_TABLES: dict[str, Callable[[Sequence[Entry]], str]] = {

@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from adavid.evaluation.records import ROOM_JSON, Record, RoomPoint, RoomRecord
+from adavid.evaluation.records import Record
+from adavid.evaluation.room import ROOM_JSON, RoomAnswers, RoomPoint, RoomRecord, read_room_answers
 from adavid.evaluation.schema import read_json
 from adavid.evaluation.stats import seed_names
 from benchmarks.report.compare import BASELINE
-from benchmarks.report.entries import REFERENCE, Entry
+from benchmarks.report.entries import REFERENCE, Entry, series_names
 from benchmarks.report.formats import significant
+from benchmarks.report.regret import Regret, entry_regret
 
 CEILING = "ceiling"  # the baseline's variant: a larger network, trained for longer
 MEANING = (
@@ -29,36 +31,43 @@ class ShownRoom(NamedTuple):
 
     Attributes:
         heading: what it was measured on.
-        tables: of what is attained, and of the resolution at which answers are right first; of texts.
+        tables: by their titles, of texts: what is attained, the lowest resolution at which answers are right, and which
+            part of the room methods missed, where that is known of some.
         notes: what else to know of it, a sentence or two each.
     """
 
     heading: str
-    tables: tuple[pd.DataFrame, pd.DataFrame]
+    tables: list[tuple[str, pd.DataFrame]]
     notes: list[str]
 
 
-def shown(record: RoomRecord, beside: Mapping[str, Entry]) -> ShownRoom:
-    """A record with the measured methods beside it, by what their rows are called."""
-    tables = (room_table(record, beside), sufficient_table(record))
+def shown(record: RoomRecord, beside: Mapping[str, Entry], missed: Mapping[str, Regret]) -> ShownRoom:
+    """A record, with measured methods beside the oracles and the regret of methods, by what their rows are called."""
+    tables = [
+        ("", room_table(record, beside)),
+        ("Videos in percent, by the lowest resolution at which the answer is right", sufficient_table(record)),
+    ]
+    if missed:
+        title = (
+            "What was missed: which frames, in percent, and which resolution, the mean in pixels of the pictures seen"
+        )
+        tables.append((title, missed_table(record, missed)))
     return ShownRoom(_heading(record), tables, _notes(record))
 
 
 def shown_room(entries: Sequence[Entry]) -> ShownRoom | None:
     """The room on the videos of some entries of one place, where it was measured."""
-    record = room_of(entries)
-    return None if record is None else shown(record, shown_beside(entries))
-
-
-def room_of(entries: Sequence[Entry]) -> RoomRecord | None:
-    """The room on the videos of some entries of one place, where it was measured: a committed one first."""
-    place = entries[0].place
+    place, names = entries[0].place, series_names(entries)
     folders = {entry.folder.parents[1]: entry.root for entry in entries}  # of the methods
     for folder in sorted(folders, key=lambda folder: (folders[folder] != REFERENCE, str(folder))):
         if (folder / ROOM_JSON).exists():
             record = read_json(RoomRecord, folder / ROOM_JSON)
             if record.fingerprint == place.videos:
-                return record
+                answers = read_room_answers(folder / ROOM_JSON)
+                compare = (entry for entry in entries if entry.is_adaptive and _is_of(record, entry))
+                return shown(
+                    record, shown_beside(entries), {names[of.name]: _regret(of, record, answers) for of in compare}
+                )
     return None
 
 
@@ -77,8 +86,7 @@ def room_table(record: RoomRecord, beside: Mapping[str, Entry]) -> pd.DataFrame:
         beside: measured methods on the same videos, by what their rows are called.
     """
     levels = list(record.points[0].levels)
-    whole = record.point("all", record.sizes[-1])
-    assert whole is not None
+    whole = record.points[len(record.sizes) - 1]
     uniform_gflops = float(np.mean(whole.gflops_per_video))
 
     def row(
@@ -109,7 +117,7 @@ def sufficient_table(record: RoomRecord) -> pd.DataFrame:
         [names[of.frames], of.level or "all", *(f"{100 * share:.1f}" for share in of.shares)]
         for of in record.sufficient
     ]
-    return pd.DataFrame(rows, columns=["lowest right, %", "level", *(f"{size} px" for size in record.sizes), "none"])
+    return pd.DataFrame(rows, columns=["frames", "level", *(f"{size} px" for size in record.sizes), "none"])
 
 
 def _notes(record: RoomRecord) -> list[str]:
@@ -132,11 +140,36 @@ def _heading(record: RoomRecord) -> str:
     )
 
 
-def mean_sufficient(record: RoomRecord) -> dict[str, float]:
-    """By level, "" for all videos: the mean resolution that the oracle of both takes, in pixels."""
+def missed_table(record: RoomRecord, missed: Mapping[str, Regret]) -> pd.DataFrame:
+    """The regret of methods below what uniform and the oracle of both do, as texts."""
+    assert record.evidence is not None
     sizes = np.array([*record.sizes, record.sizes[-1]])  # where the answer is never right, the highest
-    known = [of for of in record.sufficient if of.frames == record.sufficient[-1].frames]
-    return {of.level: float(sizes @ np.array(of.shares)) for of in known}
+    best = {of.level: float(sizes @ np.array(of.shares)) for of in record.sufficient if of.frames == "evidence"}
+    without = 1 - record.evidence.shown
+    rows = {
+        BASELINE: Regret(1.0, 1.0, without, dict.fromkeys(best, float(record.sizes[-1]))),
+        "oracle of both": Regret(np.nan, 1.0, np.nan, best),
+        **missed,
+    }
+    levels = list(best)
+    texts = []
+    for name, of in rows.items():
+        shares = (100 * share for share in (of.seen_of_clear, of.close_of_clear, of.cost_without))
+        values = [*shares, *(of.size_by_level.get(level, np.nan) for level in levels)]
+        texts.append([name, *("" if np.isnan(value) else f"{value:.1f}" for value in values)])
+    columns = ["", "clear evidence seen", "as closely as it can", "cost on frames without evidence"]
+    return pd.DataFrame(texts, columns=[*columns, *(level or "all videos" for level in levels)])
+
+
+def _is_of(record: RoomRecord, entry: Entry) -> bool:
+    """Whether a method could look at the same frames of the same videos, which are known."""
+    first = entry.first
+    return record.evidence is not None and (first.split, first.frames.num_frames) == (record.split, record.num_frames)
+
+
+def _regret(entry: Entry, record: RoomRecord, answers: RoomAnswers) -> Regret:
+    levels = list(record.points[0].levels)
+    return entry_regret(entry, answers.video_id, answers.is_shown_NT, answers.is_clear_NT, levels)
 
 
 def _named(point: RoomPoint) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from adavid.config import config_hash, essential
 from adavid.evaluation.predictions import Predictions
+from adavid.evaluation.room import ROOM_JSON, RoomRecord
 from adavid.evaluation.schema import Block, Result, read_json, to_json, write_json
 from adavid.evaluation.summary import ActionShares, Cost, Frames, Level, Metrics, Usage
 from adavid.files import write_atomically
@@ -23,13 +24,11 @@ LATENCY_JSON = "latency.json"  # of the method's own decisions
 FORCED_LATENCY_JSON = "latency-forced.json"  # of decisions that it was given
 ONLINE_JSON = "online.json"
 STRIPS_JSON = "strips.json"
-ROOM_JSON = "room.json"  # of a data set in a profile: it stands above the methods' folders
 
 
 Box = tuple[float, float, float, float]  # top, left, height and width as fractions of the frame
 Axis = Literal["close", "watched"]
 By = Literal["own", "uniform-k", "seq-k", "uniform"]
-Looked = Literal["all", "evidence"]
 
 
 class StageEpochs(Block):
@@ -212,98 +211,6 @@ class Strip(Block):
         return self
 
 
-class RoomPoint(Block):
-    """What is attained by a choice of frames and of a resolution, fractions; a value for each seed.
-
-    Attributes:
-        frames: "all" that are sampled, or those that show clear "evidence", all of a video that has none.
-        size: pixels; None: of each video the lowest at which the answer is right, the highest where none is.
-        levels: top-1 by level of difficulty.
-    """
-
-    frames: Looked
-    size: int | None = None
-    map: tuple[float, ...]
-    top1: tuple[float, ...]
-    gflops_per_video: tuple[float, ...]
-    levels: dict[str, tuple[float, ...]]
-
-
-class Sufficient(Block):
-    """At which resolution the answer is right first, of the videos of one level.
-
-    Attributes:
-        level: of difficulty; "" for all videos.
-        shares: of the videos, means over seeds: one for each resolution from the lowest on, then those never right.
-    """
-
-    frames: Looked
-    level: str
-    shares: tuple[float, ...]
-
-
-class RoomEvidence(Block):
-    """What a data set knows of its frames, and whether a low-level statistic would know it too.
-
-    Attributes:
-        shown: the share of the sampled frames that show the evidence.
-        clear: the share of those that show it clearly.
-        without_clear: the share of the videos that none of their sampled frames shows clearly.
-        separability: max(AUC, 1 - AUC) of each low-level statistic, for telling frames that show the evidence from
-            those that do not, on frames of the training split.
-    """
-
-    shown: float
-    clear: float
-    without_clear: float
-    separability: dict[str, float]
-
-
-class RoomRecord(Block):
-    """The room that adaptivity has on a data set: what oracles attain with uniform's networks, and at what cost.
-
-    Attributes:
-        fingerprint: of the data set.
-        networks: the method that trained the networks, under the configuration of `config_hash`.
-        seeds: of its runs; every point has a value for each.
-        num_frames: T.
-        sizes: the resolutions in pixels, from the lowest to the highest.
-        chance: mAP and accuracy of answers that know nothing of the video.
-        evidence: None where the data set does not know which frames show it.
-    """
-
-    schema_version: Literal[3] = Field(alias="schema")
-    kind: Literal["room"]
-    data: str
-    profile: str
-    split: str
-    fingerprint: str
-    networks: str
-    config_hash: str
-    seeds: tuple[int, ...]
-    num_videos: int
-    num_frames: int
-    sizes: tuple[int, ...]
-    chance: float
-    points: tuple[RoomPoint, ...]
-    sufficient: tuple[Sufficient, ...]
-    evidence: RoomEvidence | None = None
-
-    @model_validator(mode="after")
-    def _one_value_a_seed(self) -> RoomRecord:
-        for point in self.points:
-            values = (point.map, point.top1, point.gflops_per_video, *point.levels.values())
-            if {len(of) for of in values} != {len(self.seeds)}:
-                raise ValueError(f"points: expected a value for each of {len(self.seeds)} seeds")
-        if any(len(of.shares) != len(self.sizes) + 1 for of in self.sufficient):
-            raise ValueError(f"sufficient: expected a share for each of {len(self.sizes)} sizes, and for none")
-        return self
-
-    def point(self, frames: Looked, size: int | None = None) -> RoomPoint | None:
-        """The point of a choice, if it was measured."""
-        return next((of for of in self.points if (of.frames, of.size) == (frames, size)), None)
-
-
 # What stands beside the records, by the file's name.
 OTHER_KINDS: dict[str, Any] = {
     LATENCY_JSON: LatencyRecord,
@@ -384,13 +291,6 @@ def write_strips_json(folder: str | Path, strips: tuple[Strip, ...]) -> Path:
     """Writes what the report shows of a run's example videos; their pictures are there already."""
     path = Path(folder) / STRIPS_JSON
     write_json(path, strips)
-    return path
-
-
-def write_room(folder: str | Path, record: RoomRecord) -> Path:
-    """Writes the room that adaptivity has on a data set, into the folder of its profile's methods."""
-    path = Path(folder) / ROOM_JSON
-    write_json(path, record)
     return path
 
 
