@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,27 +81,49 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
     Raises:
         ValueError: its YAML names no such points, or one that its trained model cannot be evaluated at.
     """
-    points = run.config["curve"]
-    if not points:
+    if not run.config["curve"]:
         raise ValueError(f"{run.label} has no curve: expected operating points in its YAML, profile {run.profile}")
     if run.debugging:
         raise ValueError(f"curve: trainer.{run.debugging[0]} is for debugging: it leaves no record to draw a curve of")
     _check_test_points(run)
     folder = bench(run, workspace, dashboard)
-    for train_point in grid(points.get("train")):
-        point_run, train_names = _changed(run, train_point)
-        if point_run is not run:
-            bench(point_run, workspace, dashboard)
-        for test_point in grid(points.get("test")):
-            names = {**train_names, **test_point}
-            name = "curve-" + ",".join(f"{key}={value}" for key, value in names.items())
-            with locked(folder / ".lock"):
-                if names and not _has_point(folder, name):
-                    method = trained(point_run, workspace, dashboard, **test_point)
-                    evaluation = evaluate(method, _data(run, method), run.config["trainer"])
-                    record = write_evaluation(folder, name, point_run, method, evaluation, names, {})
-                    print(f"{run.label} at {name.removeprefix('curve-')}: {headline(record)}")
+    for point in curve_points(run):
+        if point.run is not run:
+            bench(point.run, workspace, dashboard)
+        with locked(folder / ".lock"):
+            if not _has_point(folder, point.name):
+                method = trained(point.run, workspace, dashboard, **point.arguments)
+                evaluation = evaluate(method, _data(run, method), run.config["trainer"])
+                record = write_evaluation(folder, point.name, point.run, method, evaluation, point.names, {})
+                print(f"{run.label} at {point.name.removeprefix('curve-')}: {headline(record)}")
     return folder
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One operating point of a run's curve.
+
+    Attributes:
+        run: whose model is evaluated there: the run itself, or one that is trained for it.
+        arguments: of the method, at test time.
+        names: what sets the point, for reading.
+        name: of its record.
+    """
+
+    run: Run
+    arguments: Mapping[str, Any]
+    names: Mapping[str, Any]
+    name: str
+
+
+def curve_points(run: Run) -> Iterator[CurvePoint]:
+    """The points of a run's curve, those of one model together."""
+    for train_point in grid(run.config["curve"].get("train")):
+        point_run, train_names = _changed(run, train_point)
+        for test_point in grid(run.config["curve"].get("test")):
+            if names := {**train_names, **test_point}:
+                name = "curve-" + ",".join(f"{key}={value}" for key, value in names.items())
+                yield CurvePoint(point_run, test_point, names, name)
 
 
 def validate(run: Run, workspace: Workspace, dashboard: Dashboard) -> str:
