@@ -86,10 +86,11 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
     if run.debugging:
         raise ValueError(f"curve: trainer.{run.debugging[0]} is for debugging: it leaves no record to draw a curve of")
     _check_test_points(run)
-    folder = bench(run, workspace, dashboard)
+    folder, latest = bench(run, workspace, dashboard), run
     for point in curve_points(run):
-        if point.run is not run:
+        if point.run is not run and point.run is not latest:
             bench(point.run, workspace, dashboard)
+            latest = point.run
         with locked(folder / ".lock"):
             if not _has_point(folder, point.name):
                 method = trained(point.run, workspace, dashboard, **point.arguments)
