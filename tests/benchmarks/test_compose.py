@@ -173,8 +173,10 @@ def test_test_time_arguments_are_told_from_those_of_training() -> None:
 
 
 def test_runs_of_one_model_share_its_hash_whatever_they_are_called() -> None:
-    uniform, tsn = compose("uniform"), compose("tsn")
-    assert uniform.model_hash == tsn.model_hash and uniform.hash != tsn.hash
+    uniform, other_name = compose("uniform"), compose("methods.uniform:Uniform")
+    assert uniform.model_hash == other_name.model_hash and uniform.hash != other_name.hash
+    sofnet, variant = compose("sofnet"), compose("sofnet", variant="no_early_termination")  # rho, min_frames
+    assert sofnet.model_hash == variant.model_hash and sofnet.hash != variant.hash
     assert compose("uniform", overrides=["stages.further.lr=0.5"]).model_hash != uniform.model_hash
     assert compose("uniform", overrides=["curve.test=null", "usage.half.64=1.0"]).model_hash == uniform.model_hash
 

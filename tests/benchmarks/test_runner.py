@@ -198,13 +198,13 @@ def test_runs_that_are_only_evaluated_differently_train_once(
     folder = runner.bench(apart(), workspace, Dashboard("off"))
     assert "further: 1 epochs" in capsys.readouterr().out
     shorter = runner.bench(apart("test.num_frames=1"), workspace, Dashboard("off"))
-    other_name = runner.bench(apart(method="tsn"), workspace, Dashboard("off"))
+    other_name = runner.bench(apart(method="methods.uniform:Uniform"), workspace, Dashboard("off"))
     out = capsys.readouterr().out
     assert "epochs, training" not in out and f"seed 0: the model of uniform/{folder.parent.name}/seed0" in out
-    plain, short, tsn = (read_json(Record, of / "test.json") for of in (folder, shorter, other_name))
-    assert len({plain.config_hash, short.config_hash, tsn.config_hash}) == 3
-    assert plain.model_hash == short.model_hash == tsn.model_hash
-    assert plain.training == short.training == tsn.training and plain.training.gmacs > 0
+    plain, short, named = (read_json(Record, of / "test.json") for of in (folder, shorter, other_name))
+    assert len({plain.config_hash, short.config_hash, named.config_hash}) == 3
+    assert plain.model_hash == short.model_hash == named.model_hash
+    assert plain.training == short.training == named.training and plain.training.gmacs > 0
     assert (plain.frames.num_frames, short.frames.num_frames) == (2, 1)
     assert short.operating_point == {"frames": 1, "num_frames": 1}
     assert short.cost.gflops_per_video == pytest.approx(plain.cost.gflops_per_video / 2)
