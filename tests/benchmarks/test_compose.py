@@ -183,10 +183,10 @@ def test_runs_of_one_model_share_its_hash_whatever_they_are_called() -> None:
 
 def test_what_is_said_as_it_is_anyway_makes_no_other_run() -> None:
     words = ["trainer.precision=32-true", "trainer.accumulate_grad_batches=1", "recipe.stage.momentum=0.9"]
-    words += ["recipe.warmup.frames.tau=5.0", "stages.joint.tau=5.0", "model.dropout=0.0", "data.flip=true"]
+    words += ["recipe.warmup.segments.tau=5.0", "stages.joint.tau=5.0", "model.dropout=0.0", "data.flip=true"]
     plain = compose("arnet")
     assert compose("arnet", overrides=words).hash == plain.hash
-    for word in ("trainer.precision=bf16-mixed", "recipe.warmup.frames.momentum=0.8", "stages.joint.momentum=0.8"):
+    for word in ("trainer.precision=bf16-mixed", "recipe.warmup.segments.momentum=0.8", "stages.joint.momentum=0.8"):
         assert compose("arnet", overrides=[word]).hash != plain.hash
 
 

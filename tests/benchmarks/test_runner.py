@@ -34,8 +34,7 @@ from tests.adavid.data.videos import write_video
 
 SMALL = [
     *("data.num_train=24", "data.num_val=12", "data.num_test=16", "data.num_processes=1"),
-    *("recipe.batch_size=8", "recipe.num_frames=4", "recipe.warmup.segments.epochs=1", "recipe.warmup.frames.epochs=1"),
-    *("recipe.warmup_by_size.32.epochs=1", "recipe.warmup_by_size.24.epochs=1"),
+    *("recipe.batch_size=8", "recipe.num_frames=4", "recipe.warmup.segments.epochs=1"),
     *("stages.joint.epochs=2", "stages.finetune.epochs=1", "trainer.enable_progress_bar=false"),
 ]
 

@@ -462,7 +462,7 @@ def test_tuning_from_the_command_to_its_file(
     folders = ["--results", str(tmp_path / "results"), "--cache", str(tmp_path / "cache")]
     words = ["tune", "--method", "uniform", "--data", f"folder:{videos}", "--trials", "2", *folders]
     small = [word for word in WORDS if "warmup" not in word]
-    small += ["recipe.warmup.segments.epochs=1", "recipe.warmup.frames=null"]
+    small += ["recipe.warmup.segments.epochs=1"]
     assert main([*words, "--jobs", "2", *small]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     (file,) = (path for path in (tmp_path / "results").rglob("*") if path.is_file())
