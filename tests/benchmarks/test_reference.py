@@ -78,7 +78,7 @@ def test_the_plan_says_what_is_left_and_how_long_it_takes(lines: list[Line], wor
     )  # a toy's code is none
     assert text.endswith("2 of 10 recorded; to do: 8, about 0.0 h by the times of earlier records")
     bench, curve = some[0], some[-1]
-    assert bench.seconds({"lstm": (100.0, 5.0)}) == 105 and curve.seconds({"lstm": (100.0, 5.0)}) == 4 * 5
+    assert bench.seconds({"lstm": (100.0, 5.0)}) == 105 and curve.seconds({"lstm": (100.0, 5.0)}) == 5 * len(curve.files)
     assert bench.seconds({}) is None
     assert table(lines[:1], workspace, 1).endswith("1 of 1 recorded; to do: 0")
 
