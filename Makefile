@@ -29,7 +29,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env bench tune curve latency predict online config flops compare leaderboard readme verify reference contact-sheet docs list lint check format test clean
+.PHONY: help env bench tune curve latency predict online room config flops compare leaderboard readme verify reference contact-sheet docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -61,6 +61,9 @@ predict: env ## watch SOURCE (- is a pipe) frame by frame, FPS a second, until K
 
 online: env ## METHOD's accuracy and cost along the videos, stopping early, beside uniform's (LiteEval's Figures 2 and 3)
 	$(call takes,$(OF_RUN))@$(ADAVID) online $(RUN)
+
+room: env ## the room that adaptivity has: oracles of frames and of resolution; METHOD=name: its regret (SPLIT=val: no record)
+	$(call takes,$(OF_RUN) SPLIT)@$(ADAVID) room --data '$(DATA)' --profile '$(PROFILE)' --seeds '$(SEEDS)' --split '$(SPLIT)' --variant '$(VARIANT)' $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(ARGS)
 
 config: env ## every setting of METHOD, and which file or word set it
 	$(call takes,$(OF_RUN))@$(ADAVID) config $(RUN)

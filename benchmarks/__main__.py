@@ -123,6 +123,14 @@ def _parser() -> argparse.ArgumentParser:
         "--max-close", default=0, type=int, help="stop after K frames at the highest resolution; 0: at the end"
     )
     _add_run(command("online", _online, "accuracy and cost along the videos, stopping early, beside uniform's"))
+    sub = command(
+        "room", _room, "what oracles of frames and of resolution attain, and where a method stands beside them"
+    )
+    _add_settings(sub)
+    _add_seeds(sub)
+    sub.add_argument("--split", default="test", choices=("test", "val"), help="val: leaves no record")
+    sub.add_argument("--method", default="", help="of which there are records: its regret")
+    sub.add_argument("--variant", default="", help="of that method")
     sub = command("tune", _tune, "try settings on the validation split, the same number for every method")
     _add_method(sub)
     sub.add_argument(
@@ -154,12 +162,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run(sub: argparse.ArgumentParser) -> None:
     _add_method(sub)
+    _add_seeds(sub)
+
+
+def _add_seeds(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seeds", default="0", help="comma-separated")
 
 
 def _add_method(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--method", required=True, help="a name of the catalogue, all, or package.module:Class")
     sub.add_argument("--variant", default="", help="one of the method's variants")
+    _add_settings(sub)
+
+
+def _add_settings(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--data", default="sprites", help="a data set, folder:/path or csv:/path/file.csv")
     sub.add_argument("--profile", default="tiny", help=" or ".join(profiles()))
     sub.add_argument("overrides", nargs="*", help="section.key=value")
@@ -313,6 +329,19 @@ def _online(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
     for run in _runs(arguments, workspace):
         print(main_online(run, workspace))
+
+
+def _room(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from adavid.evaluation.schema import method_label
+    from benchmarks.measure.room import NETWORKS, main_room, room_text
+
+    if arguments.variant and not arguments.method:
+        raise ValueError(f"room: variant '{arguments.variant}': expected its method too")
+    if arguments.method and arguments.split == "val":
+        raise ValueError(f"room: {arguments.method}: expected SPLIT=test, records are of it")
+    runs = _runs(argparse.Namespace(**vars(arguments) | {"method": NETWORKS, "variant": ""}), workspace)
+    record = main_room(runs, workspace, arguments.split)
+    print(room_text(record, runs[0], workspace, method_label(arguments.method, arguments.variant)))
 
 
 def _tune(arguments: argparse.Namespace, workspace: Workspace) -> None:

@@ -98,6 +98,12 @@ def layers_of(
     check_known(profile, profiles(), f"profile '{profile}'")
     if variant:
         check_known(variant, files.variants, f"{files.name}: variant '{variant}'")
+    of_variant = [
+        *(files.layers("variants", variant) if variant else []),
+        *(files.layers("variants", variant, "profiles", profile) if variant else []),
+    ]
+    if variant and not of_variant:
+        raise ValueError(f"{files.name}: variant '{variant}' is the method itself in profile {profile}")
     kind, _, path = data.partition(":")
     recipe, of_data = recipe_file(), data_file(kind)
     return [
@@ -108,8 +114,7 @@ def layers_of(
         of_data.layer(),
         *files.layers("data_sets", kind, "profiles", profile),
         *([Layer(f"data set {data}", OmegaConf.create({"data": {"path": path}}))] if path else []),
-        *(files.layers("variants", variant) if variant else []),
-        *(files.layers("variants", variant, "profiles", profile) if variant else []),
+        *of_variant,
         *([Layer("the run that it is compared with", OmegaConf.create(dict(shared)))] if shared else []),
         Layer("command line", parse_overrides(overrides)),
         Layer(OWN, OmegaConf.create({"seed": seed, "cache": cache})),

@@ -17,11 +17,13 @@ import pandas as pd
 
 from adavid.digest import code_digest
 from adavid.evaluation.records import MAIN, ONLINE_JSON, Record, read_records
+from adavid.evaluation.room import ROOM_JSON, RoomRecord
 from adavid.evaluation.schema import read_json
 from benchmarks.compose import compose
 from benchmarks.jobs import Cell
 from benchmarks.layers import method_files, methods_of
 from benchmarks.measure.online import is_worth_watching
+from benchmarks.measure.room import NETWORKS
 from benchmarks.run import Run
 from benchmarks.runner import curve_points
 from benchmarks.workspace import Workspace
@@ -36,7 +38,7 @@ class Line:
     """One command line of the plan.
 
     Attributes:
-        command: bench, curve or online.
+        command: bench, curve, online or room.
         run: what it is run on.
         files: in the run's folder, that are there once it is done.
         trainings: that it takes.
@@ -50,12 +52,17 @@ class Line:
     evaluations: int = 0
 
     @property
+    def seeds(self) -> str:
+        """Those that it is run on, as a word of the command line."""
+        return str(self.run.seed)
+
+    @property
     def cell(self) -> Cell:
         """As it is run: what it needs made is of its seed."""
-        run, seed = self.run, str(self.run.seed)
-        words = (self.command, "--method", run.method, "--variant", run.variant, "--seeds", seed)
+        run = self.run
+        words = (self.command, "--method", run.method, "--variant", run.variant, "--seeds", self.seeds)
         board = ("--no-board",) if self.command == "bench" else ()
-        return Cell(f"{self.command} {run.label} seed {seed}", (*words, *board), apart=seed)
+        return Cell(f"{self.command} {run.label} seed {self.seeds}", (*words, *board), apart=self.seeds)
 
     def is_done(self, records: Path) -> bool:
         """Whether its records are in a folder of records, with today's settings: their hash names the folder."""
@@ -76,8 +83,29 @@ class Line:
         return self.trainings * (train_s + eval_s) + self.evaluations * eval_s
 
 
+class RoomLine(Line):
+    """The room that adaptivity has: one command for all seeds, its file beside the methods' folders."""
+
+    @property
+    def seeds(self) -> str:
+        return ",".join(map(str, SEEDS))
+
+    @property
+    def cell(self) -> Cell:
+        return Cell("room", ("room", "--seeds", self.seeds))
+
+    def is_done(self, records: Path) -> bool:
+        path = records / self.run.data / self.run.profile / ROOM_JSON
+        if not path.exists():
+            return False
+        record = read_json(RoomRecord, path)
+        return (record.config_hash, record.seeds) == (self.run.hash, SEEDS)
+
+
 def plan(methods: Sequence[str] = (), cache: str = "cache") -> list[Line]:
-    """The command lines in the order in which they are run: main rows, curves, answers along the videos, variants.
+    """The command lines in the order in which they are run.
+
+    Main rows, curves, the room, answers along the videos, variants.
 
     Args:
         methods: of the catalogue; none are all of them, those that are one run once.
@@ -92,6 +120,7 @@ def plan(methods: Sequence[str] = (), cache: str = "cache") -> list[Line]:
     return [
         *_seeded(SEEDS, [_bench(run) for run in runs]),
         *_seeded(SEEDS, [_curve(run) for run in runs if run.config["curve"]]),
+        *(RoomLine("room", run, (), 0, 2 * len(SEEDS)) for run in runs if run.method == NETWORKS),
         *_seeded(SEEDS, [Line("online", run, (ONLINE_JSON,), 0, 2) for run in runs if is_worth_watching(run)]),
         *_seeded(VARIANT_SEEDS, [_bench(run) for run in variants]),
     ]
@@ -117,8 +146,8 @@ def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
     for line in lines:
         row = rows.setdefault((line.command, line.run.label), {"recorded": "", "by other code": "", "to do": ""})
         is_done = line.is_done(workspace.records)
-        row["recorded" if is_done else "to do"] += f" {line.run.seed}"
-        row["by other code"] += f" {line.run.seed}" if line.is_of_other_code(workspace.records) else ""
+        row["recorded" if is_done else "to do"] += f" {line.seeds}"
+        row["by other code"] += f" {line.seeds}" if line.is_of_other_code(workspace.records) else ""
         left += [] if is_done else [line.seconds(known)]
     columns = [
         {"command": command, "run": label} | {f"seeds {key}": text.strip() for key, text in row.items()}

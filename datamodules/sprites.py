@@ -16,10 +16,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from adavid import VideoCatalogue, VideoRecord, locked, read_text, set_aside
+from adavid import Evidence, VideoCatalogue, VideoRecord, locked, read_text, set_aside
 from datamodules import sprites_drawing as drawing
 
 LABELS, PARAMETERS = "labels.csv", "parameters.json"  # the files beside the videos
@@ -129,12 +130,24 @@ class SpritesCatalogue(VideoCatalogue):
             for row in self.drawn[self.drawn.split == split].itertuples()
         ]
 
+    def evidence(self, record: VideoRecord) -> Evidence:
+        """The frames that show the sign; clear are those that are neither blurred nor dark."""
+        content, condition = self._letters[record.video_id]
+        is_shown = np.array([*content]) == "e"
+        return Evidence(is_shown, is_shown & (np.array([*condition]) == "c"))
+
+    @cached_property
+    def _letters(self) -> dict[str, tuple[str, str]]:
+        """Content and condition by video."""
+        drawn = self.drawn
+        return dict(zip(drawn.video_id, zip(drawn.content, drawn.condition, strict=True), strict=True))
+
     def _read(self) -> pd.DataFrame:
         """Returns the table of what was drawn; ValueError where it, or a file that it names, is damaged or missing."""
         if _parsed(self.folder / PARAMETERS, json.load) != self.parameters:
             raise ValueError(f"{PARAMETERS} says other parameters")
         table = _parsed(self.folder / LABELS, pd.read_csv)
-        if missing := {"video_id", "split", "path", "label", "level"} - set(table.columns):
+        if missing := {"video_id", "split", "path", "label", "level", "content", "condition"} - set(table.columns):
             raise ValueError(f"{LABELS} has no column {sorted(missing)[0]!r}")
         is_known = table.label.isin(range(self.num_classes)) & table.level.isin(self.level_names)
         if table.split.value_counts().to_dict() != self.num_videos or not is_known.all():

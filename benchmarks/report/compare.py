@@ -201,14 +201,20 @@ def compare(
     blocks = []
     for place in places:
         here = _at(chosen, place)
-        if b:
-            picked = _pair(_at(of_a, place), _at(of_b, place))
-        else:
-            picked = [_one(_of_root(_at(of_a, place), LOCAL, REFERENCE), a)]
+        picked = _pair(_at(of_a, place), _at(of_b, place)) if b else [the_entry(of_a, a, place)]
         own, *other = _of_same_seeds(picked, seeds)
         lines = [f"  {comparison}" for comparison in comparisons(own, here, *other)]
         blocks.append("\n".join([_heading(own), _scores([own, *other]), own.label, *lines]))
     return "\n\n".join([*blocks, MEANING])
+
+
+def the_entry(entries: Sequence[Entry], name: str, place: Place) -> Entry:
+    """The one entry of a place that a user's name means: among the user's own runs, else among the committed records.
+
+    Raises:
+        ValueError: there is none (the nearest names are given), or there are several.
+    """
+    return _one(_of_root(find(_at(entries, place), name), LOCAL, REFERENCE), name)
 
 
 def _of_same_seeds(entries: Sequence[Entry], seeds: Sequence[int]) -> list[Entry]:
@@ -251,7 +257,7 @@ def curve_report(
     blocks = []
     for place in sorted({entry.place for entry in found}):
         here = _at(chosen, place)
-        entry = _one(_of_root(_at(found, place), LOCAL, REFERENCE), method)
+        entry = the_entry(found, method, place)
         if len(entry.points.keys() - {SHUFFLED}) == 1:
             raise ValueError(
                 f"{entry.label} on {_place_names([entry])}: expected curve points, found only its main one"

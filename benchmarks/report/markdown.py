@@ -15,6 +15,8 @@ from benchmarks.report.columns import BY_KEY, REPORTED
 from benchmarks.report.compare import MEANING, Comparison, with_comparisons
 from benchmarks.report.entries import REFERENCE, Entry, Place, read_entries, series_names
 from benchmarks.report.formats import markdown_table, times
+from benchmarks.report.room import MEANING as ORACLES
+from benchmarks.report.room import shown_room
 
 MACHINES = (
     "A record is of the machine that it names. Another processor rounds otherwise, and a training then goes another "
@@ -41,6 +43,11 @@ def leaderboard_page(table: pd.DataFrame, by_place: Mapping[Place, Sequence[Entr
         parts += ["#### Differences of mAP", difference_table(compared)] if compared else []
         if (levels := tables.levels_table(entries)) is not None:
             parts += ["#### By level of difficulty", markdown_table(levels)]
+        if (room := shown_room(entries)) is not None:
+            parts += ["#### The room that adaptivity has", f"{room.heading}. {ORACLES}"]
+            for title, shown in room.tables:
+                parts += [*([f"{title}:"] if title else []), markdown_table(shown)]
+            parts += room.notes
     papers = table[table.origin == REPORTED]
     if len(papers):
         parts += ["## Reported in papers", "Each by its own recipe and accounting: context, not competitors."]
@@ -128,9 +135,15 @@ def _levels(entries: Sequence[Entry]) -> str:
     return "" if levels is None else markdown_table(levels)
 
 
+def _room(entries: Sequence[Entry]) -> str:
+    room = shown_room(entries)
+    return "" if room is None else markdown_table(room.tables[0][1])
+
+
 README_TABLES: dict[str, Callable[[Sequence[Entry]], str]] = {
     "methods": _methods,
     "differences": _differences,
     "variants": _variants,
     "levels": _levels,
+    "room": _room,
 }

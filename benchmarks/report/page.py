@@ -20,6 +20,7 @@ from benchmarks.report.compare import BASELINE, MEANING, with_comparisons
 from benchmarks.report.entries import Entry, Place, read_entries
 from benchmarks.report.formats import plus_minus
 from benchmarks.report.markdown import MACHINES, leaderboard_page
+from benchmarks.report.room import MEANING as ORACLES
 from benchmarks.report.sections import PaperSection, Section, measured_section, paper_sections
 
 
@@ -82,6 +83,7 @@ def _html(
         lines=references(),
         machines=MACHINES,
         meaning=plus_minus(MEANING),
+        oracles=ORACLES,
         columns=ON_PAGE,
         bundle=bundle.replace("</script", "<\\/script"),
         specs=_json({name: chart.to_dict() for name, chart in specs.items()}),

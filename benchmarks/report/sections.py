@@ -20,6 +20,7 @@ from benchmarks.report.compare import BASELINE, Comparison, drawn, equal_cost_li
 from benchmarks.report.entries import Entry, series_names
 from benchmarks.report.examples import Examples, evenly, examples_of
 from benchmarks.report.formats import plus_minus
+from benchmarks.report.room import ShownRoom, shown_room
 
 MAX_CLASSES = 24  # shown by class: the dearest and the cheapest half of these
 MAX_BOXES = 20  # classes, spread evenly
@@ -60,6 +61,7 @@ class Section:
     compared: list[tuple[str, Sequence[Comparison]]] = field(default_factory=list)
     differences: str = ""
     levels: pd.DataFrame | None = None
+    room: ShownRoom | None = None
     usage: str = ""
     by_class: list[Figure] = field(default_factory=list)
     close: list[Figure] = field(default_factory=list)
@@ -104,6 +106,7 @@ def measured_section(entries: Sequence[Entry], table: pd.DataFrame) -> Section:
     line = drawn(equal_cost_line(entries, of_baseline))
     section.tradeoff = section.draw("chart", charts.tradeoff(points, BASELINE, line))
     section.levels = tables.levels_table(entries)
+    section.room = shown_room(entries)
 
     deciding = [entry for entry in entries if entry.is_adaptive]
     section.compared = [(names[entry.name], entry.comparisons) for entry in deciding if entry.method != BASELINE]

@@ -26,6 +26,7 @@ from adavid.evaluation.records import (
     model_identity,
     read_records,
 )
+from adavid.evaluation.room import RoomAnswers, RoomRecord, read_room_answers, room_points, sufficient_shares
 from adavid.evaluation.schema import read_json
 from adavid.evaluation.summary import Summary, summarize
 from benchmarks.report.entries import operating_point
@@ -63,6 +64,11 @@ def verify(folder: str | Path) -> None:
         other = read_json(OTHER_KINDS[path.name], path)
         if isinstance(other, LatencyRecord | OnlineRecord):
             wrong += [f"{path}: {fault}" for fault in _misplaced(other)]
+        if isinstance(other, RoomRecord):
+            try:
+                wrong += [f"{path}: {fault}" for fault in room_mismatches(other, read_room_answers(path))]
+            except ValueError as error:
+                wrong.append(str(error))
     if wrong:
         raise ValueError("\n".join([f"{len(wrong)} values are not reproduced", *wrong]))
 
@@ -103,6 +109,22 @@ def mismatches(record: Record, predictions: Predictions) -> Iterator[str]:
     model_hash = model_identity(record.config, record.data_info.fingerprint)
     yield from _unequal("model_hash", record.model_hash, model_hash)
     yield from _misplaced(record)
+
+
+def room_mismatches(record: RoomRecord, answers: RoomAnswers) -> Iterator[str]:
+    """What of a room does not follow from its answers."""
+    levels = list(record.points[0].levels)
+    again = {"points": room_points(answers, record.sizes, levels), "sufficient": sufficient_shares(answers, levels)}
+    for name, recomputed in again.items():
+        recorded = [of.model_dump() for of in getattr(record, name)]
+        yield from _unequal(name, recorded, [of.model_dump() for of in recomputed])
+    yield from _unequal("num_videos", record.num_videos, len(answers.video_id))
+    yield from _unequal("chance", record.chance, float(answers.label_NK.mean()))
+    if record.evidence is not None:
+        yield from _unequal("evidence.shown", record.evidence.shown, float(answers.is_shown_NT.mean()))
+        yield from _unequal("evidence.clear", record.evidence.clear, float(answers.is_clear_NT.mean()))
+        without = float((~answers.is_clear_NT.any(1)).mean())
+        yield from _unequal("evidence.without_clear", record.evidence.without_clear, without)
 
 
 def is_of_other_code(record: Record) -> bool:

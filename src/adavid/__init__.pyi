@@ -8,6 +8,7 @@ from .cost import price as price
 from .data.batch import VideoBatch as VideoBatch
 from .data.batch import View as View
 from .data.catalogue import SPLITS as SPLITS
+from .data.catalogue import Evidence as Evidence
 from .data.catalogue import VideoCatalogue as VideoCatalogue
 from .data.catalogue import VideoRecord as VideoRecord
 from .data.sources import list_media as list_media

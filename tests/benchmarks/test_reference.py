@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from adavid.evaluation.room import ROOM_JSON
+from adavid.evaluation.schema import write_json
 from benchmarks import jobs, reference
 from benchmarks.__main__ import main
 from benchmarks.jobs import Cell
 from benchmarks.layers import methods_of
 from benchmarks.reference import SEEDS, VARIANT_SEEDS, Line, plan, table
 from benchmarks.workspace import Workspace
+from tests.benchmarks.test_room_report import add_room
 from tests.benchmarks.toys import add
 
 
@@ -64,6 +67,16 @@ def test_a_curve_is_done_with_all_of_its_points(lines: list[Line], workspace: Wo
     assert line.is_done(workspace.records)
 
 
+def test_the_room_is_measured_once_for_all_seeds(workspace: Workspace) -> None:
+    (line,) = (line for line in plan(["cascade"]) if line.command == "room")
+    assert line.cell == Cell("room", ("room", "--seeds", "0,1,2,3,4")) and not line.is_done(workspace.records)
+    path = workspace.records / "sprites" / "tiny" / ROOM_JSON
+    for seeds, is_done in ((SEEDS, True), (SEEDS[:3], False)):
+        record = add_room(workspace.results).model_copy(update={"config_hash": line.run.hash, "seeds": seeds})
+        write_json(path, record)
+        assert line.is_done(workspace.records) is is_done and not line.is_of_other_code(workspace.records)
+
+
 def test_the_plan_says_what_is_left_and_how_long_it_takes(lines: list[Line], workspace: Workspace) -> None:
     some = [line for line in lines if (line.command, line.run.label) in {("bench", "lstm"), ("curve", "lstm")}]
     assert len(some) == 10
@@ -78,7 +91,9 @@ def test_the_plan_says_what_is_left_and_how_long_it_takes(lines: list[Line], wor
     )  # a toy's code is none
     assert text.endswith("2 of 10 recorded; to do: 8, about 0.0 h by the times of earlier records")
     bench, curve = some[0], some[-1]
-    assert bench.seconds({"lstm": (100.0, 5.0)}) == 105 and curve.seconds({"lstm": (100.0, 5.0)}) == 5 * len(curve.files)
+    assert bench.seconds({"lstm": (100.0, 5.0)}) == 105 and curve.seconds({"lstm": (100.0, 5.0)}) == 5 * len(
+        curve.files
+    )
     assert bench.seconds({}) is None
     assert table(lines[:1], workspace, 1).endswith("1 of 1 recorded; to do: 0")
 

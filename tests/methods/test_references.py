@@ -17,7 +17,7 @@ from adavid.data.batch import VideoBatch
 from adavid.losses import cross_entropy
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
-from benchmarks.compose import compose
+from benchmarks.compose import compose, warmup_of
 from methods.cascade import Cascade, Rung, parse_ladder, spread, whole_ladder
 from methods.random_frames import RandomFrames
 from methods.random_patch import RandomPatch
@@ -353,3 +353,18 @@ def test_the_centre_patch_is_random_patch_with_its_patch_in_the_middle() -> None
     torch.testing.assert_close(ours.logits_BK, other(batch, bills[1], forced=middle_BT).logits_BK)
     assert torch.equal(bills[0].total_B, bills[1].total_B)
     assert torch.equal(model.draw(videos(20)), torch.zeros(20, 8, dtype=torch.long))
+
+
+def test_the_ceiling_trains_about_ten_times_as_much_as_uniform() -> None:
+    """In multiply-accumulates, the warm-up of its own backbone included."""
+
+    def work(variant: str) -> float:
+        run = compose("uniform", variant=variant)
+        spec = BackboneSpec(**run.config["model"]["backbone"])
+        row = price(run.build_method(NUM_CLASSES).classifier, torch.zeros(1, 3, spec.size, spec.size)).macs
+        of_stages = [(run, run.recipe.num_frames), (warmup_of(run, spec), run.recipe.warmup_frames)]
+        return row * sum(num_frames * stage.epochs for of, num_frames in of_stages for stage in of.stages)
+
+    assert 7 < work("ceiling") / work("") < 13
+    with pytest.raises(ValueError, match="^uniform: variant 'ceiling' is the method itself in profile paper$"):
+        compose("uniform", profile="paper", variant="ceiling")

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from adavid.data.contents import content_hashes
@@ -40,6 +42,18 @@ class VideoRecord:
     @property
     def clip(self) -> Clip:
         return Clip(self.path, self.start, self.end)
+
+
+class Evidence(NamedTuple):
+    """Which frames of a clip show what tells its class: bool, one for each frame in the clip's order.
+
+    Attributes:
+        is_shown: the frame shows it, however badly.
+        is_clear: it shows it so that the class can be told from this frame; never where it is not shown.
+    """
+
+    is_shown: np.ndarray
+    is_clear: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,13 @@ class VideoCatalogue(ABC):
 
         Asked once for each split, before anything is read: here a data set may make its files.
         """
+
+    def evidence(self, record: VideoRecord) -> Evidence | None:
+        """Which frames show what tells the class; None, as here, where a data set does not know.
+
+        Oracles and regret are measured with it (`make room`); no method gets to see it.
+        """
+        return None
 
     # What follows from it
 

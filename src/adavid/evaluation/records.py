@@ -14,6 +14,7 @@ from pydantic import model_validator
 
 from adavid.config import config_hash, essential
 from adavid.evaluation.predictions import Predictions
+from adavid.evaluation.room import ROOM_JSON, RoomRecord
 from adavid.evaluation.schema import Block, Result, read_json, to_json, write_json
 from adavid.evaluation.summary import ActionShares, Cost, Frames, Level, Metrics, Usage
 from adavid.files import write_atomically
@@ -216,6 +217,7 @@ OTHER_KINDS: dict[str, Any] = {
     FORCED_LATENCY_JSON: LatencyRecord,
     ONLINE_JSON: OnlineRecord,
     STRIPS_JSON: tuple[Strip, ...],
+    ROOM_JSON: RoomRecord,
 }
 
 

@@ -30,6 +30,15 @@ from adavid.evaluation.records import (
     write_record,
     write_strips_json,
 )
+from adavid.evaluation.room import (
+    RoomAnswers,
+    RoomEvidence,
+    RoomRecord,
+    read_room_answers,
+    room_points,
+    sufficient_shares,
+    write_room,
+)
 from adavid.evaluation.schema import SCHEMA, read_json, to_json
 from adavid.evaluation.summary import ActionShares, Metrics, Summary, summarize
 
@@ -100,7 +109,29 @@ def the_others() -> dict[str, Any]:
         "latency-forced.json": times.model_copy(update={"decisions": "forced"}),
         "online.json": OnlineRecord(**names, kind="online", baseline="uniform", points=(OnlinePoint(**point),)),
         "strips.json": (Strip(**strip),),
+        "room.json": a_room(answers()),
     }
+
+
+def answers() -> RoomAnswers:
+    """Two seeds, all frames and clear evidence, two resolutions, three videos."""
+    rng = np.random.default_rng(0)
+    score_SFRNK = rng.random((2, 2, 2, 3, 2)).astype(np.float32)
+    is_shown_NT = np.array([[1, 1], [0, 1], [0, 0]], bool)
+    videos = (np.array(["a", "b", "c"]), np.eye(2, dtype=np.uint8)[[0, 1, 0]], np.array(["easy", "hard", "hard"]))
+    macs_SFRN = rng.integers(10**9, size=(2, 2, 2, 3))
+    return RoomAnswers(*videos, score_SFRNK, macs_SFRN, is_shown_NT, is_shown_NT & [True, False])
+
+
+def a_room(of: RoomAnswers) -> RoomRecord:
+    return RoomRecord(
+        **{"schema": SCHEMA, "kind": "room", "data": "toys", "profile": "tiny", "split": "test", "chance": 0.5},
+        **{"fingerprint": "f0f0f0f0", "networks": "cascade", "config_hash": "abcdef01", "seeds": (0, 1)},
+        **{"num_videos": 3, "num_frames": 2, "sizes": (32, 64)},
+        points=room_points(of, (32, 64), ("easy", "hard")),
+        sufficient=sufficient_shares(of, ("easy", "hard")),
+        evidence=RoomEvidence(shown=0.5, clear=1 / 6, without_clear=2 / 3, separability={"brightness, mean": 0.5}),
+    )
 
 
 def test_summary_in_closed_form(predictions: Predictions) -> None:
@@ -164,6 +195,14 @@ def test_what_stands_beside_a_record_comes_back_as_it_was(tmp_path: Path) -> Non
         assert write_latency(tmp_path, others[name]).name == name
     assert write_online(tmp_path, others["online.json"]).name == "online.json"
     assert write_strips_json(tmp_path, others["strips.json"]).name == "strips.json"
+    of_room = answers()
+    path = write_room(tmp_path, others["room.json"], of_room)
+    assert path.name == "room.json" and not read_records(tmp_path)
+    for field in dataclasses.fields(of_room):
+        assert np.array_equal(getattr(read_room_answers(path), field.name), getattr(of_room, field.name))
+    path.with_suffix(".npz").unlink()
+    with pytest.raises(ValueError, match=r"room\.npz: expected the answers of a room: "):
+        read_room_answers(path)
     for name, kind in OTHER_KINDS.items():
         content = read_json(kind, tmp_path / name)
         assert json.dumps(dumped(content)) == json.dumps(dumped(others[name]))
@@ -257,6 +296,12 @@ SPOILT = {
         ("points.0.axes", "close", "key 'points.0.axes' is unknown; did you mean 'axis'?"),
         ("points.0.top1", None, "points.0.top1: expected a valid number, got None"),
         ("kind", "latency", "kind: expected 'online', got 'latency'"),
+    ],
+    "room.json": [
+        ("points.0.sizes", 32, "key 'points.0.sizes' is unknown; did you mean 'size'?"),
+        ("points.0.frames", "some", "points.0.frames: expected 'all' or 'evidence', got 'some'"),
+        ("points.0.top1", [0.5], "points: expected a value for each of 2 seeds"),
+        ("sufficient.0.shares", [1.0], "sufficient: expected a share for each of 2 sizes, and for none"),
     ],
     "strips.json": [
         ("0.lable", "cat", "key '0.lable' is unknown; did you mean 'label'?"),
