@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from adavid.evaluation.room import ROOM_JSON
 from adavid.evaluation.schema import write_json
 from benchmarks import jobs, reference
 from benchmarks.__main__ import main
+from benchmarks.compose import compose
 from benchmarks.jobs import Cell
 from benchmarks.layers import methods_of
 from benchmarks.reference import SEEDS, VARIANT_SEEDS, Line, plan, table
@@ -41,7 +43,7 @@ def test_every_method_its_curve_and_its_variants_are_in_the_plan(lines: list[Lin
     assert rows[: len(mains) + len(curves) + 1] == [*mains, *curves, ("online", "liteeval")]  # lstm decides nothing
     variants = rows[len(mains) + len(curves) + 1 :]
     assert variants[0] == ("bench", "lstm@last") and ("bench", "lstm_cf@last") not in variants
-    assert {name.partition("@")[0] for _, name in variants[1:]} == {"liteeval"} and len(variants) > 5
+    assert {name.partition("@")[0] for _, name in variants[1:]} == {"liteeval", "uniform"} and len(variants) > 5
     assert all(of == (VARIANT_SEEDS if "@" in label else SEEDS) for (_, label), of in seeds.items())
     assert set(VARIANT_SEEDS) <= set(SEEDS)
 
@@ -54,11 +56,12 @@ def test_a_line_is_one_command(lines: list[Line]) -> None:
     assert by_name["curve uniform seed 4"].words == ("curve", "--method", "uniform", "--variant", "", "--seeds", "4")
 
 
-def test_a_curve_is_done_with_all_of_its_points(lines: list[Line], workspace: Workspace) -> None:
-    line = next(line for line in lines if (line.command, line.run.method, line.run.seed) == ("curve", "uniform", 1))
-    axes = line.run.config["curve"]
-    num_networks, num_points = len(axes["train"]["backbone"]), len(axes["test"]["num_frames"])
-    assert len(line.files) == line.evaluations == num_networks * num_points and line.trainings == num_networks - 1
+def test_a_curve_is_done_with_all_of_its_points(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["curve.train={dropout: [0.0, 0.5, 0.1]}", "curve.test={num_frames: [2, 4]}"]
+    monkeypatch.setattr(reference, "compose", functools.partial(compose, overrides=words))
+    (line,) = (line for line in plan(["uniform"]) if (line.command, line.run.seed) == ("curve", 1))
+    assert len(line.files) == line.evaluations == 3 * 2
+    assert line.trainings == 2  # it is trained itself without dropout
     folder = line.run.folder(workspace.records)
     folder.mkdir(parents=True)
     for name in line.files:
@@ -67,13 +70,19 @@ def test_a_curve_is_done_with_all_of_its_points(lines: list[Line], workspace: Wo
     assert line.is_done(workspace.records)
 
 
-def test_the_room_is_measured_once_for_all_seeds(workspace: Workspace) -> None:
+def test_the_room_is_measured_once_for_all_seeds(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     (line,) = (line for line in plan(["cascade"]) if line.command == "room")
     assert line.cell == Cell("room", ("room", "--seeds", "0,1,2,3,4")) and not line.is_done(workspace.records)
     path = workspace.records / "sprites" / "tiny" / ROOM_JSON
-    for seeds, is_done in ((SEEDS, True), (SEEDS[:3], False)):
-        record = add_room(workspace.results).model_copy(update={"config_hash": line.run.hash, "seeds": seeds})
+    other = add_room(workspace.results)
+    for record, seeds, is_done in (
+        (other, other.seeds, False),
+        (other.model_copy(update={"config_hash": line.run.hash}), other.seeds, True),
+        (other.model_copy(update={"config_hash": line.run.hash}), SEEDS, False),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
+        monkeypatch.setattr(reference, "SEEDS", seeds)
         assert line.is_done(workspace.records) is is_done and not line.is_of_other_code(workspace.records)
 
 
