@@ -1,7 +1,7 @@
 # AdaVid's commands. `make` alone prints them.
 #   METHOD=arnet|all|package.module:Class  VARIANT=  DATA=sprites|folder:/path|csv:/path/file.csv  PROFILE=tiny|paper
 #   SEEDS=0,1,2  SPLIT=test|val  WANDB=off|offline|online  ARGS="section.key=value ..."
-#   SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder  TRIALS=8  JOBS=1
+#   JOBS=1 (so many processes at a time)  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,12 +9,12 @@ METHOD ?= arnet
 DATA ?= sprites
 PROFILE ?= tiny
 SEEDS ?= 0
+JOBS ?= 1
 SPLIT ?= test
 WANDB ?= off
 K ?= 0
 RECORD ?= results/reference
 TRIALS ?= 8
-JOBS ?= 1
 A ?= arnet
 
 PY = $(VENV)/bin/python
@@ -45,13 +45,13 @@ $(VENV)/.done: setup.cfg constraints.txt
 	@touch $@
 
 bench: env ## train METHOD, measure its mAP and its true GFLOPs, print the leaderboard so far (SPLIT=val: to choose by)
-	$(call takes,$(OF_RUN) SPLIT WANDB)@$(ADAVID) bench $(RUN) --split '$(SPLIT)' --wandb '$(WANDB)'
+	$(call takes,$(OF_RUN) JOBS SPLIT WANDB)@$(ADAVID) bench $(RUN) --jobs '$(JOBS)' --split '$(SPLIT)' --wandb '$(WANDB)'
 
 tune: env ## try TRIALS settings of METHOD on the validation split, JOBS at once, and print the best; METHOD=all: of each
 	$(call takes,$(filter-out SEEDS,$(OF_RUN)) TRIALS JOBS)@$(ADAVID) tune $(OF) --trials '$(TRIALS)' --jobs '$(JOBS)' $(ARGS)
 
 curve: env ## evaluate METHOD at several operating points (AR-Net's Figure 3)
-	$(call takes,$(OF_RUN) WANDB)@$(ADAVID) curve $(RUN) --wandb '$(WANDB)'
+	$(call takes,$(OF_RUN) JOBS WANDB)@$(ADAVID) curve $(RUN) --jobs '$(JOBS)' --wandb '$(WANDB)'
 
 latency: env ## time METHOD's evaluation end to end against uniform's, on this machine (USAGE=name forces decisions)
 	$(call takes,$(OF_RUN) USAGE)@$(ADAVID) latency $(RUN) --usage '$(USAGE)'
@@ -83,25 +83,8 @@ readme: env ## regenerate the README's tables from the committed records
 verify: env ## score the records in RECORD=folder anew from their predictions, recompute their hashes
 	$(call takes,RECORD)@$(ADAVID) verify '$(RECORD)'
 
-REFERENCE = --records reference
-BENCH = $(ADAVID) bench $(REFERENCE)
-reference: env ## regenerate the committed records (about four hours on two cores)
-	$(call takes)@$(BENCH) --method all --seeds 0,1,2
-	@for method in uniform cascade random_frames arnet liteeval sofnet adafocus; do \
-		$(ADAVID) curve $(REFERENCE) --method $$method --seeds 0,1,2 || exit; done
-	@$(BENCH) --method uniform --variant ceiling
-	@$(ADAVID) room $(REFERENCE) --seeds 0,1,2
-	@$(ADAVID) online $(REFERENCE) --method liteeval --seeds 0,1,2
-	@for variant in resolution_only skipping_only acc acc_eff joint_only no_finetune policy_gradient; do \
-		$(BENCH) --method arnet --variant $$variant --seeds 0,1,2 || exit; done
-	@for variant in gamma_01 gamma_03 gamma_10 no_sync; do \
-		$(BENCH) --method liteeval --variant $$variant --seeds 0,1,2 || exit; done
-	@for variant in no_early_termination no_temporal no_guidance; do \
-		$(BENCH) --method sofnet --variant $$variant --seeds 0,1,2 || exit; done
-	@for variant in gru sru reinforce; do \
-		$(BENCH) --method liteeval --variant $$variant || exit; done
-	@$(BENCH) --method sofnet --variant policy_only
-	@$(BENCH) --method lstm --variant last
+reference: env ## make the committed records that are not there yet (DRY_RUN=1: print the plan; all: about four hours on two cores)
+	$(call takes,JOBS DRY_RUN)@$(ADAVID) reference --jobs '$(JOBS)' $(if $(DRY_RUN),--dry-run)
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
 	$(call takes)@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"

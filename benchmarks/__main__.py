@@ -12,9 +12,11 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adavid.cores import share_cores
 from benchmarks.layers import ROOT, catalogue, method_files, methods_of, profiles
 from benchmarks.workspace import Workspace
 
@@ -33,6 +35,8 @@ def main(words: Sequence[str] | None = None) -> int:
         the exit status: 2 after a user's mistake, which gets one line; 1 after what nobody has foreseen, which gets one
         line too, and a file with the trace.
     """
+    if "torch" not in sys.modules:  # which is set up as it is loaded
+        share_cores()
     warnings.filterwarnings("ignore", module="pytorch_lightning|torch.jit|fvcore|lightning_fabric")
     cache = Path(tempfile.gettempdir())
     try:
@@ -102,9 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(sub)
     _add_wandb(sub)
     sub.add_argument("--split", default="test", choices=("test", "val"), help="val: to choose by, leaves no record")
+    sub.add_argument("--no-board", dest="board", action="store_false", help="leave the leaderboard as it is")
+    _add_jobs(sub)
     sub = command("curve", _curve, "evaluate at several operating points")
     _add_run(sub)
     _add_wandb(sub)
+    _add_jobs(sub)
     sub = command("latency", _latency, "time evaluation against a baseline in the same run")
     _add_run(sub)
     sub.add_argument("--usage", default="", help="force decisions: a usage of the method's YAML, or action=share,...")
@@ -130,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
         "--trials", default=8, type=int, help="that every method is to have, those of earlier calls included"
     )
     sub.add_argument("--jobs", default=1, type=int, help="trials at once")
+    sub = command("trial", _trial, "one trial of tune, which starts it: in a process of its own")
+    sub.add_argument("request", help="what it runs, as JSON")
+    sub.add_argument("outcome", type=Path, help="the file for what it attains")
     _add_run(command("config", _config, "print every setting, and who set it"))
     command("flops", _flops, "the cost table")
     command("leaderboard", _leaderboard, "regenerate the leaderboard from the result files")
@@ -140,6 +150,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seeds", default="", help="comma-separated; the two have to have the same without it")
     sub.add_argument("--data", default=None)
     sub.add_argument("--profile", default=None)
+    sub = command("reference", _reference, "make what the plan of the committed records still lacks")
+    sub.add_argument("--dry-run", action="store_true", help="print the plan alone")
+    _add_jobs(sub)
+    sub.set_defaults(records="reference")
     sub = command("verify", _verify, "score records anew from their predictions, and recompute their hashes")
     sub.add_argument("folder", help="of records, or above some")
     command("list", _list, "methods, variants and data sets")
@@ -171,12 +185,16 @@ def _add_wandb(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--wandb", default="off", choices=("off", "offline", "online"))
 
 
+def _add_jobs(sub: argparse.ArgumentParser) -> None:
+    text = "methods and seeds at a time, each in a process with its share of the cores; 1: in this one, up to a failure"
+    sub.add_argument("--jobs", default=1, type=int, help=text)
+
+
 def _runs(arguments: argparse.Namespace, workspace: Workspace) -> list[Run]:
     """Every run that the options ask for, all checked before the first one starts."""
     from benchmarks.compose import compose
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it, as compose does, has set INFO
-    methods = methods_of(arguments.profile) if arguments.method == "all" else [arguments.method]
     return [
         compose(
             method,
@@ -188,8 +206,12 @@ def _runs(arguments: argparse.Namespace, workspace: Workspace) -> list[Run]:
             workspace.shown_cache,
         )
         for seed in _seeds(arguments.seeds)
-        for method in methods
+        for method in _methods(arguments)
     ]
+
+
+def _methods(arguments: argparse.Namespace) -> list[str]:
+    return methods_of(arguments.profile) if arguments.method == "all" else [arguments.method]
 
 
 def _one_run(arguments: argparse.Namespace, workspace: Workspace, command: str) -> Run:
@@ -209,6 +231,46 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
+def _run_apart(arguments: argparse.Namespace, workspace: Workspace, runs: Sequence[Run], *words: str) -> bool:
+    """Whether several jobs were asked for; then the command has been run, a process for each method and seed.
+
+    Args:
+        arguments: of the command.
+        workspace: its folders.
+        runs: all that it is for.
+        words: the command, and options that are its alone.
+
+    Raises:
+        ValueError: some failed, or the number of jobs is none.
+    """
+    from benchmarks.jobs import Cell, check_all_done, run_all
+
+    if arguments.jobs < 1:
+        raise ValueError(f"jobs={arguments.jobs}: expected 1 or more")
+    if arguments.jobs == 1 or len(runs) == 1:
+        return False
+    shared = [*_folder_words(arguments), "--wandb", arguments.wandb, "--variant", arguments.variant]
+    shared += ["--data", arguments.data, "--profile", arguments.profile, *arguments.overrides]
+    suffix = f"@{arguments.variant}" if arguments.variant else ""
+    cells = [
+        Cell(
+            f"{words[0]} {method}{suffix} seed {seed}",
+            (*words, "--method", method, "--seeds", str(seed), *shared),
+            apart=str(seed),
+        )
+        for method in _methods(arguments)
+        for seed in _seeds(arguments.seeds)  # side by side they share no backbone
+    ]
+    logs = workspace.cache / "logs" / runs[0].data / runs[0].profile
+    check_all_done(run_all(cells, arguments.jobs, logs), len(cells))
+    return True
+
+
+def _folder_words(arguments: argparse.Namespace) -> list[str]:
+    given = {name: getattr(arguments, name) for name in ("results", "records", "cache")}
+    return [word for name, value in given.items() if value for word in (f"--{name}", value)]
+
+
 def _dashboard(arguments: argparse.Namespace) -> closing[Dashboard]:
     from benchmarks.dashboard import Dashboard
 
@@ -222,13 +284,15 @@ def _bench(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.runner import bench, validate
 
     runs = _runs(arguments, workspace)
-    with _dashboard(arguments) as dashboard:
-        for run in runs:
-            if arguments.split == "val":
-                print(validate(run, workspace, dashboard))
-            else:
-                bench(run, workspace, dashboard)
-    if arguments.split == "test" and not runs[0].debugging:
+    own = ("bench", "--split", arguments.split, "--no-board")
+    if not _run_apart(arguments, workspace, runs, *own):
+        with _dashboard(arguments) as dashboard:
+            for run in runs:
+                if arguments.split == "val":
+                    print(validate(run, workspace, dashboard))
+                else:
+                    bench(run, workspace, dashboard)
+    if arguments.split == "test" and not runs[0].debugging and arguments.board:
         _leaderboard(arguments, workspace)
 
 
@@ -237,9 +301,10 @@ def _curve(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.runner import bench_curve
 
     runs = _runs(arguments, workspace)
-    with _dashboard(arguments) as dashboard:
-        for run in runs:
-            bench_curve(run, workspace, dashboard)
+    if not _run_apart(arguments, workspace, runs, "curve"):
+        with _dashboard(arguments) as dashboard:
+            for run in runs:
+                bench_curve(run, workspace, dashboard)
     for method in dict.fromkeys(run.label for run in runs):
         print(curve_report(workspace.results, method, data=runs[0].data, profile=runs[0].profile))
 
@@ -286,10 +351,16 @@ def _tune(arguments: argparse.Namespace, workspace: Workspace) -> None:
     for name in ("trials", "jobs"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"{name}: expected 1 or more, got {getattr(arguments, name)}")
-    names = catalogue() if arguments.method == "all" else [arguments.method]
     asked = (arguments.data, arguments.profile, arguments.variant, arguments.overrides)
-    for study in studies(workspace, names, *asked):
+    for study in studies(workspace, _methods(arguments), *asked):
         print(tune(study, workspace, arguments.trials, arguments.jobs), flush=True)
+
+
+def _trial(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from benchmarks.trial import main_trial
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    print(main_trial(arguments.request, arguments.outcome))
 
 
 def _config(arguments: argparse.Namespace, workspace: Workspace) -> None:
@@ -328,6 +399,27 @@ def _compare(arguments: argparse.Namespace, workspace: Workspace) -> None:
     data = arguments.data and data_name(arguments.data)
     seeds = _seeds(arguments.seeds) if arguments.seeds else ()
     print(compare(workspace.results, arguments.a, arguments.b, data, arguments.profile, seeds))
+
+
+def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from adavid.environment import git_revision
+    from benchmarks.jobs import check_all_done, run_all
+    from benchmarks.reference import plan, table
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it has set INFO
+    lines = plan(cache=workspace.shown_cache)
+    print(table(lines, workspace, arguments.jobs), flush=True)
+    left = [line.cell for line in lines if not line.is_done(workspace.records)]
+    if arguments.dry_run or not left:
+        return
+    if git_revision().endswith("-dirty"):
+        raise ValueError(
+            "reference: the checkout has changes: commit them first, as records name the commit they are of"
+        )
+    cells = [replace(cell, words=(*cell.words, *_folder_words(arguments))) for cell in left]
+    failed = run_all(cells, arguments.jobs, workspace.cache / "logs" / "reference")
+    _leaderboard(arguments, workspace)
+    check_all_done(failed, len(cells))
 
 
 def _verify(arguments: argparse.Namespace, workspace: Workspace) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,16 +44,19 @@ class _Job:
     started: float
 
 
-def run_all(cells: Sequence[Cell], jobs: int, logs: Path) -> list[str]:
+def run_all(
+    cells: Sequence[Cell], jobs: int, logs: Path, when_done: Callable[[Cell], None] = lambda cell: None
+) -> list[str]:
     """Run the command lines, `jobs` at a time; one that fails does not stop the others, and none outlives this call.
 
-    Each gets an equal share of the cores as threads, unless OMP_NUM_THREADS says otherwise. What it prints goes to
-    `<name>.txt`; its start and its end are lines here.
+    Each gets an equal share of the threads that this process may have: OMP_NUM_THREADS, by default one a core. What it
+    prints goes to `<name>.txt`; its start and its end are lines here.
 
     Args:
         cells: the command lines, the first ones first.
         jobs: how many at a time, from 1 on.
         logs: folder, made if need be.
+        when_done: called with each that has not failed, as it ends.
 
     Returns:
         the names of those that failed.
@@ -69,9 +72,10 @@ def run_all(cells: Sequence[Cell], jobs: int, logs: Path) -> list[str]:
     except OSError as error:
         raise ValueError(f"{logs}: cannot be made ({error.strerror})") from error
     waiting, running, failed = list(cells), list[_Job](), list[str]()
-    threads = max(1, num_cores() // max(1, min(jobs, len(cells))))
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    threads = max(1, (int(limit) if limit.isdigit() else num_cores()) // max(1, min(jobs, len(cells))))
     # A bar that is written to a file is a line each time.
-    environment = {"OMP_NUM_THREADS": str(threads), "TQDM_MININTERVAL": "30"} | os.environ
+    environment = {"TQDM_MININTERVAL": "30", **os.environ, "OMP_NUM_THREADS": str(threads)}
     with _asked_to_end() as asked:
         try:
             while (waiting or running) and not asked:
@@ -87,7 +91,10 @@ def run_all(cells: Sequence[Cell], jobs: int, logs: Path) -> list[str]:
                     took = f"{time.monotonic() - job.started:.0f} s"
                     said = f"failed after {took}, status {status}" if status else f"done in {took}"
                     print(f"[{job.number}/{len(cells)}] {job.cell.name}: {said}: {_last_line(job.log)}", flush=True)
-                    failed += [job.cell.name] if status else []
+                    if status:
+                        failed.append(job.cell.name)
+                    else:
+                        when_done(job.cell)
                 time.sleep(POLL_S)
         finally:
             _end(running)

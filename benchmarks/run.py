@@ -67,7 +67,8 @@ class TrainerSettings:
     Attributes:
         accelerator: "auto", "cpu", "gpu", ...
         devices: one device: 1, or its index in a list.
-        precision: of training and evaluation; frames are float32, so that no network runs wholly in another.
+        precision: of training and evaluation; frames are float32, so that no network runs wholly in another. In
+            32-true a GPU does not take TF32 for it.
         deterministic: True, "warn" or False, of torch's kernels.
         benchmark: let cuDNN choose its kernels by timing them.
         accumulate_grad_batches: batches for each step of the optimiser.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,30 +88,56 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
     Raises:
         ValueError: its YAML names no such points, or one that its trained model cannot be evaluated at.
     """
-    points = run.config["curve"]
-    if not points:
+    if not run.config["curve"]:
         raise ValueError(f"{run.label} has no curve: expected operating points in its YAML, profile {run.profile}")
     if run.debugging:
         raise ValueError(f"curve: trainer.{run.debugging[0]} is for debugging: it leaves no record to draw a curve of")
-    for test_point in grid(points.get("test")):
-        evaluated_with(run, "curve.test", **test_point)
-    folder = bench(run, workspace, dashboard)
-    for train_point in grid(points.get("train")):
-        point_run, train_names = _changed(run, train_point)
-        if point_run is not run:
-            bench(point_run, workspace, dashboard)
-        for test_point in grid(points.get("test")):
-            names = {**train_names, **test_point}
-            name = "curve-" + ",".join(f"{key}={value}" for key, value in names.items())
-            with locked(folder / ".lock"):
-                if names and not _has_point(folder, name):
-                    at = evaluated_with(point_run, "curve.test", **test_point)
-                    method = trained(point_run, workspace, dashboard, at)
-                    evaluation = evaluate(method, data_of(at, method), at.config["trainer"])
-                    validation = _validation(at, method, evaluation)
-                    record = write_evaluation(folder, name, at, method, evaluation, validation, names, {})
-                    print(f"{run.label} at {name.removeprefix('curve-')}: {headline(record)}")
+    points = list(curve_points(run))  # all checked before the first is trained
+    folder, latest = bench(run, workspace, dashboard), run
+    for point in points:
+        if point.run is not run and point.run is not latest:
+            bench(point.run, workspace, dashboard)
+            latest = point.run
+        with locked(folder / ".lock"):
+            if not _has_point(folder, point.name):
+                method = trained(point.run, workspace, dashboard, point.at)
+                evaluation = evaluate(method, data_of(point.at, method), point.at.config["trainer"])
+                validation = _validation(point.at, method, evaluation)
+                record = write_evaluation(folder, point.name, point.at, method, evaluation, validation, point.names, {})
+                print(f"{run.label} at {point.name.removeprefix('curve-')}: {headline(record)}")
     return folder
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One operating point of a run's curve.
+
+    Attributes:
+        run: whose model is evaluated there: the run itself, or one that is trained for it.
+        at: that run with the test-time arguments of the point.
+        names: what sets the point, for reading.
+        name: of its record.
+    """
+
+    run: Run
+    at: Run
+    names: Mapping[str, Any]
+    name: str
+
+
+def curve_points(run: Run) -> Iterator[CurvePoint]:
+    """The points of a run's curve, those of one model together.
+
+    Raises:
+        ValueError: a trained model cannot be evaluated at one.
+    """
+    for train_point in grid(run.config["curve"].get("train")):
+        point_run, train_names = _changed(run, train_point)
+        for test_point in grid(run.config["curve"].get("test")):
+            at = evaluated_with(point_run, "curve.test", **test_point)
+            if names := {**train_names, **test_point}:
+                name = "curve-" + ",".join(f"{key}={value}" for key, value in names.items())
+                yield CurvePoint(point_run, at, names, name)
 
 
 def validate(run: Run, workspace: Workspace, dashboard: Dashboard) -> str:

@@ -1,4 +1,4 @@
-"""One trial of `make tune`, in a process of its own: `python -m benchmarks.trial REQUEST OUTCOME`.
+"""One trial of `make tune`, in a process of its own: `adavid trial REQUEST OUTCOME`.
 
 What it attains goes to the file OUTCOME; it leaves no record, and no model behind.
 """
@@ -6,11 +6,8 @@ What it attains goes to the file OUTCOME; it leaves no record, and no model behi
 from __future__ import annotations
 
 import contextlib
-import logging
 import shutil
-import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -107,13 +104,10 @@ def _since(start: float) -> float:
     return round(time.monotonic() - start, 1)
 
 
-def main(words: list[str]) -> None:
-    """What goes wrong is raised: the log of `make tune` keeps its trace."""
-    warnings.filterwarnings("ignore", module="pytorch_lightning|torch.jit|fvcore|lightning_fabric")
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    request, outcome = words
-    write_json(Path(outcome), attempt(Request.model_validate_json(request)))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def main_trial(request: str, outcome: Path) -> str:
+    """Make a trial of a request, which is JSON, and write what it attained; returns that for reading."""
+    made = attempt(Request.model_validate_json(request))
+    write_json(outcome, made)
+    if made.val_map is None:
+        return made.reason
+    return f"{made.val_map:.2f} mAP on val, {made.gflops_per_video:.4g} GFLOPs a video"

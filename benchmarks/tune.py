@@ -10,11 +10,7 @@ What is tried follows from the seed and the space alone: not from what is attain
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,17 +23,15 @@ from adavid.environment import git_revision
 from adavid.evaluation.schema import read_json
 from adavid.files import locked
 from benchmarks.compose import like
+from benchmarks.jobs import Cell, check_all_done, run_all
 from benchmarks.layers import MethodFiles, method_files, recipe_file, shown
 from benchmarks.measure.flops import bill
+from benchmarks.models import prepare
 from benchmarks.report.tuning import Trial, read_trials, tuning_file, write_trials
 from benchmarks.run import Run
-from benchmarks.runner import prepare
 from benchmarks.search import NothingToSearch, Space, as_yaml, ends, points, present, search_space
 from benchmarks.trial import Outcome, Request
 from benchmarks.workspace import Workspace
-
-POLL_S = 0.2  # how often running trials are looked at
-WORKER = (sys.executable, "-m", "benchmarks.trial")
 
 
 @dataclass(frozen=True)
@@ -173,7 +167,7 @@ def tune(study: Study, workspace: Workspace, num_trials: int, jobs: int) -> str:
         the best trial beside the values that stand in the YAML, and the lines that would set it there.
 
     Raises:
-        ValueError: the file is of another study, or a trial stops for another reason than its own divergence.
+        ValueError: the file is of another study, or trials stopped for another reason than their own divergence.
     """
     run, folder = study.run, workspace.cache / "tuning" / study.run.data / study.run.profile / study.run.label
     prepare(run)  # before anything is written: bad data leaves nothing behind
@@ -186,9 +180,11 @@ def tune(study: Study, workspace: Workspace, num_trials: int, jobs: int) -> str:
                     "remove it to tune anew"
                 )
         planned, full_gflops = study.planned(num_trials), study.full_gflops()
-        done = {trial.number for trial in trials}
-        waiting = {number: planned[number] for number in range(num_trials) if number not in done}
-        for number, outcome in attempts(study.request, waiting, jobs, folder):
+        left = sorted(set(range(num_trials)) - {trial.number for trial in trials})
+        cells = {_cell(study, number, planned[number], folder): number for number in left}
+
+        def record(cell: Cell) -> None:
+            outcome, number = read_json(Outcome, Path(cell.words[-1])), cells[cell]
             objective = None
             if outcome.val_map is not None and outcome.gflops_per_video is not None:
                 objective = outcome.val_map - study.tuning.price * outcome.gflops_per_video / full_gflops
@@ -202,61 +198,9 @@ def tune(study: Study, workspace: Workspace, num_trials: int, jobs: int) -> str:
             )
             trials.append(trial)
             write_trials(study.file, trials)
-            print(f"{run.label}, trial {number} of {num_trials}: {outcome.reason or _attained(trial)}", flush=True)
+
+        check_all_done(run_all(list(cells), jobs, folder, record), len(cells))
     return report(study, trials, full_gflops)
-
-
-def attempts(
-    request: Request,
-    waiting: Mapping[int, Mapping[str, str]],
-    jobs: int,
-    folder: Path,
-    worker: Sequence[str] = WORKER,
-) -> Iterator[tuple[int, Outcome]]:
-    """Run trials, several at once, each in a process of its own; all end with this generator.
-
-    Args:
-        request: what all of them run.
-        waiting: their settings, by number.
-        jobs: how many at once.
-        folder: for their logs, which stay where one stops.
-        worker: the words that start one; a request, as JSON, and the file for its outcome follow.
-
-    Yields:
-        number and outcome, in the order in which they finish.
-
-    Raises:
-        ValueError: one stopped without an outcome; the line says why, and where its log is.
-    """
-    threads = str(max(1, num_cores() // jobs))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": threads}
-    still, running = list(waiting), dict[int, subprocess.Popen[bytes]]()
-    try:
-        while still or running:
-            while still and len(running) < jobs:
-                number = still.pop(0)
-                of_trial = request.model_copy(update={"overrides": (*request.overrides, *words_of(waiting[number]))})
-                outcome = folder / f"{number}.json"
-                outcome.unlink(missing_ok=True)
-                words = [*worker, of_trial.model_dump_json(), str(outcome)]
-                with open(folder / f"{number}.log", "wb") as log:
-                    running[number] = subprocess.Popen(
-                        words, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-                    )
-            for number in [number for number, process in running.items() if process.poll() is not None]:
-                status = running.pop(number).returncode
-                log_file, outcome = folder / f"{number}.log", folder / f"{number}.json"
-                if status != 0:
-                    raise ValueError(f"trial {number}: {_last_words(log_file, status)}; its log is {log_file}")
-                yield number, read_json(Outcome, outcome)
-                for file in (log_file, outcome):
-                    file.unlink()
-            time.sleep(POLL_S)
-    finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.wait()
 
 
 def report(study: Study, trials: Sequence[Trial], full_gflops: float) -> str:
@@ -286,11 +230,12 @@ def words_of(settings: Mapping[str, str]) -> list[str]:
     return [f"{key}={text}" for key, text in settings.items()]
 
 
-def num_cores() -> int:
-    """The cores that this process may use, or as many as OMP_NUM_THREADS lets it."""
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(there, int(limit)) if limit.isdigit() and int(limit) > 0 else there
+def _cell(study: Study, number: int, settings: dict[str, str], folder: Path) -> Cell:
+    """A trial as a command line: what it runs, and the file for its outcome."""
+    request = study.request
+    of_trial = request.model_copy(update={"overrides": (*request.overrides, *words_of(settings))})
+    words = ("trial", of_trial.model_dump_json(), str((folder / f"{number}.json").resolve()))
+    return Cell(f"{study.run.label} trial {number}", words)
 
 
 def _attained(trial: Trial) -> str:
@@ -303,11 +248,3 @@ def _attained(trial: Trial) -> str:
 
 def _described(trial: Trial) -> str:
     return f"trial {trial.number}, {_attained(trial)}: {' '.join(words_of(trial.settings))}"
-
-
-def _last_words(log: Path, status: int) -> str:
-    """The last line that a process wrote, without the name of its error."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    if status < 0 or not lines:
-        return f"its process ended with status {status}"
-    return lines[-1].strip().removeprefix("ValueError: ")

@@ -100,6 +100,8 @@ class Cascade(AdaptiveMethod):
         pretrained: start the backbones from ImageNet.
     """
 
+    test_time = ("ladder", "threshold")
+
     def __init__(
         self,
         num_classes: int,

@@ -47,6 +47,8 @@ class RandomFrames(AdaptiveMethod):
         pretrained: start from ImageNet.
     """
 
+    test_time = ("k",)
+
     def __init__(
         self,
         num_classes: int,

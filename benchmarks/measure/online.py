@@ -158,6 +158,15 @@ def main_online(run: Run, workspace: Workspace, baseline: str = "uniform") -> st
     return online_table(record)
 
 
+def is_worth_watching(run: Run) -> bool:
+    """Whether a method decides along the video, frame by frame: one that has no choice has one bill for every video."""
+    with torch.device("meta"):
+        method = run.build_method(num_classes=2)
+    views = list(method.views.values())
+    reads_frames = [(view.num_frames, view.clip) for view in views] == [(run.recipe.num_frames, 1)]
+    return isinstance(method, CausalMethod) and len(method.actions) > 1 and reads_frames
+
+
 def watch(run: Run, method: AdaptiveMethod, alone: bool = False) -> Watched:
     """Every video of the reported split, a batch of them side by side; `alone`: each frame as if it were the first."""
     data = VideoDataModule(prepare(run), method.views, run.recipe.batch_size)

@@ -30,7 +30,7 @@ from adavid.evaluation.stats import seed_names
 from adavid.files import locked
 from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod
-from benchmarks.compose import tested
+from benchmarks.compose import evaluated_with
 from benchmarks.dashboard import Dashboard
 from benchmarks.measure.low_level import separability
 from benchmarks.models import as_evaluated, data_of, folder_of, prepare, trained
@@ -142,7 +142,7 @@ def look(run: Run, workspace: Workspace, split: str) -> Looks:
     """Every network on every sampled frame of a split, each frame as a video of its own, billed by the ledger."""
     prepare(run)
     with locked(folder_of(run, workspace) / ".lock"):
-        rungs = [tested(run, "room", ladder=f"{size}x1") for size in sizes_of(run)]
+        rungs = [evaluated_with(run, "room", ladder=f"{size}x1") for size in sizes_of(run)]
         methods = [trained(run, workspace, Dashboard("off"), at).to(run.device) for at in rungs]
     data = data_of(run, methods[0])
     loader = data.val_dataloader() if split == "val" else data.test_dataloader()

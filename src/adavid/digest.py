@@ -15,7 +15,10 @@ from adavid.checkout import checkout
 ALWAYS = ("adavid.training", "benchmarks.models")
 # Not followed: what only reads settings, which are in a result's configuration, or writes files; and what scores
 # predictions, which a reader repeats.
-APART = ("adavid.config", "adavid.files", "adavid.loading", "adavid.checkout", "adavid.environment", "adavid.digest")
+APART = (
+    *("adavid", "adavid.config", "adavid.files", "adavid.loading", "adavid.checkout", "adavid.environment"),
+    "adavid.digest",
+)
 SCORES = "adavid.evaluation."
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -73,7 +76,7 @@ def _source(name: str) -> Path | None:
 
 def _home(module: str, name: str) -> str:
     """Where what is imported from a module of the project stands: `adavid` exports what others define."""
-    if module == "adavid":
+    if module == "adavid" and name:
         return _exports()[name]
     package = _source(module)
     is_module = name and package is not None and package.name == "__init__.py" and _source(f"{module}.{name}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,13 @@ def test_what_the_user_has_set_stands() -> None:
     theirs = {"OMP_NUM_THREADS": "3", "GOMP_SPINCOUNT": "100"}  # of which OpenMP takes the policy to be a summary
     share_cores(theirs)
     assert theirs == {"OMP_NUM_THREADS": "3", "GOMP_SPINCOUNT": "100"}
+
+
+def test_the_command_line_says_it_before_torch_is_loaded() -> None:
+    code = (
+        "import os, sys; from benchmarks.__main__ import main; assert main(['list']) == 0;"
+        "assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'], os.environ['OMP_NUM_THREADS'])"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"passive {num_cores()}"

@@ -14,6 +14,7 @@ from adavid.digest import code_digest, reached
 
 METHOD = '''"""What it is."""
 
+import adavid
 from adavid import resize_frames
 import mine.parts
 

@@ -14,7 +14,7 @@ from adavid.cost import Ledger
 from adavid.data.batch import VideoBatch
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
-from adavid.training import Diverged, evaluate, fit
+from adavid.training import Diverged, evaluate, fit, make_trainer
 from methods.random_policy import RandomPolicy
 from methods.uniform import Uniform
 from tests.conftest import NUM_CLASSES, RandomVideos, opinionated
@@ -190,3 +190,12 @@ def test_evaluate_with_decisions_from_outside() -> None:
     assert forced.action_NT.tolist() == [[0, i % 3, 1] for i in range(8)] != own.action_NT.tolist()
     again = evaluate(method, data, TRAINER).predictions
     assert again.action_NT.tolist() == own.action_NT.tolist()
+
+
+def test_full_precision_is_float32_and_mixed_precision_may_take_tf32() -> None:
+    for precision, may_take_tf32 in {"bf16-mixed": True, "32-true": False}.items():
+        make_trainer({"accelerator": "cpu", "precision": precision}, logger=False, enable_checkpointing=False)
+        assert torch.backends.cudnn.allow_tf32 is may_take_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    make_trainer({"accelerator": "cpu"}, logger=False, enable_checkpointing=False)
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32

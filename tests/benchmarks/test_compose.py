@@ -62,8 +62,9 @@ def test_each_key_of_the_recipe_changes_something_or_is_refused(name: str) -> No
 @pytest.mark.parametrize("name", ["tsm", "tsm_plus", "adafocus_tsm"])
 def test_frames_that_the_networks_name_themselves_are_not_the_recipes(name: str) -> None:
     with pytest.raises(ValueError, match=f"^recipe.num_frames: {name} makes no use of it in profile tiny$"):
-        compose(name, overrides=["recipe.num_frames=16"])
-    assert compose(name, overrides=["recipe.num_frames=8"]).hash == compose(name).hash  # as it is
+        compose(name, overrides=["recipe.num_frames=5"])
+    as_it_is = f"recipe.num_frames={compose(name).recipe.num_frames}"
+    assert compose(name, overrides=[as_it_is]).hash == compose(name).hash
 
 
 @pytest.mark.parametrize(("name", "profile"), EVERYTHING)
@@ -158,7 +159,7 @@ def test_test_time_arguments_are_told_from_those_of_training() -> None:
     assert plain.config["test"] == {"rho": 0.999, "min_frames": 3} and "rho" not in plain.config["model"]
     assert variant.config["test"] == {"rho": 1.0, "min_frames": 3}
     assert variant.model_hash == plain.model_hash and variant.hash != plain.hash
-    same = compose("sofnet", overrides=["test.rho=0.999", "test.num_frames=8", "recipe.num_frames=8"])
+    same = compose("sofnet", overrides=["test.rho=0.999", f"test.num_frames={plain.recipe.num_frames}"])
     assert same.hash == plain.hash  # said, but as it is
     assert compose("sofnet", overrides=["test.num_frames=null"]).hash == plain.hash
     fewer = compose("sofnet", overrides=["test.num_frames=4"])
@@ -173,18 +174,20 @@ def test_test_time_arguments_are_told_from_those_of_training() -> None:
 
 
 def test_runs_of_one_model_share_its_hash_whatever_they_are_called() -> None:
-    uniform, tsn = compose("uniform"), compose("tsn")
-    assert uniform.model_hash == tsn.model_hash and uniform.hash != tsn.hash
+    uniform, other_name = compose("uniform"), compose("methods.uniform:Uniform")
+    assert uniform.model_hash == other_name.model_hash and uniform.hash != other_name.hash
+    sofnet, variant = compose("sofnet"), compose("sofnet", variant="no_early_termination")  # rho, min_frames
+    assert sofnet.model_hash == variant.model_hash and sofnet.hash != variant.hash
     assert compose("uniform", overrides=["stages.further.lr=0.5"]).model_hash != uniform.model_hash
     assert compose("uniform", overrides=["curve.test=null", "usage.half.64=1.0"]).model_hash == uniform.model_hash
 
 
 def test_what_is_said_as_it_is_anyway_makes_no_other_run() -> None:
     words = ["trainer.precision=32-true", "trainer.accumulate_grad_batches=1", "recipe.stage.momentum=0.9"]
-    words += ["recipe.warmup.frames.tau=5.0", "stages.joint.tau=5.0", "model.dropout=0.0", "data.flip=true"]
+    words += ["recipe.warmup.segments.tau=5.0", "stages.joint.tau=5.0", "model.dropout=0.0", "data.flip=true"]
     plain = compose("arnet")
     assert compose("arnet", overrides=words).hash == plain.hash
-    for word in ("trainer.precision=bf16-mixed", "recipe.warmup.frames.momentum=0.8", "stages.joint.momentum=0.8"):
+    for word in ("trainer.precision=bf16-mixed", "recipe.warmup.segments.momentum=0.8", "stages.joint.momentum=0.8"):
         assert compose("arnet", overrides=[word]).hash != plain.hash
 
 

@@ -56,8 +56,11 @@ def test_so_many_at_a_time_with_an_equal_share_of_the_cores(scripts: Path, monke
     assert run_all(cells(a=meet.format("a", "b"), b=meet.format("b", "a"), c="true"), 2, scripts) == []
     assert (scripts / "a.txt").read_text() == (scripts / "b.txt").read_text() == "4\n"
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    run_all(cells(a="echo $OMP_NUM_THREADS"), 2, scripts)
-    assert (scripts / "a.txt").read_text() == "7\n"
+    echo, done = "echo $OMP_NUM_THREADS", list[Cell]()
+    for many, threads in ({"a": echo}, "7"), ({"a": echo, "b": "exit 1"}, "3"):
+        run_all(cells(**many), 2, scripts, done.append)
+        assert (scripts / "a.txt").read_text() == f"{threads}\n"
+    assert done == cells(a=echo) * 2  # not what has failed
 
 
 def test_cells_that_would_wait_for_each_other_are_started_apart(

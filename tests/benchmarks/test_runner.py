@@ -34,8 +34,7 @@ from tests.adavid.data.videos import write_video
 
 SMALL = [
     *("data.num_train=24", "data.num_val=12", "data.num_test=16", "data.num_processes=1"),
-    *("recipe.batch_size=8", "recipe.num_frames=4", "recipe.warmup.segments.epochs=1", "recipe.warmup.frames.epochs=1"),
-    *("recipe.warmup_by_size.32.epochs=1", "recipe.warmup_by_size.24.epochs=1"),
+    *("recipe.batch_size=8", "recipe.num_frames=4", "recipe.warmup.segments.epochs=1"),
     *("stages.joint.epochs=2", "stages.finetune.epochs=1", "trainer.enable_progress_bar=false"),
 ]
 
@@ -198,13 +197,13 @@ def test_runs_that_are_only_evaluated_differently_train_once(
     folder = runner.bench(apart(), workspace, Dashboard("off"))
     assert "further: 1 epochs" in capsys.readouterr().out
     shorter = runner.bench(apart("test.num_frames=1"), workspace, Dashboard("off"))
-    other_name = runner.bench(apart(method="tsn"), workspace, Dashboard("off"))
+    other_name = runner.bench(apart(method="methods.uniform:Uniform"), workspace, Dashboard("off"))
     out = capsys.readouterr().out
     assert "epochs, training" not in out and f"seed 0: the model of uniform/{folder.parent.name}/seed0" in out
-    plain, short, tsn = (read_json(Record, of / "test.json") for of in (folder, shorter, other_name))
-    assert len({plain.config_hash, short.config_hash, tsn.config_hash}) == 3
-    assert plain.model_hash == short.model_hash == tsn.model_hash
-    assert plain.training == short.training == tsn.training and plain.training.gmacs > 0
+    plain, short, named = (read_json(Record, of / "test.json") for of in (folder, shorter, other_name))
+    assert len({plain.config_hash, short.config_hash, named.config_hash}) == 3
+    assert plain.model_hash == short.model_hash == named.model_hash
+    assert plain.training == short.training == named.training and plain.training.gmacs > 0
     assert (plain.frames.num_frames, short.frames.num_frames) == (2, 1)
     assert short.operating_point == {"frames": 1, "num_frames": 1}
     assert short.cost.gflops_per_video == pytest.approx(plain.cost.gflops_per_video / 2)
@@ -332,7 +331,7 @@ def test_runs_on_the_same_videos_share_a_catalogue_that_composing_does_not_read(
     others = [
         compose("arnet", data, seed=1),
         compose("uniform", data, overrides=["recipe.batch_size=3"]),
-        compose("tsm", data, overrides=["recipe.num_frames=8"]),
+        compose("tsm", data),
     ]
     assert not hashed
     assert all(other.catalogue is run.catalogue for other in others)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,21 @@ from typing import Any
 import pytest
 import yaml
 
-from adavid.evaluation.schema import to_json
+from adavid.evaluation.schema import read_json, to_json, write_json
 from adavid.training import Diverged
 from benchmarks import trial as trial_module
 from benchmarks import tune as tune_module
 from benchmarks.__main__ import main
 from benchmarks.compose import compose, data_name
-from benchmarks.layers import ROOT, catalogue
+from benchmarks.jobs import Cell
+from benchmarks.layers import ROOT, methods_of
 from benchmarks.measure.flops import network_price
+from benchmarks.models import folder_of
 from benchmarks.report.tuning import Trial, num_trials, read_trials, tuning_file, write_trials
 from benchmarks.run import Run
-from benchmarks.runner import folder_of
 from benchmarks.search import NothingToSearch, as_yaml, ends, points, present, search_space
 from benchmarks.trial import Outcome, Request, attempt
-from benchmarks.tune import Study, Tuning, attempts, studies, tune, words_of
+from benchmarks.tune import Study, Tuning, studies, tune, words_of
 from benchmarks.workspace import Workspace
 from tests.adavid.data.videos import write_video
 
@@ -64,17 +64,22 @@ def arnet() -> Run:
 
 
 def test_a_space_is_of_the_settings_types(arnet: Run) -> None:
-    axes = {"model.lookahead": {"low": 1, "high": 3}, "model.normalize": {"choices": [True, False]}, **OF_ARNET}
+    axes = {"model.hidden": {"low": 16, "high": 128}, "model.normalize": {"choices": [True, False]}, **OF_ARNET}
     space = search_space(replace(arnet, search={**axes, "stages.finetune.lr": None}))
     assert [type(axis).__name__ for axis in space.values()] == [
         *("IntDistribution", "CategoricalDistribution", "FloatDistribution", "FloatDistribution")
     ]
     assert present(arnet, space) == {
-        **{"model.lookahead": "1", "model.normalize": "true"},
+        **{"model.hidden": "64", "model.normalize": "true"},
         **{ALPHA: str(arnet.config["model"]["alpha"]), LR: str(arnet.config["stages"][0]["lr"])},
     }
     low, high = ends(space)
-    assert list(low.values()) == ["1", "true", "0.01", "0.001"] and list(high.values()) == ["3", "false", "0.3", "0.01"]
+    assert list(low.values()) == ["16", "true", "0.01", "0.001"] and list(high.values()) == [
+        "128",
+        "false",
+        "0.3",
+        "0.01",
+    ]
 
 
 MISTAKES: dict[str, tuple[Any, str]] = {
@@ -93,7 +98,8 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "model.beta    ": ({"low": "x", "high": 1.0}, "search.model.beta.low: "),
     "model.beta     ": ({"choices": [0.3]}, "search.model.beta: expected two plain values or more, each once"),
     "model.beta      ": ({"choices": [0.1, 0.2]}, "search.model.beta: expected what it is now, 0.3, among the choices"),
-    "model.lookahead": ({"low": 0.5, "high": 2}, "search.model.lookahead: expected whole numbers, got 0.5 and 2"),
+    "model.hidden": ({"low": 0.5, "high": 128}, "search.model.hidden: expected whole numbers, got 0.5 and 128"),
+    "model.lookahead": ({"low": 1, "high": 2}, "search.model.lookahead is unknown"),  # of evaluation alone
     "model.normalize": ({"low": 0, "high": 1}, "search.model.normalize: a range is for numbers, it is True; expected"),
     "model.estimator": ({"low": 0, "high": 1}, "search.model.estimator: a range is for numbers"),
 }
@@ -121,7 +127,7 @@ def test_a_space_is_no_part_of_a_run(arnet: Run) -> None:
         compose("arnet", overrides=["search.model.alpha.low=0.1"])
 
 
-@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("name", methods_of("tiny"))
 def test_the_methods_of_the_catalogue_search_as_many_settings(name: str) -> None:
     run = compose(name)
     if run.search:  # what has no settings of its own is not tuned
@@ -132,7 +138,7 @@ def test_the_methods_of_the_catalogue_search_as_many_settings(name: str) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("name", methods_of("tiny"))
 def test_the_ends_of_the_catalogues_spaces_can_be_run(name: str) -> None:
     if compose(name).search:
         for corner in ends(search_space(compose(name))):
@@ -207,15 +213,13 @@ def test_the_committed_trials_are_as_many_for_every_method() -> None:
     for folder in {file.parent for file in files}:
         numbers = {file.stem: len(read_trials(file)) for file in files if file.parent == folder}
         assert len(set(numbers.values())) == 1 and min(numbers.values()) >= 8, numbers
-        assert set(catalogue()) - set(numbers) == {
-            name for name in catalogue() if not compose(name, profile=folder.name).search
+        methods = methods_of(folder.name)
+        assert set(methods) - set(numbers) == {
+            name for name in methods if not compose(name, profile=folder.name).search
         }
 
 
 # Studies
-
-
-Attempts = Callable[..., Iterator[tuple[int, Outcome]]]
 
 
 def attained(number: int) -> Outcome:
@@ -230,16 +234,21 @@ class Stub:
     """Stands for the processes; `kill_after` so many trials."""
 
     def __init__(self, kill_after: int = 99) -> None:
-        self.kill_after, self.run = kill_after, list[dict[str, str]]()
+        self.kill_after, self.ran = kill_after, list[Cell]()
 
-    def __call__(
-        self, request: Request, waiting: Mapping[int, dict[str, str]], jobs: int, folder: Path
-    ) -> Iterator[tuple[int, Outcome]]:
-        for number in sorted(waiting, key=lambda number: number % jobs):  # not in their order
-            if len(self.run) == self.kill_after:
+    def __call__(self, cells: Sequence[Cell], jobs: int, logs: Path, when_done: Callable[[Cell], None]) -> list[str]:
+        for i in sorted(range(len(cells)), key=lambda i: i % jobs):  # not in their order
+            if len(self.ran) == self.kill_after:
                 raise KeyboardInterrupt
-            self.run.append(waiting[number])
-            yield number, attained(number)
+            self.ran.append(cells[i])
+            write_json(outcome := Path(cells[i].words[-1]), attained(int(outcome.stem)))
+            when_done(cells[i])
+        return []
+
+    @property
+    def settings(self) -> list[dict[str, str]]:
+        """What was tried: the last words of each trial's request."""
+        return [dict(word.split("=") for word in json.loads(cell.words[1])["overrides"][-2:]) for cell in self.ran]
 
 
 @pytest.fixture
@@ -251,20 +260,20 @@ def study(workspace: Workspace, videos: Path) -> Study:
 def test_a_killed_tuning_goes_on_to_the_trials_of_an_uninterrupted_one(
     study: Study, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tune_module, "attempts", whole := Stub())
+    monkeypatch.setattr(tune_module, "run_all", whole := Stub())
     said = tune(study, workspace, 5, jobs=1)
     trials = read_trials(study.file)
-    assert [trial.settings for trial in trials] == whole.run and len(trials) == 5
+    assert [trial.settings for trial in trials] == whole.settings and len(trials) == 5
     assert trials[0].settings == study.now and len({trial.study for trial in trials}) == 1
     study.file.unlink()
-    monkeypatch.setattr(tune_module, "attempts", Stub(kill_after=2))
+    monkeypatch.setattr(tune_module, "run_all", Stub(kill_after=2))
     with pytest.raises(KeyboardInterrupt):
         tune(study, workspace, 5, jobs=2)
     assert [trial.number for trial in read_trials(study.file)] == [0, 2]  # a failed one is counted
-    monkeypatch.setattr(tune_module, "attempts", rest := Stub())
+    monkeypatch.setattr(tune_module, "run_all", rest := Stub())
     assert tune(study, workspace, 5, jobs=2) == said
-    assert len(rest.run) == 3 and read_trials(study.file) == trials
-    assert tune(study, workspace, 3, jobs=1) == said and len(rest.run) == 3  # nothing more to do
+    assert len(rest.ran) == 3 and read_trials(study.file) == trials
+    assert tune(study, workspace, 3, jobs=1) == said and len(rest.ran) == 3  # nothing more to do
     tune(study, workspace, 8, jobs=1)
     assert read_trials(study.file)[:5] == trials and num_trials(workspace.results, study.run.data, "tiny", "arnet") == 8
 
@@ -275,7 +284,7 @@ def test_the_objective_is_map_less_the_price_of_its_share_of_uniforms_cost(
     recipe, num_classes = study.run.recipe, study.run.catalogue.num_classes
     full = recipe.num_frames * network_price(recipe.pyramid[0], num_classes).macs / 1e9
     assert study.full_gflops() == pytest.approx(full)
-    monkeypatch.setattr(tune_module, "attempts", Stub())
+    monkeypatch.setattr(tune_module, "run_all", Stub())
     tune(study, workspace, 4, jobs=1)
     objectives = [trial.objective for trial in read_trials(study.file)]
     price = Tuning.of_recipe().price
@@ -288,7 +297,7 @@ def test_the_objective_is_map_less_the_price_of_its_share_of_uniforms_cost(
 def test_the_best_stands_beside_the_present_with_the_lines_that_would_set_it(
     study: Study, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tune_module, "attempts", Stub())
+    monkeypatch.setattr(tune_module, "run_all", Stub())
     title, rule, best, now, how, *text = tune(study, workspace, 4, jobs=1).splitlines()
     assert f"{study.run.label} on {study.run.data}, profile tiny: 4 trials, 1 of them diverged, see " in title
     assert rule.startswith("objective: mAP on val - 10 * GFLOPs a video / ")
@@ -298,7 +307,6 @@ def test_the_best_stands_beside_the_present_with_the_lines_that_would_set_it(
     assert how == "To set the best, in methods/arnet.yaml under profiles.tiny:"
     assert yaml.safe_load("\n".join(text)) == as_yaml(read_trials(study.file)[3].settings)
     assert set(yaml.safe_load("\n".join(text))) == {"model", "stages"}
-    assert "arnet, trial 2 of 4: stage 'joint' diverged\n" in capsys.readouterr().out
     settled = replace(study, now=read_trials(study.file)[3].settings)
     assert tune(settled, workspace, 4, jobs=1).endswith("It is what stands in the YAML: there is nothing to change.")
     assert "present: not tried, " in tune(replace(study, now={ALPHA: "0.2"}), workspace, 4, jobs=1)
@@ -307,7 +315,7 @@ def test_the_best_stands_beside_the_present_with_the_lines_that_would_set_it(
 def test_trials_of_other_settings_are_not_mixed(
     study: Study, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tune_module, "attempts", Stub())
+    monkeypatch.setattr(tune_module, "run_all", Stub())
     tune(study, workspace, 2, jobs=1)
     words = list(study.request.overrides)
     given = (workspace, "arnet", study.request.data, "tiny", "")
@@ -358,65 +366,56 @@ def test_among_all_methods_those_without_a_space_are_named_and_left_out(
 ) -> None:
     plain = Request.run
 
-    def without_tsns(request: Request, *words: str) -> Run:
+    def without_lstms(request: Request, *words: str) -> Run:
         run = plain(request, *words)
-        return replace(run, search={}) if run.method == "tsn" else run
+        return replace(run, search={}) if run.method == "lstm" else run
 
-    monkeypatch.setattr(Request, "run", without_tsns)
-    found = studies(workspace, ["uniform", "tsn", "lstm"], "sprites", "tiny", "", [])
-    assert [study.run.method for study in found] == ["uniform", "lstm"]
-    assert capsys.readouterr().out == "tsn: its YAML states no `search` in profile tiny, nothing to tune\n"
+    monkeypatch.setattr(Request, "run", without_lstms)
+    found = studies(workspace, ["uniform", "lstm", "tsm"], "sprites", "tiny", "", [])
+    assert [study.run.method for study in found] == ["uniform", "tsm"]
+    assert capsys.readouterr().out == "lstm: its YAML states no `search` in profile tiny, nothing to tune\n"
 
 
 # Processes
 
 
-WORKER = """
-import json, os, pathlib, sys, time
-request, outcome = json.loads(sys.argv[1]), pathlib.Path(sys.argv[2])
-*_, word = request["overrides"]
-print(word, "begins", os.environ["OMP_NUM_THREADS"])
-if word == "n=3":
-    raise ValueError("data.path: expected videos")
-if word == "n=4":
-    (outcome.parent / "started").touch()
-    time.sleep(600)
-numbers = {"val_map": 50.0, "gflops_per_video": 0.1, "train_gmacs": 1.0}
-outcome.write_text(json.dumps({"state": "complete", "seconds": float(os.environ["OMP_NUM_THREADS"]), **numbers}))
-"""
-REQUEST = Request(
-    method="arnet", data="sprites", profile="tiny", variant="", seed=0, overrides=("a=1",), results="", cache=""
+def test_a_trial_is_a_command_line(study: Study, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several at a time, the others go on where one fails; what it prints last is what it attained."""
+    monkeypatch.setattr(tune_module, "run_all", stub := Stub())
+    tune(study, workspace, 2, jobs=1)
+    first, second = stub.ran
+    command, request, outcome = second.words
+    assert (command, first.name, second.name) == ("trial", "arnet trial 0", "arnet trial 1")
+    assert Request.model_validate_json(request).overrides[:-2] == study.request.overrides
+    assert Path(outcome).is_relative_to(workspace.cache.resolve())
+    monkeypatch.setattr(tune_module, "run_all", lambda cells, jobs, logs, when_done: [cells[0].name])
+    with pytest.raises(ValueError, match="^1 of 2 failed: arnet trial 2$"):
+        tune(study, workspace, 4, jobs=2)
+    assert len(read_trials(study.file)) == 2
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"state": "failed", "reason": "stage 'joint' diverged"}, "stage 'joint' diverged\n"),
+        ({"state": "complete", "val_map": 60.0, "gflops_per_video": 0.01}, "60.00 mAP on val, 0.01 GFLOPs a video\n"),
+    ],
 )
-
-
-def run_attempts(folder: Path, numbers: list[int], jobs: int) -> Iterator[tuple[int, Outcome]]:
-    waiting = {number: {"n": str(number)} for number in numbers}
-    return attempts(REQUEST, waiting, jobs, folder, (sys.executable, "-c", WORKER))
-
-
-@pytest.mark.parametrize(("jobs", "threads"), [(1, 2.0), (2, 1.0), (3, 1.0)])
-def test_every_trial_is_a_process_with_its_part_of_the_cores(
-    jobs: int, threads: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_trial_says_and_writes_what_it_attained(
+    numbers: dict[str, Any],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(tune_module, "num_cores", lambda: 2)
-    outcomes = dict(run_attempts(tmp_path, [0, 1, 2], jobs))
-    assert set(outcomes) == {0, 1, 2} and {outcome.seconds for outcome in outcomes.values()} == {threads}
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_trial_that_stops_for_another_reason_stops_all(tmp_path: Path) -> None:
-    with pytest.raises(ValueError) as caught:
-        list(run_attempts(tmp_path, [4, 3], jobs=2))
-    log = tmp_path / "3.log"
-    assert str(caught.value) == f"trial 3: data.path: expected videos; its log is {log}"
-    assert "Traceback" in log.read_text() and "n=3 begins" in log.read_text()
-
-
-def test_threads_respect_what_the_user_has_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert tune_module.num_cores() == 1
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert tune_module.num_cores() >= 1
+    request = Request(
+        method="arnet", data="sprites", profile="tiny", variant="", seed=0, overrides=("a=1",), results="", cache=""
+    )
+    asked: list[Request] = []
+    made = Outcome(seconds=1.0, **numbers)
+    monkeypatch.setattr(trial_module, "attempt", lambda request: asked.append(request) or made)
+    assert main(["trial", request.model_dump_json(), str(tmp_path / "1.json")]) == 0
+    assert asked == [request] and read_json(Outcome, tmp_path / "1.json") == made and capsys.readouterr().out == said
 
 
 # One trial
@@ -463,7 +462,7 @@ def test_tuning_from_the_command_to_its_file(
     folders = ["--results", str(tmp_path / "results"), "--cache", str(tmp_path / "cache")]
     words = ["tune", "--method", "uniform", "--data", f"folder:{videos}", "--trials", "2", *folders]
     small = [word for word in WORDS if "warmup" not in word]
-    small += ["recipe.warmup.segments.epochs=1", "recipe.warmup.frames=null"]
+    small += ["recipe.warmup.segments.epochs=1"]
     assert main([*words, "--jobs", "2", *small]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     (file,) = (path for path in (tmp_path / "results").rglob("*") if path.is_file())

@@ -239,7 +239,8 @@ def another(value: Any) -> Any:
 def test_what_evaluation_alone_makes_use_of_leaves_the_trained_model_as_it_is(run: Run) -> None:
     assert run.method_class.test_time == tuple(key for key in run.config["test"] if key not in run.config["model"])
     shapes = {key: value.shape for key, value in run.build_method(NUM_CLASSES).state_dict().items()}
-    settings = {key: another(run.config["test"][key]) for key in run.method_class.test_time}
+    numbers = {key: value for key, value in run.config["test"].items() if not isinstance(value, str)}
+    settings = {key: another(numbers[key]) for key in run.method_class.test_time if key in numbers}
     if "num_frames" in run.config["model"]:
         settings["num_frames"] = another(run.config["model"]["num_frames"])
     for key, value in settings.items():

@@ -72,7 +72,7 @@ MISTAKES = {
 @pytest.mark.parametrize("ladder", MISTAKES)
 def test_a_ladder_that_cannot_be_climbed_is_refused_in_one_line(ladder: str) -> None:
     with pytest.raises(ValueError) as caught:
-        compose("cascade", overrides=[f"model.ladder={ladder}", "recipe.num_frames=8"])
+        compose("cascade", overrides=[f"test.ladder={ladder}", "recipe.num_frames=8"])
     assert str(caught.value) == f"cascade: ladder: {MISTAKES[ladder]}"
 
 
@@ -332,7 +332,7 @@ def test_all_frames_are_uniform_and_so_is_the_training() -> None:
 @pytest.mark.parametrize("k", [0, 9])
 def test_no_more_frames_are_drawn_than_are_read(k: int) -> None:
     with pytest.raises(ValueError, match=rf"^random_frames: k must lie in 1 to 8, the frames that are read, got {k}$"):
-        compose("random_frames", overrides=[f"model.k={k}", "recipe.num_frames=8"])
+        compose("random_frames", overrides=[f"test.k={k}", "recipe.num_frames=8"])
 
 
 # The patch in the centre

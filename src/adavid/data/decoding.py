@@ -81,8 +81,8 @@ def _processes(parts: Sequence[Sequence[Clip]]) -> Iterator[list[subprocess.Pope
             )
             processes.append(process)
             assert process.stdin is not None and process.stdout is not None
-            pickle.dump(list(part), process.stdin)
-            process.stdin.close()
+            with suppress(BrokenPipeError), process.stdin:  # one that has ended is named when its clip is due
+                pickle.dump(list(part), process.stdin)
             with suppress(OSError, AttributeError):  # not everywhere to be had
                 fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         yield processes

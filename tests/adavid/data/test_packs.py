@@ -223,22 +223,21 @@ def test_many_clips_take_a_process_a_core_and_few_take_none(tmp_path, monkeypatc
 
 
 def test_what_ends_a_decoding_process_is_said_and_leaves_neither_a_pack_nor_a_process(tmp_path, monkeypatch):
-    clips = clips_for_cache(tmp_path)
-    processes = []
+    clips, processes = clips_for_cache(tmp_path), []
 
-    def decoded_in_part(clips):
-        frames = all_decoded(clips, num_processes=2)
-        yield next(frames)
-        processes.extend(frames.gi_frame.f_locals["processes"])
-        processes[1].kill()
-        yield from frames
+    @contextmanager
+    def with_one_killed(parts, start=decoding._processes):
+        with start(parts) as started:
+            processes.extend(started)
+            started[1].kill()
+            yield started
 
-    monkeypatch.setattr("adavid.data.packs.all_decoded", decoded_in_part)
-    # What it has decoded before may still come.
-    with pytest.raises(ValueError, match=r"(b.mkv|bad.mp4): the process that decoded it ended, status -9$"):
-        pack(tmp_path / "cache", [*clips, *(clip._replace(end=9.0) for clip in clips)])
+    monkeypatch.setattr(decoding, "_processes", with_one_killed)
+    monkeypatch.setattr("adavid.data.packs.all_decoded", partial(all_decoded, num_processes=2))
+    with pytest.raises(ValueError, match=r"b\.mkv: the process that decoded it ended, status -9$"):
+        pack(tmp_path / "cache", clips)
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
-    assert [process.poll() for process in processes] == [-9, -9]
+    assert None not in [process.poll() for process in processes]
 
 
 def test_a_process_that_only_decodes_loads_no_network_library():

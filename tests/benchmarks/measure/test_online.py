@@ -489,7 +489,7 @@ def test_nothing_is_watched_in_vain(workspace: Workspace, videos: Path, monkeypa
 
 
 def test_a_baseline_has_the_runs_circumstances_and_its_own_model(videos: Path) -> None:
-    shared = ["recipe.num_frames=4", "recipe.warmup_by_size.32.epochs=1", "data.resize=240", "data.contents=null"]
+    shared = ["recipe.num_frames=4", "data.resize=240", "data.contents=null"]
     shared.append("trainer.accelerator=cpu")
     own = ["model.weight=1.0", "stages.joint.epochs=1"]
     run = compose("liteeval", f"folder:{videos}", overrides=[*shared, *own], seed=3)

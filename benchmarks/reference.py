@@ -1,0 +1,184 @@
+"""The plan of the committed records: the command lines that make them, which have been run, how long the others take.
+
+It follows from the catalogue: every method, every curve, every variant. A record of today's settings counts whatever
+code made it, so that records outlive what comes after them; the plan says where that is another one than today's, and
+a folder that is removed is made anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+
+from adavid.digest import code_digest
+from adavid.evaluation.records import MAIN, ONLINE_JSON, Record, read_records
+from adavid.evaluation.room import ROOM_JSON, RoomRecord
+from adavid.evaluation.schema import read_json
+from benchmarks.compose import compose
+from benchmarks.jobs import Cell
+from benchmarks.layers import method_files, methods_of
+from benchmarks.measure.online import is_worth_watching
+from benchmarks.measure.room import NETWORKS
+from benchmarks.run import Run
+from benchmarks.runner import curve_points
+from benchmarks.workspace import Workspace
+
+PROFILE = "tiny"
+SEEDS = (0, 1, 2, 3, 4)  # of every method's main row, curve and answers along the videos
+VARIANT_SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One command line of the plan.
+
+    Attributes:
+        command: bench, curve, online or room.
+        run: what it is run on.
+        files: in the run's folder, that are there once it is done.
+        trainings: that it takes.
+        evaluations: on the reported split, that it takes beside those of the trainings.
+    """
+
+    command: str
+    run: Run
+    files: tuple[str, ...]
+    trainings: int = 0
+    evaluations: int = 0
+
+    @property
+    def seeds(self) -> str:
+        """Those that it is run on, as a word of the command line."""
+        return str(self.run.seed)
+
+    @property
+    def cell(self) -> Cell:
+        """As it is run: what it needs made is of its seed."""
+        run = self.run
+        words = (self.command, "--method", run.method, "--variant", run.variant, "--seeds", self.seeds)
+        board = ("--no-board",) if self.command == "bench" else ()
+        return Cell(f"{self.command} {run.label} seed {self.seeds}", (*words, *board), apart=self.seeds)
+
+    def is_done(self, records: Path) -> bool:
+        """Whether its records are in a folder of records, with today's settings: their hash names the folder."""
+        folder = self.run.folder(records)
+        return all((folder / name).exists() for name in self.files)
+
+    def is_of_other_code(self, records: Path) -> bool:
+        """Whether records that are there were made by other code than today's."""
+        paths = [self.run.folder(records) / name for name in self.files if name != ONLINE_JSON]
+        today = code_digest(*self.run.config["sources"])
+        return any(read_json(Record, path).code != today for path in paths if path.exists())
+
+    def seconds(self, times: Mapping[str, tuple[float, float]]) -> float | None:
+        """What it may take; None where its training and evaluation have never been timed."""
+        if self.run.label not in times:
+            return None
+        train_s, eval_s = times[self.run.label]
+        return self.trainings * (train_s + eval_s) + self.evaluations * eval_s
+
+
+class RoomLine(Line):
+    """The room that adaptivity has: one command for all seeds, its file beside the methods' folders."""
+
+    @property
+    def seeds(self) -> str:
+        return ",".join(map(str, SEEDS))
+
+    @property
+    def cell(self) -> Cell:
+        return Cell("room", ("room", "--seeds", self.seeds))
+
+    def is_done(self, records: Path) -> bool:
+        path = records / self.run.data / self.run.profile / ROOM_JSON
+        if not path.exists():
+            return False
+        record = read_json(RoomRecord, path)
+        return (record.config_hash, record.seeds) == (self.run.hash, SEEDS)
+
+
+def plan(methods: Sequence[str] = (), cache: str = "cache") -> list[Line]:
+    """The command lines in the order in which they are run.
+
+    Main rows, curves, the room, answers along the videos, variants.
+
+    Args:
+        methods: of the catalogue; none are all of them, those that are one run once.
+        cache: see `compose`.
+    """
+    runs = [compose(method, profile=PROFILE, cache=cache) for method in methods or methods_of(PROFILE)]
+    variants = [
+        compose(run.method, profile=PROFILE, variant=variant, cache=cache)
+        for run in runs
+        for variant in _own_variants(run.method)
+    ]
+    return [
+        *_seeded(SEEDS, [_bench(run) for run in runs]),
+        *_seeded(SEEDS, [_curve(run) for run in runs if run.config["curve"]]),
+        *(RoomLine("room", run, (), 0, 2 * len(SEEDS)) for run in runs if run.method == NETWORKS),
+        *_seeded(SEEDS, [Line("online", run, (ONLINE_JSON,), 0, 2) for run in runs if is_worth_watching(run)]),
+        *_seeded(VARIANT_SEEDS, [_bench(run) for run in variants]),
+    ]
+
+
+def times(results: Path) -> dict[str, tuple[float, float]]:
+    """Seconds of a training and of an evaluation by the run's label, medians of all records that have them."""
+    timed: dict[str, list[Record]] = {}
+    for record in read_records(results):
+        if record.point == MAIN and record.times.keys() >= {"train_s", "eval_s"}:
+            timed.setdefault(record.label, []).append(record)
+    return {
+        label: (median(of.times["train_s"] for of in records), median(of.times["eval_s"] for of in records))
+        for label, records in timed.items()
+    }
+
+
+def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
+    """The plan for reading: a row for all seeds of a run, and what is left."""
+    known = times(workspace.results)
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    left: list[float | None] = []
+    for line in lines:
+        row = rows.setdefault((line.command, line.run.label), {"recorded": "", "by other code": "", "to do": ""})
+        is_done = line.is_done(workspace.records)
+        row["recorded" if is_done else "to do"] += f" {line.seeds}"
+        row["by other code"] += f" {line.seeds}" if line.is_of_other_code(workspace.records) else ""
+        left += [] if is_done else [line.seconds(known)]
+    columns = [
+        {"command": command, "run": label} | {f"seeds {key}": text.strip() for key, text in row.items()}
+        for (command, label), row in rows.items()
+    ]
+    shown = pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
+    hours = sum(seconds for seconds in left if seconds is not None) / 3600 / jobs
+    untimed = sum(seconds is None for seconds in left)
+    takes = f", about {hours:.1f} h by the times of earlier records" if len(left) > untimed else ""
+    unknown = f" ({untimed} of them were never timed)" if untimed else ""
+    return f"{shown}\n\n{len(lines) - len(left)} of {len(lines)} recorded; to do: {len(left)}{takes}{unknown}"
+
+
+def _own_variants(method: str) -> list[str]:
+    """The variants that its own YAML names: those of a method that it extends are that one's."""
+    files = method_files(method)
+    return [name for name in files.files[-1].names("variants") if name in files.variants]
+
+
+def _bench(run: Run) -> Line:
+    return Line("bench", run, (f"{MAIN}.json",), 1)
+
+
+def _curve(run: Run) -> Line:
+    points = list(curve_points(run))
+    further = {point.run.model_hash for point in points} - {run.model_hash}
+    return Line("curve", run, tuple(f"{point.name}.json" for point in points), len(further), len(points))
+
+
+def _seeded(seeds: Sequence[int], lines: Sequence[Line]) -> Iterator[Line]:
+    """Each with all seeds before the next: side by side they share no backbone."""
+    for line in lines:
+        for seed in seeds:
+            yield dataclasses.replace(line, run=dataclasses.replace(line.run, seed=seed))

@@ -1,0 +1,157 @@
+"""The plan of the committed records: it follows from the catalogue, knows what is there, and goes on from it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from adavid.evaluation.room import ROOM_JSON
+from adavid.evaluation.schema import write_json
+from benchmarks import jobs, reference
+from benchmarks.__main__ import main
+from benchmarks.compose import compose
+from benchmarks.jobs import Cell
+from benchmarks.layers import methods_of
+from benchmarks.reference import SEEDS, VARIANT_SEEDS, Line, plan, table
+from benchmarks.workspace import Workspace
+from tests.benchmarks.test_room_report import add_room
+from tests.benchmarks.toys import add
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[Line]:
+    return plan(["lstm", "lstm_cf", "liteeval", "tsm", "uniform"])
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "results", tmp_path / "results" / "reference", tmp_path / "cache")
+
+
+def test_every_method_its_curve_and_its_variants_are_in_the_plan(lines: list[Line]) -> None:
+    seeds: dict[tuple[str, str], tuple[int, ...]] = {}
+    for line in lines:
+        key = (line.command, line.run.label)
+        seeds[key] = (*seeds.get(key, ()), line.run.seed)
+    mains = [("bench", name) for name in ("lstm", "lstm_cf", "liteeval", "tsm", "uniform")]
+    curves = [("curve", name) for name in ("lstm", "lstm_cf", "liteeval", "uniform")]  # tsm has no other points
+    rows = list(seeds)
+    assert rows[: len(mains) + len(curves) + 1] == [*mains, *curves, ("online", "liteeval")]  # lstm decides nothing
+    variants = rows[len(mains) + len(curves) + 1 :]
+    assert variants[0] == ("bench", "lstm@last") and ("bench", "lstm_cf@last") not in variants
+    assert {name.partition("@")[0] for _, name in variants[1:]} == {"liteeval", "uniform"} and len(variants) > 5
+    assert all(of == (VARIANT_SEEDS if "@" in label else SEEDS) for (_, label), of in seeds.items())
+    assert set(VARIANT_SEEDS) <= set(SEEDS)
+
+
+def test_a_line_is_one_command(lines: list[Line]) -> None:
+    by_name = {line.cell.name: line.cell for line in lines}
+    assert len(by_name) == len(lines)
+    words = ("bench", "--method", "lstm", "--variant", "last", "--seeds", "2", "--no-board")
+    assert by_name["bench lstm@last seed 2"] == Cell("bench lstm@last seed 2", words, "2")
+    assert by_name["curve uniform seed 4"].words == ("curve", "--method", "uniform", "--variant", "", "--seeds", "4")
+
+
+def test_a_curve_is_done_with_all_of_its_points(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["curve.train={dropout: [0.0, 0.5, 0.1]}", "curve.test={num_frames: [2, 4]}"]
+    monkeypatch.setattr(reference, "compose", functools.partial(compose, overrides=words))
+    (line,) = (line for line in plan(["uniform"]) if (line.command, line.run.seed) == ("curve", 1))
+    assert len(line.files) == line.evaluations == 3 * 2
+    assert line.trainings == 2  # it is trained itself without dropout
+    folder = line.run.folder(workspace.records)
+    folder.mkdir(parents=True)
+    for name in line.files:
+        assert not line.is_done(workspace.records)
+        (folder / name).touch()
+    assert line.is_done(workspace.records)
+
+
+def test_the_room_is_measured_once_for_all_seeds(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = (line for line in plan(["cascade"]) if line.command == "room")
+    assert line.cell == Cell("room", ("room", "--seeds", "0,1,2,3,4")) and not line.is_done(workspace.records)
+    path = workspace.records / "sprites" / "tiny" / ROOM_JSON
+    other = add_room(workspace.results)
+    for record, seeds, is_done in (
+        (other, other.seeds, False),
+        (other.model_copy(update={"config_hash": line.run.hash}), other.seeds, True),
+        (other.model_copy(update={"config_hash": line.run.hash}), SEEDS, False),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, record)
+        monkeypatch.setattr(reference, "SEEDS", seeds)
+        assert line.is_done(workspace.records) is is_done and not line.is_of_other_code(workspace.records)
+
+
+def test_the_plan_says_what_is_left_and_how_long_it_takes(lines: list[Line], workspace: Workspace) -> None:
+    some = [line for line in lines if (line.command, line.run.label) in {("bench", "lstm"), ("curve", "lstm")}]
+    assert len(some) == 10
+    add(workspace.results, "lstm", seed=0)  # on other data; timed at a second for training and one for evaluation
+    for seed in (0, 2):
+        folder = next(line for line in some if line.run.seed == seed).run.folder(workspace.records)
+        folder.mkdir(parents=True)
+        (folder / "test.json").symlink_to(next(workspace.results.rglob("toys/**/test.json")))
+    text = table(some, workspace, 2)
+    assert re.search(r"^bench +lstm +0 2 +0 2 +1 3 4$", text, re.M) and re.search(
+        r"^curve +lstm +0 1 2 3 4$", text, re.M
+    )  # a toy's code is none
+    assert text.endswith("2 of 10 recorded; to do: 8, about 0.0 h by the times of earlier records")
+    bench, curve = some[0], some[-1]
+    assert bench.seconds({"lstm": (100.0, 5.0)}) == 105 and curve.seconds({"lstm": (100.0, 5.0)}) == 5 * len(
+        curve.files
+    )
+    assert bench.seconds({}) is None
+    assert table(lines[:1], workspace, 1).endswith("1 of 1 recorded; to do: 0")
+
+
+def test_the_command_prints_the_plan_and_runs_what_is_left(
+    tmp_path: Path, lines: list[Line], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[tuple[Sequence[Cell], int]] = []
+    revision = "0" * 40
+    monkeypatch.setattr(reference, "plan", lambda cache: lines[:2])
+    monkeypatch.setattr(jobs, "run_all", lambda cells, number, logs: ran.append((cells, number)) or [cells[1].name])
+    monkeypatch.setattr("adavid.environment.git_revision", lambda: revision)
+    monkeypatch.setattr("benchmarks.__main__._leaderboard", lambda *_: None)
+    words = ["reference", "--jobs", "3", "--results", str(tmp_path)]
+    assert main([*words, "--dry-run"]) == 0 and not ran
+    assert "0 of 2 recorded; to do: 2" in capsys.readouterr().out
+    revision += "-dirty"
+    assert main(words) == 2 and not ran
+    assert "commit them first" in capsys.readouterr().err
+    revision = revision.removesuffix("-dirty")
+    assert main(words) == 2
+    assert capsys.readouterr().err == "adavid: 1 of 2 failed: bench lstm seed 1\n"
+    ((cells, number),) = ran
+    assert number == 3 and cells[0].words == (
+        *lines[0].cell.words,
+        "--results",
+        str(tmp_path),
+        "--records",
+        "reference",
+    )
+
+
+def test_several_jobs_are_a_command_for_each_method_and_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[Sequence[Cell]] = []
+    monkeypatch.setattr(jobs, "run_all", lambda cells, number, logs: ran.append(cells) or [])
+    words = ["--method", "all", "--seeds", "0,3", "--jobs", "2", "--split", "val", "recipe.batch_size=8"]
+    assert main(["bench", *words, "--cache", str(tmp_path)]) == 0
+    (cells,) = ran
+    assert [cell.apart for cell in cells] == ["0", "3"] * len(methods_of("tiny"))
+    folders = ("--cache", str(tmp_path), "--wandb", "off", "--variant", "", "--data", "sprites", "--profile", "tiny")
+    assert cells[1] == Cell(
+        f"bench {methods_of('tiny')[0]} seed 3",
+        (
+            *("bench", "--split", "val", "--no-board", "--method", methods_of("tiny")[0], "--seeds", "3"),
+            *(*folders, "recipe.batch_size=8"),
+        ),
+        "3",
+    )
+    assert main(["bench", "--method", "uniform", "--seeds", "0,1", "--jobs", "0"]) == 2
+    assert capsys.readouterr().err == "adavid: jobs=0: expected 1 or more\n"
