@@ -1,0 +1,42 @@
+"""Equal budgets in profile tiny: what every method's training takes, its backbones included, lies within 5 %."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from adavid.cost import Ledger
+from adavid.method import AdaptiveMethod
+from adavid.stage import Stage
+from benchmarks.compose import compose, shared_backbones, warmup_of
+from benchmarks.layers import methods_of
+from benchmarks.report.references import EQUAL_TRAINING
+from tests.conftest import NUM_CLASSES, random_batch
+
+NUM_VIDEOS = 5  # one a class
+
+
+def macs_per_video(method: AdaptiveMethod, stage: Stage) -> float:
+    """Of one training step of a stage; decisions are those of an untrained method."""
+    torch.manual_seed(0)
+    method.enter(stage)
+    method.train()
+    ledger = Ledger(NUM_VIDEOS, torch.device("cpu"))
+    getattr(method, stage.loss)(random_batch(method, NUM_VIDEOS), ledger)
+    return ledger.train_macs / NUM_VIDEOS
+
+
+@pytest.mark.slow
+def test_every_method_trains_for_as_many_macs() -> None:
+    spent = {}
+    for name in methods_of("tiny"):
+        run = compose(name)
+        warmups = [warmup_of(run, spec) for spec in dict.fromkeys(shared_backbones(run))]
+        spent[name] = sum(
+            stage.epochs * macs_per_video(method, stage)
+            for of in (run, *warmups)
+            for method in [of.build_method(NUM_CLASSES)]
+            for stage in of.stages
+        )
+    cheapest, dearest = min(spent, key=lambda name: spent[name]), max(spent, key=lambda name: spent[name])
+    assert spent[dearest] <= EQUAL_TRAINING * spent[cheapest], (dearest, cheapest, spent)
