@@ -314,7 +314,9 @@ def contact_sheet(path: Path, num_frames: int = 32, num_shown: int = 8) -> None:
                 break
         margin = (CANVAS - CROP) // 2
         pictures = frames_THWC[shown, margin:-margin, margin:-margin].copy()
-        for picture_HWC in pictures[evidence_T]:
+        for picture_HWC, is_evidence in zip(pictures, evidence_T, strict=True):
+            if not is_evidence:
+                continue
             for edge in (picture_HWC[:2], picture_HWC[-2:], picture_HWC[:, :2], picture_HWC[:, -2:]):
                 edge[...] = 255
         return np.concatenate(list(pictures), axis=1)
@@ -324,4 +326,4 @@ def contact_sheet(path: Path, num_frames: int = 32, num_shown: int = 8) -> None:
         np.concatenate([strip(label, "large", False), gap, strip(label, "small", True)], axis=1)
         for label in range(len(CLASS_NAMES))
     ]
-    Image.fromarray(np.concatenate(rows)).quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.fromarray(np.concatenate(rows)).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
