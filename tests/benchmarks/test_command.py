@@ -143,7 +143,7 @@ def test_what_a_loaded_method_cannot_take_is_said(mine: Mine, tmp_path: Path) ->
     trained = adavid.load(mine.folder)
     with pytest.raises(ValueError, match="^frames: expected the views frames, got frame$"):
         trained({"frame": torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"^frames: frames: expected uint8 \(B, 8, 3, 64, 64\), got torch.float32"):
+    with pytest.raises(ValueError, match=r"^frames: frames: expected uint8 \(B, 16, 3, 64, 64\), got torch.float32"):
         trained({"frames": torch.zeros(1, 8, 3, 64, 64)})
     with pytest.raises(ValueError, match=r"test\.json: expected to read it: No such file"):
         adavid.load(tmp_path)
