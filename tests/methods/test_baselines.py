@@ -105,10 +105,10 @@ def test_lstm_takes_in_the_features_of_all_networks_side_by_side(normalize: bool
 def test_uniform_cf_is_the_mean_of_both_networks_and_of_the_frames() -> None:
     run = compose("uniform_cf")
     model = opinionated(run.build_method(NUM_CLASSES))
-    (fine, coarse), lengths = model.branches.values(), [8, 3]
+    (fine, coarse), lengths = model.branches.values(), [run.recipe.num_frames, 3]
     batch = with_padding(random_batch(model, 2), lengths)
     output = model(batch, Ledger(2))
-    assert (fine.size, coarse.size) == (64, 32) and output.action_BT.shape == (2, 8)
+    assert (fine.size, coarse.size) == (64, 32) and output.action_BT.shape == (2, run.recipe.num_frames)
     frame_BTK = (per_frame(fine, batch, 64) + per_frame(coarse, batch, 32)) / 2
     expected_BK = torch.stack([frame_BTK[b, :length].mean(0) for b, length in enumerate(lengths)])
     torch.testing.assert_close(output.logits_BK, expected_BK)

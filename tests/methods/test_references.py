@@ -344,7 +344,7 @@ def test_the_centre_patch_is_random_patch_with_its_patch_in_the_middle() -> None
     assert center.method_class is RandomPatch and center.stages == random.stages
     assert {key for key, value in center.config["model"].items() if value != random.config["model"][key]} == {"places"}
     model, other = opinionated(center.build_method(NUM_CLASSES)), opinionated(random.build_method(NUM_CLASSES))
-    assert model.grid.corner(0) == (22, 22) and len(model.actions) == 1  # 20 of 64 pixels
+    assert model.grid.corner(0) == (20, 20) and len(model.actions) == 1  # 24 of 64 pixels
     other.load_state_dict(model.state_dict())
     batch = random_batch(model, 2)
     bills = Ledger(2), Ledger(2)
@@ -352,7 +352,7 @@ def test_the_centre_patch_is_random_patch_with_its_patch_in_the_middle() -> None
     middle_BT = torch.full_like(ours.action_BT, len(other.grid) // 2)
     torch.testing.assert_close(ours.logits_BK, other(batch, bills[1], forced=middle_BT).logits_BK)
     assert torch.equal(bills[0].total_B, bills[1].total_B)
-    assert torch.equal(model.draw(videos(20)), torch.zeros(20, 8, dtype=torch.long))
+    assert torch.equal(model.draw(videos(20)), torch.zeros(20, center.recipe.num_frames, dtype=torch.long))
 
 
 def test_the_ceiling_trains_about_ten_times_as_much_as_uniform() -> None:
