@@ -289,7 +289,7 @@ def test_the_warm_up_of_the_paper() -> None:
 
 
 def test_the_baseline_trains_alike() -> None:
-    """f_L and f_C get the same rates in both profiles; and the same epochs, but in tiny, where the budgets are equal."""
+    """f_L and f_C get the same rates; and the same epochs, but in tiny, where the budgets are equal."""
     for profile in ("tiny", "paper"):
         ours = {stage.name: stage for stage in compose("adafocus", profile=profile).stages}
         plus = {stage.name: stage for stage in compose("adafocus_plus", profile=profile).stages}

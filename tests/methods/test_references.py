@@ -352,7 +352,7 @@ def test_the_centre_patch_is_random_patch_with_its_patch_in_the_middle() -> None
     middle_BT = torch.full_like(ours.action_BT, len(other.grid) // 2)
     torch.testing.assert_close(ours.logits_BK, other(batch, bills[1], forced=middle_BT).logits_BK)
     assert torch.equal(bills[0].total_B, bills[1].total_B)
-    assert torch.equal(model.draw(videos(20)), torch.zeros(20, center.recipe.num_frames, dtype=torch.long))
+    assert torch.equal(model.draw(videos(20)), torch.zeros(20, 8, dtype=torch.long))
 
 
 def test_the_ceiling_trains_about_ten_times_as_much_as_uniform() -> None:
