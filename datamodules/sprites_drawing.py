@@ -49,7 +49,7 @@ BOARD_SYMBOLS = ("equals", "colon", "twins", "stairs")  # of no class
 HALF_STROKE = 0.2  # of the symbol's half side
 
 # What makes the data hard; docs/sprites.md says how it was chosen.
-SIZES = {"large": (18.0, 26.0), "medium": (8.0, 12.0), "small": (4.5, 7.0)}  # px, a sign's diameter, by level
+SIZES = {"large": (20.0, 28.0), "medium": (9.0, 13.0), "small": (5.0, 7.5)}  # px, a sign's diameter, by level
 LEVEL_SHARES = (0.34, 0.3, 0.36)
 SYMBOL_SHARE = 0.62  # of the sign's diameter
 # Shares of the clip.
