@@ -8,8 +8,16 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+from adavid.files import write_atomically
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Arrays = TypeVar("Arrays", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +81,23 @@ def read_predictions(path: str | Path) -> Predictions:
     Raises:
         ValueError: the NPZ is missing, damaged or lacks an array.
     """
+    return read_arrays(Predictions, path, "the predictions of a run")
+
+
+def read_arrays(kind: type[Arrays], path: str | Path, what: str) -> Arrays:
+    """A dataclass of arrays from the NPZ beside a JSON, or at `path` itself; ValueError where it is not `what`."""
     path = Path(path).with_suffix(".npz")
     try:
         with np.load(path) as arrays:
-            return Predictions(*(arrays[field.name] for field in fields(Predictions)))
+            return kind(*(arrays[field.name] for field in fields(kind)))
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: expected the predictions of a run: {error}") from error
+        raise ValueError(f"{path}: expected {what}: {error}") from error
+
+
+def write_with_arrays(path: Path, text: str, of: DataclassInstance) -> None:
+    """Writes the NPZ, then the JSON, which is withdrawn first: none ever stands beside another one's arrays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    arrays = {field.name: getattr(of, field.name) for field in fields(of)}
+    write_atomically(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
+    write_atomically(path, text)

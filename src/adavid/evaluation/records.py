@@ -5,19 +5,16 @@ A record is one JSON of numbers and one NPZ of the per-video predictions that th
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import model_validator
 
 from adavid.config import config_hash, essential
-from adavid.evaluation.predictions import Predictions
+from adavid.evaluation.predictions import Predictions, write_with_arrays
 from adavid.evaluation.room import ROOM_JSON, RoomRecord
 from adavid.evaluation.schema import Block, Result, read_json, to_json, write_json
 from adavid.evaluation.summary import ActionShares, Cost, Frames, Level, Metrics, Usage
-from adavid.files import write_atomically
 
 MAIN, SHUFFLED = "test", "shuffled"  # points of a run; all others are operating points of its curve
 LATENCY_JSON = "latency.json"  # of the method's own decisions
@@ -263,13 +260,7 @@ def write_record(folder: str | Path, record: Record, predictions: Predictions) -
         raise ValueError(
             f"{path}: expected predictions for all {num_videos} videos of the split, got {num_predictions}"
         )
-    text = to_json(record)
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    arrays = {field.name: getattr(predictions, field.name) for field in fields(predictions)}
-    write_atomically(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
-    write_atomically(path, text)
+    write_with_arrays(path, to_json(record), predictions)
     return record.at(path)
 
 

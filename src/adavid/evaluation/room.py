@@ -5,9 +5,8 @@ N videos, T frames, K classes, S seeds, R resolutions from the lowest to the hig
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +14,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from adavid.evaluation.metrics import mean_average_precision, top1
+from adavid.evaluation.predictions import read_arrays, write_with_arrays
 from adavid.evaluation.schema import Block, to_json
-from adavid.files import write_atomically
 
 ROOM_JSON = "room.json"  # in the folder of a data set's profile, beside those of the methods
 Looked = Literal["all", "evidence"]
@@ -198,12 +197,7 @@ def _by_level(answers: RoomAnswers, level_names: Sequence[str]) -> list[tuple[st
 def write_room(folder: str | Path, record: RoomRecord, answers: RoomAnswers) -> Path:
     """Writes `room.npz`, then `room.json`, which is withdrawn first: none ever stands beside another one's answers."""
     path = Path(folder) / ROOM_JSON
-    text = to_json(record)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    arrays = {field.name: getattr(answers, field.name) for field in fields(answers)}
-    write_atomically(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
-    write_atomically(path, text)
+    write_with_arrays(path, to_json(record), answers)
     return path
 
 
@@ -216,9 +210,4 @@ def read_room_answers(path: str | Path) -> RoomAnswers:
     Raises:
         ValueError: the NPZ is missing, damaged or lacks an array.
     """
-    path = Path(path).with_suffix(".npz")
-    try:
-        with np.load(path) as arrays:
-            return RoomAnswers(*(arrays[field.name] for field in fields(RoomAnswers)))
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: expected the answers of a room: {error}") from error
+    return read_arrays(RoomAnswers, path, "the answers of a room")
