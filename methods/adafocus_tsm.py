@@ -155,7 +155,8 @@ class AdaFocusTSM(AdaptiveMethod):
         patch_NCHW = cut_patches(frames_BTCHW.flatten(0, 1), corner_BT2.flatten(0, 1), size)
         patch_BTCHW = patch_NCHW.unflatten(0, (-1, num_frames))
         owner_B = torch.arange(len(patch_BTCHW), device=patch_BTCHW.device)
-        return ledger.run("focus", self.focus, patch_BTCHW, owner_N=owner_B).mean(1)
+        feature_BTD = ledger.run("focus", self.focus.backbone, patch_BTCHW, owner_N=owner_B)
+        return ledger.run("focus", self.focus.head, feature_BTD, owner_N=owner_B).mean(1)
 
     # The three stages of training, appendix B.2
 

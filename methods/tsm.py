@@ -77,6 +77,8 @@ class TSM(AdaptiveMethod):
         logits_BK = torch.zeros_like(batch.label_BK)
         for name, spec in self.specs.items():
             clip_BTCHW = resize_frames(batch.frames[name][:, : spec.num_segments], spec.size)  # beyond it is padding
-            logits_BTK = ledger.run(name, self.networks[name], clip_BTCHW, owner_N=owner_B)
-            logits_BK = logits_BK + logits_BTK.mean(1)
+            network = self.networks[name]
+            assert isinstance(network, FrameClassifier)
+            feature_BTD = ledger.run(name, network.backbone, clip_BTCHW, owner_N=owner_B)
+            logits_BK = logits_BK + ledger.run(name, network.head, feature_BTD, owner_N=owner_B).mean(1)
         return MethodOutput(logits_BK, mask_BT.long() - 1, {})

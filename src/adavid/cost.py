@@ -235,7 +235,7 @@ class Ledger:
         With N = 0 the module still runs, on an empty batch, and nobody pays. Nothing waits for the device.
         `train_macs` counts the forward pass once. While autograd records, a module with a parameter to train
         counts twice more (gradients by weights and by inputs), and a frozen module whose input requires a
-        gradient once more.
+        gradient once more. So what learns is run apart from what is frozen before it.
 
         Args:
             name: The component on the bill, which any number of runs may share.

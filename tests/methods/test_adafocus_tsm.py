@@ -12,6 +12,7 @@ from adavid.data.batch import VideoBatch
 from adavid.data.transforms import resize_frames
 from adavid.networks.backbones import Backbone, BackboneSpec
 from adavid.policy_gradient import discounted_returns
+from adavid.stage import Stage
 from benchmarks.compose import compose
 from methods.adafocus_tsm import AdaFocusTSM, Policy
 from methods.tsm import TSM
@@ -176,3 +177,12 @@ def test_the_stages_of_the_paper() -> None:
             ours.optimizer,
             ours.schedule,
         )
+
+
+def test_a_last_stage_of_the_head_alone_pays_for_forward_passes_through_the_rest() -> None:
+    method = TSM(NUM_CLASSES, {"focus": FOCUS, "glance": GLANCE})
+    method.enter(Stage("classifier", train=["networks.focus.head"], epochs=1))
+    ledger = Ledger(2)
+    method.classification_loss(random_batch(method, 2), ledger)
+    head = 4 * 24 * NUM_CLASSES  # frames, features, classes
+    assert ledger.train_macs == int(ledger.total_B.sum()) + 2 * 2 * head
