@@ -29,7 +29,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env bench tune curve latency predict online room config flops compare leaderboard readme verify reference contact-sheet docs list lint check format test clean
+.PHONY: help env bench tune curve latency predict online room config flops compare leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -88,6 +88,9 @@ reference: env ## make the committed records that are not there yet (DRY_RUN=1: 
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
 	$(call takes)@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"
+
+pretrain: env ## make the weights that profile tiny starts from anew (docs/sprites.md; about an hour)
+	$(call takes)@$(PY) -m benchmarks.pretrain
 
 docs: env ## regenerate the tables of docs/configuration.md
 	$(call takes)@$(PY) -c "from benchmarks.keys import write_keys; write_keys()"

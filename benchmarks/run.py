@@ -32,7 +32,7 @@ class Recipe:
         num_frames: T.
         batch_size: videos a batch in training and evaluation.
         dropout: before linear heads.
-        pretrained: backbones start from ImageNet.
+        pretrained: backbones start from weights: ImageNet's, or those that their name's tag says.
         stage: what every stage of every method is unless its YAML says otherwise.
         warmup: the stages that fine-tune the shared backbones, over `stage`; null starts methods from raw backbones.
         warmup_frames: T in the warm-up.

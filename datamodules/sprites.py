@@ -51,12 +51,12 @@ class SpritesCatalogue(VideoCatalogue):
     """
 
     class_names = drawing.CLASS_NAMES
-    level_names = tuple(drawing.SIZES)  # easiest first
+    level_names = tuple(drawing.LEVELS)  # easiest first
 
     def __init__(
         self,
         root: str = "data/sprites",
-        num_train: int = 2400,
+        num_train: int = 1600,
         num_val: int = 400,
         num_test: int = 2000,
         num_frames: int = 32,

@@ -2,25 +2,26 @@
 
 An untrimmed clip of eight seconds shows a drifting backdrop, before which signs pass. A round sign carries one of ten
 symbols: the evidence, there in one run of frames or two. At all other times oblong boards with other symbols pass, or
-nothing. Round or oblong shows at a glance; the symbol is as much finer as its sign is smaller, so the resolution that a
+nothing. Round or oblong shows at a glance; a smaller sign carries a smaller symbol still, so the resolution that a
 video needs varies from video to video, and the sign's size tells it. In colour, contrast, sharpness, size and motion
 signs and boards are alike. Spells of the clip are out of focus or dark.
 """
 # Legend: T frames, H height, W width, C channels (RGB).
 
 import colorsys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import av
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-GENERATOR_VERSION = 10  # raise it whenever the pixels change
+GENERATOR_VERSION = 11  # raise it whenever the pixels change
 CANVAS = 72  # px
 CROP = 64  # px: objects stay inside the evaluation's centre crop
 FPS = 4
@@ -29,8 +30,9 @@ SPLITS = ("train", "val", "test")
 # No lookahead: x264's reads beyond frames whose sides are no multiples of 16, and so varies from run to run.
 X264_PARAMS = "threads=1:rc-lookahead=0:mbtree=0:weightp=0:b-adapt=0:scenecut=0"
 
-# A symbol is strokes in a square from -1 to 1, each from (x, y) to (x, y), y downwards.
-STROKES: dict[str, list[tuple[float, float, float, float]]] = {
+# Strokes in a square from -1 to 1, each from (x, y) to (x, y), y downwards.
+Strokes: TypeAlias = Sequence[tuple[float, float, float, float]]
+STROKES: dict[str, Strokes] = {
     "plus": [(-1, 0, 1, 0), (0, -1, 0, 1)],
     "cross": [(-0.75, -0.75, 0.75, 0.75), (-0.75, 0.75, 0.75, -0.75)],
     "bar": [(-1, 0, 1, 0)],
@@ -48,25 +50,42 @@ CLASS_NAMES = ["plus", "cross", "bar", "pole", "ring", "dot", "tee", "vee", "box
 BOARD_SYMBOLS = ("equals", "colon", "twins", "stairs")  # of no class
 HALF_STROKE = 0.2  # of the symbol's half side
 
+
+class Level(NamedTuple):
+    """What the signs of a level look like.
+
+    Attributes:
+        share: of the videos.
+        sizes: the sign's diameter in px, from and to.
+        symbol: the symbol's part of the diameter.
+    """
+
+    share: float
+    sizes: tuple[float, float]
+    symbol: float
+
+
 # What makes the data hard; docs/sprites.md says how it was chosen.
-SIZES = {"large": (20.0, 28.0), "medium": (9.0, 13.0), "small": (5.0, 7.5)}  # px, a sign's diameter, by level
-LEVEL_SHARES = (0.34, 0.3, 0.36)
-SYMBOL_SHARE = 0.62  # of the sign's diameter
+LEVELS = {  # by the sign's size, which tells its symbol's
+    "large": Level(0.3, (17.0, 22.0), 0.6),
+    "medium": Level(0.3, (13.0, 16.0), 0.33),
+    "small": Level(0.4, (10.0, 12.0), 0.18),
+}
 # Shares of the clip.
-LONG_RUN = (5 / 32, 9 / 32)  # evidence that comes once
-SHORT_RUN = (3 / 32, 5 / 32)  # evidence that comes twice
+LONG_RUN = (4 / 32, 7 / 32)  # evidence that comes once
+SHORT_RUN = (2 / 32, 4 / 32)  # evidence that comes twice
 RUN_GAP = 7 / 32  # at least, between the two
 TWICE_RATE = 0.5
 BOARD_SPELL = (3 / 32, 6 / 32)
 UNCLEAR_SPELL = 1 / 8
-BOARD_RATE = 0.78  # of the spells without evidence
+BOARD_RATE = 0.85  # of the spells without evidence
 SATURATION = 0.6  # of a sign
-INK = 0.3  # a symbol's brightness, as a share of its sign's
+INK = 0.4  # a symbol's brightness, as a share of its sign's
 BLUR_RATE, BLUR_SIGMA = 0.15, 2.5
 DARK_RATE, DARK_GAIN = 0.1, 0.4
 CLEAR_SHARE = 0.5  # at least, of the frames with evidence: neither blurred nor dark
 BACKDROP_DEPTH = 28.0  # grey levels, standard deviation
-NOISE = 3.0  # grey levels, standard deviation
+NOISE = 6.0  # grey levels, standard deviation
 
 
 @dataclass(frozen=True)
@@ -108,14 +127,14 @@ def video_rng(data_seed: int, split: str, index: int) -> np.random.Generator:
     return np.random.default_rng([data_seed, SPLITS.index(split), index])
 
 
-def symbol_distance(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Distance to the edge of a symbol's ink, negative inside, in half sides of its square."""
-    if name == "ring":
+def symbol_distance(symbol: str | Strokes, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Distance to the edge of a symbol's ink, negative inside, in half sides of its square; a name, or strokes."""
+    if symbol == "ring":
         return np.abs(np.hypot(x, y) - 0.75) - HALF_STROKE
-    if name == "dot":
+    if symbol == "dot":
         return np.hypot(x, y) - 0.5
     distances = []
-    for x0, y0, x1, y1 in STROKES[name]:
+    for x0, y0, x1, y1 in STROKES[symbol] if isinstance(symbol, str) else symbol:
         dx, dy = x1 - x0, y1 - y0
         along = np.clip(((x - x0) * dx + (y - y0) * dy) / (dx**2 + dy**2), 0, 1)
         distances.append(np.hypot(x - x0 - along * dx, y - y0 - along * dy))
@@ -175,20 +194,24 @@ def _smooth_field(rng: np.random.Generator, side: int) -> np.ndarray:
 
 def _draw_size(rng: np.random.Generator) -> tuple[str, float]:
     """A level of difficulty and a diameter in px."""
-    level = str(rng.choice(list(SIZES), p=LEVEL_SHARES))
-    return level, float(rng.uniform(*SIZES[level]))
+    level = str(rng.choice(list(LEVELS), p=[level.share for level in LEVELS.values()]))
+    return level, float(rng.uniform(*LEVELS[level].sizes))
 
 
-def _sign(symbol: str, x: np.ndarray, y: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Distances in px to the edges of a round sign and of its symbol, negative inside."""
-    half = SYMBOL_SHARE * radius
+def _sign(
+    symbols: Sequence[str | Strokes], x: np.ndarray, y: np.ndarray, radius: float, half: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances in px to the edges of a round sign and of its symbol, negative inside; the symbol is 2 `half` wide."""
+    (symbol,) = symbols
     return np.hypot(x, y) - radius, half * symbol_distance(symbol, x / half, y / half)
 
 
-def _board(symbols: list[str], x: np.ndarray, y: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+def _board(
+    symbols: Sequence[str | Strokes], x: np.ndarray, y: np.ndarray, radius: float, half: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The same of an oblong board, along x, as large as a sign of that radius, with two symbols side by side."""
     length, width = 1.345 * radius, 0.584 * radius  # halves
-    half, aside = 0.46 * radius, 0.62 * radius
+    half, aside = 0.74 * half, 0.62 * radius  # as much ink as the one symbol of a sign
     left, right = (
         half * symbol_distance(symbol, (x + shift) / half, y / half)
         for symbol, shift in zip(symbols, (aside, -aside), strict=True)
@@ -196,15 +219,25 @@ def _board(symbols: list[str], x: np.ndarray, y: np.ndarray, radius: float) -> t
     return np.maximum(np.abs(x) - length, np.abs(y) - width), np.minimum(left, right)
 
 
-def _paint(rng: np.random.Generator, frames_THWC: np.ndarray, size: float, symbol: str | None) -> None:
-    """Let a round sign with a symbol, or a board with two of no class, drift through the frames, in place."""
+def paint(
+    rng: np.random.Generator, frames_THWC: np.ndarray, size: float, part: float, symbols: Sequence[str | Strokes]
+) -> None:
+    """Let a round sign with one symbol, or an oblong board with two, drift through float32 frames, in place.
+
+    Args:
+        rng: decides the path and the colour.
+        frames_THWC: of some moments.
+        size: the sign's diameter in px; a board is as large.
+        part: of it that the symbol takes.
+        symbols: by name, or strokes: one of a sign, two of a board.
+    """
+    is_board = len(symbols) == 2
     radius = size / 2
-    path_T2 = drift(rng, len(frames_THWC), 1.345 * size if symbol is None else size)
+    path_T2 = drift(rng, len(frames_THWC), 1.345 * size if is_board else size)
     angle = np.deg2rad(rng.uniform(-10, 10))
     hue, brightness = rng.random(), 255 * rng.uniform(0.8, 1.0)
     colour_C = (brightness * np.array(colorsys.hsv_to_rgb(hue, SATURATION, 1.0))).astype(np.float32)
-    others = rng.choice(BOARD_SYMBOLS, size=2).tolist()
-    if symbol is None and rng.random() < 0.5:  # upright
+    if is_board and rng.random() < 0.5:  # upright
         angle += np.pi / 2
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     reach = int(np.ceil(1.5 * radius)) + 2  # of a board's corner
@@ -214,9 +247,24 @@ def _paint(rng: np.random.Generator, frames_THWC: np.ndarray, size: float, symbo
         x = np.arange(window_HWC.shape[1], dtype=np.float32)[None] + np.float32(columns.start - centre_x)
         y = np.arange(window_HWC.shape[0], dtype=np.float32)[:, None] + np.float32(rows.start - centre_y)
         along, across = cos * x + sin * y, cos * y - sin * x
-        edge, ink = _board(others, along, across, radius) if symbol is None else _sign(symbol, along, across, radius)
+        edge, ink = (_board if is_board else _sign)(symbols, along, across, radius, part * radius)
         opacity, is_ink = np.clip(0.5 - edge, 0, 1)[..., None], np.clip(0.5 - ink, 0, 1)[..., None]
         window_HWC += opacity * (colour_C * (1 - (1 - INK) * is_ink) - window_HWC)
+
+
+def backdrop(rng: np.random.Generator, num_frames: int) -> np.ndarray:
+    """A smooth colour field under a slow camera: frames (T, 72, 72, 3) float32."""
+    field = rng.uniform(70, 140, size=3).astype(np.float32) + _smooth_field(rng, CANVAS + 40)
+    room = len(field) - CANVAS
+    start, stop = rng.uniform(0, room, size=(2, 2))
+    pan_T2 = np.rint(np.linspace(start, stop, num_frames)).astype(int)
+    return np.stack([field[y : y + CANVAS, x : x + CANVAS] for x, y in pan_T2])
+
+
+def as_recorded(rng: np.random.Generator, frames_THWC: np.ndarray) -> np.ndarray:
+    """The frames with a camera's noise, uint8."""
+    noise = NOISE * rng.standard_normal((*frames_THWC.shape[:3], 1), dtype=np.float32)
+    return np.clip(np.rint(frames_THWC + noise), 0, 255).astype(np.uint8)
 
 
 def render_video(rng: np.random.Generator, label: int, num_frames: int) -> tuple[np.ndarray, VideoMeta]:
@@ -230,23 +278,19 @@ def render_video(rng: np.random.Generator, label: int, num_frames: int) -> tuple
     Returns:
         Frames (T, 72, 72, 3) uint8 RGB, and what was drawn.
     """
-    # Backdrop: a smooth colour field under a slow camera.
-    field = rng.uniform(70, 140, size=3).astype(np.float32) + _smooth_field(rng, CANVAS + 40)
-    room = len(field) - CANVAS
-    start, stop = rng.uniform(0, room, size=(2, 2))
-    pan_T2 = np.rint(np.linspace(start, stop, num_frames)).astype(int)
-    frames_THWC = np.stack([field[y : y + CANVAS, x : x + CANVAS] for x, y in pan_T2])
-
+    frames_THWC = backdrop(rng, num_frames)
     level, size = _draw_size(rng)
     has_evidence_T, has_board_T = np.zeros((2, num_frames), bool)
     runs = runs_of_evidence(rng, num_frames)
     for run in runs:
         has_evidence_T[run] = True
-        _paint(rng, frames_THWC[run], size, CLASS_NAMES[label])
+        paint(rng, frames_THWC[run], size, LEVELS[level].symbol, [CLASS_NAMES[label]])
     for spell in spells_between(rng, runs, num_frames):
         if rng.random() < BOARD_RATE:
             has_board_T[spell] = True
-            _paint(rng, frames_THWC[spell], _draw_size(rng)[1], None)
+            other, size_of_it = _draw_size(rng)
+            symbols = rng.choice(BOARD_SYMBOLS, size=2).tolist()
+            paint(rng, frames_THWC[spell], size_of_it, LEVELS[other].symbol, symbols)
 
     spell_T = np.arange(num_frames) // max(1, round(num_frames * UNCLEAR_SPELL))
     while True:
@@ -256,10 +300,9 @@ def render_video(rng: np.random.Generator, label: int, num_frames: int) -> tuple
     for t in np.flatnonzero(is_blurred_T):
         frames_THWC[t] = ndimage.gaussian_filter(frames_THWC[t], (BLUR_SIGMA, BLUR_SIGMA, 0))
     frames_THWC[is_dark_T] *= DARK_GAIN
-    frames_THWC += NOISE * rng.standard_normal((*frames_THWC.shape[:3], 1), dtype=np.float32)
 
     meta = VideoMeta(label, level, size, has_evidence_T, has_board_T, is_blurred_T, is_dark_T)
-    return np.clip(np.rint(frames_THWC), 0, 255).astype(np.uint8), meta
+    return as_recorded(rng, frames_THWC), meta
 
 
 def write_video(path: Path, frames_THWC: np.ndarray) -> None:
@@ -310,7 +353,7 @@ def contact_sheet(path: Path, num_frames: int = 32, num_shown: int = 8) -> None:
             frames_THWC, meta = render_video(video_rng(0, "train", index), label, num_frames)
             evidence_T = meta.has_evidence_T[shown]
             spoilt_T = evidence_T & (meta.is_blurred_T | meta.is_dark_T)[shown]
-            if meta.level == level and (evidence_T & ~spoilt_T).sum() >= 2 and spoilt_T.any() == unclear:
+            if meta.level == level and (evidence_T & ~spoilt_T).any() and spoilt_T.any() == unclear:
                 break
         margin = (CANVAS - CROP) // 2
         pictures = frames_THWC[shown, margin:-margin, margin:-margin].copy()

@@ -4,7 +4,8 @@ A backbone's name is `library/network`:
 
     torchvision/resnet50            the papers' networks, ImageNet weights pinned below
     timm/efficientnet_b3.ra2_in1k   any timm EfficientNet or DPN; the tag after the dot names the weights
-    narrow/8-16-32                  timm's ResNet for tiny frames: width of the stem, then channels of each stage
+    narrow/8-16-32.glyphs           timm's ResNet for tiny frames: width of the stem, then channels of each stage; the
+                                    tag names weights that AdaVid brings (benchmarks/pretrain.py), there may be none
     slowfast/r50-8x8                adavid.networks.slowfast: a row is a clip of 32 frames, 2 apart
     tsm/8/torchvision/resnet50      adavid.networks.temporal_shift: a row is a video of 8 frames, which features mix
 
@@ -16,11 +17,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
 import torchvision
+from safetensors.torch import load_file
 from timm.layers import SelectAdaptivePool2d
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
@@ -30,6 +33,7 @@ from adavid.data.batch import View
 from adavid.networks import slowfast, temporal_shift
 
 EXAMPLE = "torchvision/resnet50"
+WEIGHTS = Path(__file__).parent / "weights"
 # The first public weights of each network: those that the papers fine-tuned.
 _TORCHVISION_WEIGHTS = {
     "resnet18": "IMAGENET1K_V1",
@@ -221,10 +225,9 @@ def _narrow(network: str, pretrained: bool) -> Backbone:
 
     It ends in average plus maximum pooling: small evidence must not drown in the background.
     """
-    if pretrained:
-        raise ValueError(f"backbone 'narrow/{network}' has no pretrained weights: set recipe.pretrained=false")
+    widths, _, tag = network.partition(".")
     try:
-        stem_width, *channels = (int(width) for width in network.split("-"))
+        stem_width, *channels = (int(width) for width in widths.split("-"))
     except ValueError:
         channels = []
     if len(channels) < 2:
@@ -234,7 +237,21 @@ def _narrow(network: str, pretrained: bool) -> Backbone:
     stem = nn.Sequential(model.conv1, model.bn1, model.act1, model.maxpool)
     stages = [stem, *(getattr(model, f"layer{i + 1}") for i in range(len(channels)))]
     pool = SelectAdaptivePool2d(pool_type="avgmax", flatten=True)
-    return Backbone(stages, pool, channels[-1], stride=4 * 2 ** (len(channels) - 1))
+    backbone = Backbone(stages, pool, channels[-1], stride=4 * 2 ** (len(channels) - 1))
+    known = [f"narrow/{file.stem}" for file in sorted(WEIGHTS.glob("*.safetensors"))]
+    if (tag or pretrained) and f"narrow/{network}" not in known:
+        raise ValueError(
+            f"backbone 'narrow/{network}' has no pretrained weights: expected one of {', '.join(known)}, "
+            f"or narrow/{widths} and recipe.pretrained=false"
+        )
+    if pretrained:
+        backbone.load_state_dict(load_file(weights_file(network)))
+    return backbone
+
+
+def weights_file(network: str) -> Path:
+    """Where the weights of narrow/`network` lie that its tag names."""
+    return WEIGHTS / f"{network}.safetensors"
 
 
 def _slowfast(network: str, pretrained: bool) -> Backbone:

@@ -129,7 +129,12 @@ def test_frame_classifier() -> None:
         ("slowfast/r50-4x16", False, r"'slowfast/r50-4x16' is unknown; did you mean 'r50-8x8'\?"),
         ("narrow/8", False, "'narrow/8': expected widths such as narrow/8-16-32"),
         ("narrow/8-x-32", False, "'narrow/8-x-32': expected widths"),
-        ("narrow/8-16-32", True, "recipe.pretrained=false"),
+        (
+            "narrow/8-16-32",
+            True,
+            "expected one of narrow/8-16-32.glyphs, or narrow/8-16-32 and",
+        ),
+        ("narrow/8-16-32.glyph", False, "'narrow/8-16-32.glyph' has no pretrained weights"),
     ],
 )
 def test_unknown_names(name: str, pretrained: bool, words: str) -> None:

@@ -1,0 +1,74 @@
+"""Weights to start profile tiny's networks from, as ImageNet's are for the papers': `make pretrain` makes them anew.
+
+A network names glyphs on still pictures (datamodules.sprites_stills) that it sees in turn at each resolution of the
+pyramid, so that one file serves them all.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+from tqdm import trange
+
+from adavid.data.transforms import normalize, resize_frames
+from adavid.networks.backbones import BackboneSpec, FrameClassifier, weights_file
+from datamodules import sprites_drawing as drawing
+from datamodules import sprites_stills as stills
+
+WIDTHS = ("8-16-32",)
+TAG = "glyphs"  # another one for other weights: records name it
+SIZES = (64, 48, 32, 24)  # px, the resolutions of the pyramid
+NUM_PICTURES = 60_000
+STEPS, BATCH_SIZE, LR, WEIGHT_DECAY = 16_000, 64, 0.01, 0.02
+
+
+def pretrain(widths: str, pictures_NHWC: Tensor, label_N: Tensor) -> FrameClassifier:
+    """Train narrow/`widths` from random weights on pictures (N, 72, 72, 3) uint8 and their classes (N,)."""
+    torch.manual_seed(0)
+    spec = BackboneSpec(f"narrow/{widths}", SIZES[0])
+    network = FrameClassifier(spec, stills.NUM_CLASSES).to(memory_format=torch.channels_last)
+    optimizer = AdamW(network.parameters(), LR, weight_decay=WEIGHT_DECAY)
+    schedule = OneCycleLR(optimizer, LR, total_steps=STEPS)
+    for step in trange(STEPS, desc=str(spec), unit="step"):
+        index_N = torch.randint(len(label_N), (BATCH_SIZE,))
+        top, left = torch.randint(drawing.CANVAS - drawing.CROP + 1, (2,)).tolist()
+        logits_NK = network(as_seen(pictures_NHWC[index_N], top, left, SIZES[step % len(SIZES)]))
+        optimizer.zero_grad()
+        F.cross_entropy(logits_NK, label_N[index_N]).backward()
+        optimizer.step()
+        schedule.step()
+    return network.eval()
+
+
+def as_seen(pictures_NHWC: Tensor, top: int, left: int, size: int) -> Tensor:
+    """The crop of 64 x 64 pixels of each picture at a resolution, as `sprites`' frames are read: (N, 3, size, size)."""
+    crop_NHWC = pictures_NHWC[:, top : top + drawing.CROP, left : left + drawing.CROP]
+    frames_NCHW = resize_frames(crop_NHWC.permute(0, 3, 1, 2), size)
+    return normalize(frames_NCHW).contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def accuracy(network: nn.Module, size: int, first: int = NUM_PICTURES, num: int = 20 * stills.NUM_CLASSES) -> float:
+    """Share of `num` pictures that were not trained on whose glyph the network names at a resolution."""
+    pictures, labels = stills.draw_all(first, num)
+    margin = (drawing.CANVAS - drawing.CROP) // 2
+    logits_NK = network(as_seen(torch.from_numpy(pictures), margin, margin, size))
+    return float((logits_NK.argmax(1) == torch.from_numpy(labels)).float().mean())
+
+
+def main() -> None:
+    """Writes the weights of all networks, and prints how well each names glyphs at every resolution."""
+    pictures, labels = (torch.from_numpy(drawn) for drawn in stills.draw_all(0, NUM_PICTURES))
+    for widths in WIDTHS:
+        network = pretrain(widths, pictures, labels)
+        print(widths, " ".join(f"{size} px {accuracy(network, size):.3f}" for size in SIZES))
+        state = {key: value.contiguous() for key, value in network.backbone.state_dict().items()}
+        save_file(state, weights_file(f"{widths}.{TAG}"))
+
+
+if __name__ == "__main__":
+    main()
