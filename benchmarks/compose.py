@@ -259,10 +259,7 @@ def _filled(recipe: Recipe) -> dict[str, Any]:
     stage = {key: value for key, value in stage.items() if value is not dataclasses.MISSING} | recipe.stage
     filled = dataclasses.asdict(recipe) | {"stage": stage}
     if recipe.warmup is not None:
-        warmup = {name: of if of is None else stage | of for name, of in recipe.warmup.items()}
-        first = next(iter(warmup.values()), None) or {}
-        by_size = {size: first | of for size, of in recipe.warmup_by_size.items()}
-        filled |= {"warmup": warmup, "warmup_by_size": by_size}
+        filled["warmup"] = {name: of if of is None else stage | of for name, of in recipe.warmup.items()}
     return filled
 
 
@@ -424,11 +421,11 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
     )
     how = OmegaConf.to_container(described, resolve=True)
     assert isinstance(how, dict)
-    stages = []
-    for i, (name, stage) in enumerate(run.recipe.warmup.items()):
-        by_size = run.recipe.warmup_by_size.get(str(spec.size), {}) if i == 0 else {}  # of the first stage alone
-        if stage is not None:
-            stages.append(make_stage(name, run.recipe.stage, stage, by_size, {"train": how["train"]}))
+    stages = [
+        make_stage(name, run.recipe.stage, stage, {"train": how["train"]})
+        for name, stage in run.recipe.warmup.items()
+        if stage is not None
+    ]
     method_class = locate(how["target"])
     config = {
         "target": how["target"],

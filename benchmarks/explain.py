@@ -51,7 +51,7 @@ def _place(run: Run, layers: Sequence[Layer], keys: tuple[str, ...]) -> str:
     if place := set_by(layers, *keys):
         return place
     # Every stage is the recipe's unless something else is said of it, those of the warm-up too.
-    is_of_stage = keys[0] == "stages" or keys[:2] in {("recipe", of) for of in ("stage", "warmup", "warmup_by_size")}
+    is_of_stage = keys[0] == "stages" or keys[:2] in {("recipe", of) for of in ("stage", "warmup")}
     if is_of_stage and (place := set_by(layers, "recipe", "stage", keys[-1])):
         return f"{place} (recipe.stage)"
     if is_of_stage:

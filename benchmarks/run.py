@@ -36,7 +36,6 @@ class Recipe:
         stage: what every stage of every method is unless its YAML says otherwise.
         warmup: the stages that fine-tune the shared backbones, over `stage`; null starts methods from raw backbones.
         warmup_frames: T in the warm-up.
-        warmup_by_size: what differs in the warm-up's first stage at some frame sizes.
     """
 
     family: str
@@ -50,7 +49,6 @@ class Recipe:
     stage: dict[str, Any]
     warmup: dict[str, Any] | None
     warmup_frames: int
-    warmup_by_size: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in ("num_frames", "batch_size", "warmup_frames"):

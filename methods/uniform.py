@@ -20,8 +20,6 @@ from adavid import (
     FrameClassifier,
     Ledger,
     UsedMean,
-    VideoBatch,
-    cross_entropy,
     no_frames,
     run_on_frames,
 )
@@ -70,15 +68,3 @@ class Uniform(CausalMethod):
 
     def answer(self, state: UsedMean, ledger: Ledger) -> Tensor:
         return state.mean_BK()
-
-    def frame_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
-        """Cross-entropy of every frame's own prediction: how the fine-tuning of shared backbones may end.
-
-        A network trained on the video's average alone makes the logits of telling frames large enough to survive the
-        average with empty ones; leaving the empty ones out would then make it over-confident, and a policy would learn
-        to keep them.
-        """
-        mask_BT = batch.mask["frames"]
-        logits_NK = self(batch, ledger, dense=True).aux["logits_BTK"][mask_BT]
-        label_BTK = batch.label_BK[:, None].expand(-1, mask_BT.shape[1], -1)
-        return {"loss": cross_entropy(logits_NK, label_BTK[mask_BT]).mean()}

@@ -193,7 +193,7 @@ def _without_neutral(value: Any, path: tuple[Any, ...], method: str) -> Any:
 def _owner(path: tuple[Any, ...], method: str) -> str:
     """Whose setting stands at a path, as `ADDED` names it."""
     match path:
-        case ("stages", _, _) | ("recipe", "stage", _) | ("recipe", "warmup" | "warmup_by_size", _, _):
+        case ("stages", _, _) | ("recipe", "stage", _) | ("recipe", "warmup", _, _):
             return "stages"
         case ("model" | "test", _):
             return method

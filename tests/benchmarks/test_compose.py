@@ -29,7 +29,6 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "dropout": lambda recipe: recipe.dropout + 0.25,
     "pretrained": lambda recipe: not recipe.pretrained,
     "warmup_frames": lambda recipe: recipe.warmup_frames + 1,
-    "warmup_by_size": lambda recipe: {"24": {"epochs": 99}},
     "warmup": lambda recipe: None,
     "stage": lambda recipe: {"clip_norm": 99.0},
     "pyramid": lambda recipe: [{"name": spec.name, "size": spec.size + 32} for spec in recipe.pyramid],
