@@ -329,6 +329,11 @@ def test_all_frames_are_uniform_and_so_is_the_training() -> None:
     torch.testing.assert_close(ours, expected)
 
 
+@pytest.mark.parametrize("profile", ["tiny", "paper"])
+def test_random_frames_trains_as_uniform_was_tuned(profile: str) -> None:
+    assert compose("random_frames", profile=profile).stages == compose("uniform", profile=profile).stages
+
+
 @pytest.mark.parametrize("k", [0, 9])
 def test_no_more_frames_are_drawn_than_are_read(k: int) -> None:
     with pytest.raises(ValueError, match=rf"^random_frames: k must lie in 1 to 8, the frames that are read, got {k}$"):
