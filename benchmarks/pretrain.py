@@ -19,7 +19,7 @@ from adavid.networks.backbones import BackboneSpec, FrameClassifier, weights_fil
 from datamodules import sprites_drawing as drawing
 from datamodules import sprites_stills as stills
 
-WIDTHS = ("8-16-32",)
+WIDTHS = ("8-16-32", "16-32-64")
 TAG = "glyphs"  # another one for other weights: records name it
 SIZES = (64, 48, 32, 24)  # px, the resolutions of the pyramid
 NUM_PICTURES = 60_000

@@ -13,7 +13,7 @@ a video); the linear layers learn as fast as the rest (the code's 5 times, biase
 weights are torchvision's (the code's are others); after TSM's own epochs, which are the warm-up here, TSM trains on for
 as many as TSM+; TSM+'s networks start with the linear layers of their fine-tuning (AdaFocus's code makes f_L's anew).
 
-B videos, T frames (CHW: channels, height, width), K classes.
+B videos, T frames (CHW: channels, height, width), D features, K classes.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Wang, Xiong, Wang, Qiao, Lin, Tang, Van Gool: "Temporal Segment Networks", ECCV 
 
 Departures: none known; AR-Net's code trains it at a lower budget than AR-Net, here the budgets are equal.
 
-B videos, T frames (CHW: channels, height, width), N frames of all videos, K classes.
+B videos, T frames (CHW: channels, height, width), K classes.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ ALLOWED = {
     "adavid": {"adavid"},
     "methods": {"adavid"},
     "datamodules": {"adavid", "datamodules.sprites_drawing"},
+    "benchmarks.pretrain": {"adavid", "datamodules"},  # no part of a run: it makes weights that come along
     "benchmarks.report": {"adavid", "benchmarks.layers", "benchmarks.report"},
     "benchmarks": {"adavid", "benchmarks"},
 }

@@ -159,7 +159,8 @@ def test_any_method_answers_predict(mine: Mine, capsys: pytest.CaptureFixture[st
     watched = list(predict(mine.run, mine.workspace, str(mine.video), fps=4.0))
     assert len(watched) > 1 and all("GFLOPs" in line for line in watched)
 
-    words = [word for word in WORDS if "stages" not in word] + ["model.networks.focus.name=tsm/8/narrow/4-8-8"]
+    words = [word for word in WORDS if "stages" not in word]
+    words += ["model.networks.focus.name=tsm/8/narrow/4-8-8", "recipe.pretrained=false"]
     run = compose(
         "tsm", mine.run.data_request, overrides=[*words, "stages.further.epochs=1"], cache=str(mine.workspace.cache)
     )

@@ -14,7 +14,7 @@ from benchmarks.pretrain import SIZES, TAG, WIDTHS, as_seen, pretrain
 from datamodules import sprites_drawing as drawing
 from datamodules import sprites_stills as stills
 
-DIGESTS = {"8-16-32.glyphs.safetensors": "368fcdda"}
+DIGESTS = {"16-32-64.glyphs.safetensors": "72679150", "8-16-32.glyphs.safetensors": "368fcdda"}
 
 
 def test_no_glyph_is_a_symbol_of_sprites_or_another_glyph() -> None:

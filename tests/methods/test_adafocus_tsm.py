@@ -133,7 +133,8 @@ def test_the_policy_learns_a_planted_best_patch() -> None:
     glance = Backbone(stages, nn.Sequential(to_frames, pool, nn.Flatten(1), to_videos), 3)
     method.glance.backbone, method.glance.head = glance, nn.Linear(3, 2)
     nn.init.zeros_(method.glance.head.weight)
-    method.focus, method.policy = PatchMean(), Policy(2 * 3, 4, 16, 32)
+    method.focus.backbone, method.focus.head = PatchMean(), nn.Identity()
+    method.policy = Policy(2 * 3, 4, 16, 32)
     test, corner_B2 = planted(200)
 
     def distance() -> float:

@@ -132,7 +132,7 @@ def test_frame_classifier() -> None:
         (
             "narrow/8-16-32",
             True,
-            "expected one of narrow/8-16-32.glyphs, or narrow/8-16-32 and",
+            "expected one of narrow/16-32-64.glyphs, narrow/8-16-32.glyphs, or narrow/8-16-32 and",
         ),
         ("narrow/8-16-32.glyph", False, "'narrow/8-16-32.glyph' has no pretrained weights"),
     ],
