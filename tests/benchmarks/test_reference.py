@@ -16,7 +16,7 @@ from benchmarks.__main__ import main
 from benchmarks.compose import compose
 from benchmarks.jobs import Cell
 from benchmarks.layers import methods_of
-from benchmarks.reference import SEEDS, VARIANT_SEEDS, Line, plan, table
+from benchmarks.reference import BOUND, SEEDS, VARIANT_SEEDS, Line, plan, table
 from benchmarks.workspace import Workspace
 from tests.benchmarks.test_room_report import add_room
 from tests.benchmarks.toys import add
@@ -44,6 +44,7 @@ def test_every_method_its_curve_and_its_variants_are_in_the_plan(lines: list[Lin
     variants = rows[len(mains) + len(curves) + 1 :]
     assert variants[0] == ("bench", "lstm@last") and ("bench", "lstm_cf@last") not in variants
     assert {name.partition("@")[0] for _, name in variants[1:]} == {"liteeval", "uniform"} and len(variants) > 5
+    assert seeds.pop(("bench", BOUND)) == (0,)
     assert all(of == (VARIANT_SEEDS if "@" in label else SEEDS) for (_, label), of in seeds.items())
     assert set(VARIANT_SEEDS) <= set(SEEDS)
 
