@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,7 +63,8 @@ def compose(
 
     Raises:
         ValueError: anything unknown, of the wrong type or out of range, a setting of the recipe that would change
-            nothing, or a method that is another one's run in this profile, in one line with the nearest right name.
+            nothing, pretrained weights that nothing would bring, or a method that is another one's run in this profile,
+            in one line with the nearest right name.
     """
     files = method_files(method)
     if profile in files.same_as:
@@ -70,6 +72,12 @@ def compose(
         raise ValueError(f"{files.name}: the same run as {other} in profile {profile}: METHOD={other}")
     layers = layers_of(files, data, profile, variant, overrides, seed, cache, shared)
     run = _checked(files, layers, data, profile, variant, seed)
+    takes_weights = "pretrained" in inspect.signature(run.method_class).parameters
+    if run.recipe.pretrained and run.recipe.warmup is None and not takes_weights:
+        raise ValueError(
+            f"{files.name}: takes no argument 'pretrained', so without a warm-up its networks start from random "
+            "weights: expected recipe.pretrained=false"
+        )
     for word in overrides:
         key = word.removeprefix("--").partition("=")[0]
         section, _, name = key.partition(".")
