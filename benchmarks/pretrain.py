@@ -14,7 +14,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import trange
 
-from adavid.data.transforms import normalize, resize_frames
+from adavid.data.transforms import Crop, crop_frames, normalize
 from adavid.networks.backbones import BackboneSpec, FrameClassifier, weights_file
 from datamodules import sprites_drawing as drawing
 from datamodules import sprites_stills as stills
@@ -22,7 +22,7 @@ from datamodules import sprites_stills as stills
 WIDTHS = ("8-16-32", "16-32-64")
 TAG = "glyphs"  # another one for other weights: records name it
 SIZES = (64, 48, 32, 24)  # px, the resolutions of the pyramid
-NUM_PICTURES = 60_000
+NUM_PICTURES, NUM_UNSEEN = 60_000, 20 * stills.NUM_CLASSES
 STEPS, BATCH_SIZE, LR, WEIGHT_DECAY = 16_000, 64, 0.01, 0.02
 
 
@@ -46,26 +46,27 @@ def pretrain(widths: str, pictures_NHWC: Tensor, label_N: Tensor) -> FrameClassi
 
 def as_seen(pictures_NHWC: Tensor, top: int, left: int, size: int) -> Tensor:
     """The crop of 64 x 64 pixels of each picture at a resolution, as `sprites`' frames are read: (N, 3, size, size)."""
-    crop_NHWC = pictures_NHWC[:, top : top + drawing.CROP, left : left + drawing.CROP]
-    frames_NCHW = resize_frames(crop_NHWC.permute(0, 3, 1, 2), size)
-    return normalize(frames_NCHW).contiguous(memory_format=torch.channels_last)
+    crop = Crop(top, left, drawing.CROP, drawing.CROP)
+    return normalize(crop_frames(pictures_NHWC.permute(0, 3, 1, 2), crop, size)).contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 @torch.inference_mode()
-def accuracy(network: nn.Module, size: int, first: int = NUM_PICTURES, num: int = 20 * stills.NUM_CLASSES) -> float:
-    """Share of `num` pictures that were not trained on whose glyph the network names at a resolution."""
-    pictures, labels = stills.draw_all(first, num)
+def accuracy(network: nn.Module, pictures_NHWC: Tensor, label_N: Tensor, size: int) -> float:
+    """Share of the pictures whose glyph the network names at a resolution."""
     margin = (drawing.CANVAS - drawing.CROP) // 2
-    logits_NK = network(as_seen(torch.from_numpy(pictures), margin, margin, size))
-    return float((logits_NK.argmax(1) == torch.from_numpy(labels)).float().mean())
+    logits_NK = network(as_seen(pictures_NHWC, margin, margin, size))
+    return float((logits_NK.argmax(1) == label_N).float().mean())
 
 
 def main() -> None:
     """Writes the weights of all networks, and prints how well each names glyphs at every resolution."""
-    pictures, labels = (torch.from_numpy(drawn) for drawn in stills.draw_all(0, NUM_PICTURES))
+    pictures, labels = map(torch.from_numpy, stills.draw_all(0, NUM_PICTURES))
+    unseen, truth = map(torch.from_numpy, stills.draw_all(NUM_PICTURES, NUM_UNSEEN))
     for widths in WIDTHS:
         network = pretrain(widths, pictures, labels)
-        print(widths, " ".join(f"{size} px {accuracy(network, size):.3f}" for size in SIZES))
+        print(widths, " ".join(f"{size} px {accuracy(network, unseen, truth, size):.3f}" for size in SIZES))
         state = {key: value.contiguous() for key, value in network.backbone.state_dict().items()}
         save_file(state, weights_file(f"{widths}.{TAG}"))
 

@@ -238,8 +238,8 @@ def _narrow(network: str, pretrained: bool) -> Backbone:
     stages = [stem, *(getattr(model, f"layer{i + 1}") for i in range(len(channels)))]
     pool = SelectAdaptivePool2d(pool_type="avgmax", flatten=True)
     backbone = Backbone(stages, pool, channels[-1], stride=4 * 2 ** (len(channels) - 1))
-    known = [f"narrow/{file.stem}" for file in sorted(WEIGHTS.glob("*.safetensors"))]
-    if (tag or pretrained) and f"narrow/{network}" not in known:
+    if (tag or pretrained) and not weights_file(network).exists():
+        known = [f"narrow/{file.stem}" for file in sorted(WEIGHTS.glob("*.safetensors"))]
         raise ValueError(
             f"backbone 'narrow/{network}' has no pretrained weights: expected one of {', '.join(known)}, "
             f"or narrow/{widths} and recipe.pretrained=false"
