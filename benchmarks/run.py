@@ -73,10 +73,10 @@ class TrainerSettings:
         check_val_every_n_epoch: how often the validation split is looked at in training.
         enable_progress_bar: show one.
         detect_anomaly: let autograd look for NaN; slow.
+        limit_train_batches: so many or such a fraction of the batches are an epoch, others each time.
         profiler: "simple" or "advanced".
         fast_dev_run: for debugging, like all that follow: what runs under them leaves no record.
-        limit_train_batches: a number or a fraction of the batches.
-        limit_val_batches: likewise.
+        limit_val_batches: a number or a fraction of the batches.
         limit_test_batches: likewise.
         overfit_batches: likewise.
         max_steps: of each stage.
@@ -92,9 +92,9 @@ class TrainerSettings:
     check_val_every_n_epoch: int = 1
     enable_progress_bar: bool = True
     detect_anomaly: bool = False
+    limit_train_batches: Any = None
     profiler: str | None = None
     fast_dev_run: Any = False
-    limit_train_batches: Any = None
     limit_val_batches: Any = None
     limit_test_batches: Any = None
     overfit_batches: Any = 0.0
@@ -110,8 +110,8 @@ class TrainerSettings:
 
 
 DEBUGGING = (
-    *("fast_dev_run", "limit_train_batches", "limit_val_batches", "limit_test_batches"),
-    *("overfit_batches", "max_steps", "max_time"),
+    *("fast_dev_run", "limit_val_batches", "limit_test_batches", "overfit_batches"),
+    *("max_steps", "max_time"),
 )
 
 

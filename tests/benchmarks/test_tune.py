@@ -337,7 +337,7 @@ def test_trials_of_other_settings_are_not_mixed(
 def test_what_the_recipe_says_of_trials_gives_way_to_the_command_line(workspace: Workspace) -> None:
     plain = Study.of(workspace, "uniform", "sprites", "tiny", "", [])
     assert plain.run.seed == plain.tuning.seed not in range(5)
-    assert plain.request.overrides == tuple(plain.tuning.overrides) and plain.run.debugging == ["limit_train_batches"]
+    assert plain.request.overrides == tuple(plain.tuning.overrides) and plain.run.debugging == []
     given = Study.of(workspace, "uniform", "sprites", "tiny", "", ["trainer.limit_train_batches=0.25"])
     assert given.run.config["trainer"]["limit_train_batches"] == 0.25
 
