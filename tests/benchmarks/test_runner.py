@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from benchmarks import runner
 from benchmarks.__main__ import main
 from benchmarks.compose import compose
 from benchmarks.dashboard import Dashboard
-from benchmarks.layers import ROOT, methods_of
+from benchmarks.layers import methods_of
 from benchmarks.run import Run
 from benchmarks.workspace import Workspace
 from tests.adavid.data.videos import write_video
@@ -39,30 +40,55 @@ SMALL = [
 ]
 
 
-def command(folder: Path, *words: str) -> subprocess.Popen[str]:
-    environment = os.environ | {
-        "ADAVID_RESULTS": str(folder / "results"),
-        "ADAVID_CACHE": str(folder / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
+# Every command is forked from one process that has imported what it needs, which takes longer than most runs here.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["benchmarks.__main__", "benchmarks.runner"])
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the user's, in a session of its own.
+
+    Attributes:
+        process: that runs it.
+        output: file of all that it prints.
+    """
+
+    process: Any
+    output: Path
+
+    def ended(self) -> str:
+        """Wait for it, which must succeed; returns what it has printed."""
+        self.process.join()
+        printed = self.output.read_text(encoding="utf-8")
+        assert self.process.exitcode == 0, printed
+        return printed
+
+
+def command(folder: Path, *words: str) -> Command:
+    environment = {"ADAVID_RESULTS": str(folder / "results"), "ADAVID_CACHE": str(folder / "cache")}
     data = [f"data.{key}={folder.parent / name}" for key, name in (("root", "sprites"), ("cache", "decoded"))]
     data.append(f"data.contents={folder.parent / 'contents.sqlite'}")
-    return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks", *words, *data],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    output = Path(tempfile.mkstemp(dir=folder.parent, suffix=".txt")[1])
+    process = SERVER.Process(target=run_command, args=([*words, *data], environment, output))
+    process.start()
+    return Command(process, output)
+
+
+def run_command(words: list[str], environment: dict[str, str], output: Path) -> None:
+    os.setsid()
+    os.environ.update(environment)
+    with open(output, "wb") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    sys.exit(main(words))
+
+
+TWO_NETWORKS = "recipe.pyramid=[{name: narrow/8-16-32.glyphs, size: 64}, {name: narrow/8-16-32.glyphs, size: 32}]"
 
 
 def bench(folder: Path, *words: str) -> str:
-    process = command(folder, "bench", "--method", "arnet", *SMALL, *words)
-    out, _ = process.communicate()
-    assert process.returncode == 0, out
-    return out
+    return command(folder, "bench", "--method", "arnet", *SMALL, *words).ended()
 
 
 def the_record(folder: Path, point: str = "test") -> Record:
@@ -73,17 +99,17 @@ def the_record(folder: Path, point: str = "test") -> Record:
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_record_of_an_uninterrupted_one(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    bench(whole)
+    bench(whole, TWO_NETWORKS)
     kills = 0
     while True:  # kill it after every new file that it finishes
-        process = command(killed, "bench", "--method", "arnet", *SMALL)
+        process = command(killed, "bench", "--method", "arnet", *SMALL, TWO_NETWORKS).process
         before = set(killed.rglob("*.pt")) | set(killed.rglob("*.ckpt"))
-        while process.poll() is None and not (set(killed.rglob("*.pt")) | set(killed.rglob("*.ckpt"))) - before:
+        while process.is_alive() and not (set(killed.rglob("*.pt")) | set(killed.rglob("*.ckpt"))) - before:
             time.sleep(0.02)
-        if process.poll() is not None:
+        if not process.is_alive():
             break
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.join()
         kills += 1
     assert kills >= 5
     ours, theirs = the_record(killed), the_record(whole)
@@ -100,12 +126,9 @@ def test_a_killed_run_ends_with_the_record_of_an_uninterrupted_one(tmp_path: Pat
 def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     words = ("bench", "--method", "uniform", *SMALL[:-3], "stages.further.epochs=1", SMALL[-1])
     together = [command(tmp_path / "both", *words) for _ in range(2)]
-    outputs = [process.communicate()[0] for process in together]
-    assert [process.returncode for process in together] == [0, 0], outputs
+    outputs = [process.ended() for process in together]
     assert sum("already done" in out for out in outputs) == 1
-    alone = command(tmp_path / "alone", *words)
-    out, _ = alone.communicate()
-    assert alone.returncode == 0, out
+    command(tmp_path / "alone", *words).ended()
     assert the_record(tmp_path / "both").metrics == the_record(tmp_path / "alone").metrics
 
 
@@ -113,8 +136,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
 def test_two_runs_of_one_model_at_once_train_it_once(tmp_path: Path) -> None:
     words = ("bench", "--method", "uniform", *SMALL[:-3], "stages.further.epochs=1", SMALL[-1])
     together = [command(tmp_path / "both", *words, *more) for more in ((), ("test.num_frames=2",))]
-    outputs = [process.communicate()[0] for process in together]
-    assert [process.returncode for process in together] == [0, 0], outputs
+    outputs = [process.ended() for process in together]
     assert sorted(out.count("further: 1 epochs") for out in outputs) == [0, 1]
     records = [of for of in read_records(tmp_path / "both" / "results" / "runs") if of.point == "test"]
     assert sorted(record.frames.num_frames for record in records) == [2, 4]
@@ -126,10 +148,7 @@ def test_val_leaves_no_record_and_no_record_stands_without_its_model(tmp_path: P
     words = ("--method", "uniform", *SMALL[:-3], "stages.further.epochs=1", SMALL[-1])
 
     def run(*more: str) -> str:
-        process = command(tmp_path / "run", "bench", *more, *words)
-        out, _ = process.communicate()
-        assert process.returncode == 0, out
-        return out
+        return command(tmp_path / "run", "bench", *more, *words).ended()
 
     assert "val split: " in run("--split", "val")
     assert not read_records(tmp_path / "run" / "results")

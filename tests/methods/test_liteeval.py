@@ -290,7 +290,9 @@ def test_gamma_binds_in_tiny() -> None:
 
     Half of the videos open one at .26; at .03 nearly all do, which is the most that the paper's weight asks.
     """
-    runs = {variant: compose("liteeval", variant=variant) for variant in ("gamma_01", "gamma_03", "gamma_05", "gamma_10")}
+    runs = {
+        variant: compose("liteeval", variant=variant) for variant in ("gamma_01", "gamma_03", "gamma_05", "gamma_10")
+    }
     gammas = [run.config["model"]["target"] for run in runs.values()]
     assert gammas == [0.01, 0.03, 0.05, 0.1]
     tuned, costs = compose("liteeval"), []
