@@ -109,10 +109,7 @@ class TrainerSettings:
             raise ValueError(f"trainer.deterministic: expected true, false or warn, got {self.deterministic!r}")
 
 
-DEBUGGING = (
-    *("fast_dev_run", "limit_val_batches", "limit_test_batches", "overfit_batches"),
-    *("max_steps", "max_time"),
-)
+DEBUGGING = ("fast_dev_run", "limit_val_batches", "limit_test_batches", "overfit_batches", "max_steps", "max_time")
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,7 @@ Memory = tuple[Tensor, ...]  # an LSTM's h and c, each (B, H); empty without tem
 
 
 class Policy(nn.Module):
-    """Equations 2 and 3, in full precision.
-
-    Shapes: pooled features (N, D) and memory in; logits (N, 2) of stopping and going on, h (N, H) and memory out.
-    """
+    """Equations 2 and 3, in full precision: of features (N, D) and memory logits (N, 2), h (N, H) and memory."""
 
     def __init__(self, num_features: int, hidden: int, temporal: bool, normalize: bool) -> None:
         super().__init__()

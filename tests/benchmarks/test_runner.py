@@ -38,7 +38,7 @@ SMALL = [
     *("recipe.batch_size=8", "recipe.num_frames=4", "recipe.warmup.segments.epochs=1"),
     *("stages.joint.epochs=2", "stages.finetune.epochs=1", "trainer.enable_progress_bar=false"),
 ]
-
+TWO_NETWORKS = "recipe.pyramid=[{name: narrow/8-16-32.glyphs, size: 64}, {name: narrow/8-16-32.glyphs, size: 32}]"
 
 # Every command is forked from one process that has imported what it needs, which takes longer than most runs here.
 SERVER = multiprocessing.get_context("forkserver")
@@ -69,7 +69,8 @@ def command(folder: Path, *words: str) -> Command:
     environment = {"ADAVID_RESULTS": str(folder / "results"), "ADAVID_CACHE": str(folder / "cache")}
     data = [f"data.{key}={folder.parent / name}" for key, name in (("root", "sprites"), ("cache", "decoded"))]
     data.append(f"data.contents={folder.parent / 'contents.sqlite'}")
-    output = Path(tempfile.mkstemp(dir=folder.parent, suffix=".txt")[1])
+    with tempfile.NamedTemporaryFile(dir=folder.parent, suffix=".txt", delete=False) as file:
+        output = Path(file.name)
     process = SERVER.Process(target=run_command, args=([*words, *data], environment, output))
     process.start()
     return Command(process, output)
@@ -82,9 +83,6 @@ def run_command(words: list[str], environment: dict[str, str], output: Path) -> 
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
     sys.exit(main(words))
-
-
-TWO_NETWORKS = "recipe.pyramid=[{name: narrow/8-16-32.glyphs, size: 64}, {name: narrow/8-16-32.glyphs, size: 32}]"
 
 
 def bench(folder: Path, *words: str) -> str:
