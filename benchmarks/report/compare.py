@@ -86,7 +86,7 @@ def against_method(own: Entry, other: Entry) -> Comparison:
 
 
 def against_label(own: Entry, label: str, entries: Sequence[Entry]) -> Comparison:
-    """The method against the one configuration called `label` that had the same recipe, or why there is none."""
+    """The method against the one configuration called `label` under its conditions, or why there is none."""
     found = baselines(entries, own, label)
     if len(found) == 1:
         return against_method(own, found[0])

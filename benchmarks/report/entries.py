@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -96,11 +96,22 @@ class Entry:
         return Place(self.first.data, self.first.profile, self.first.data_info.fingerprint)
 
     @property
-    def recipe(self) -> str:
-        """What a baseline has to share: recipe, data and trainer."""
+    def conditions(self) -> str:
+        """What a baseline has to share: recipe, data and trainer.
+
+        But for the backbones' warm-up, which is a part of the training: a method may give it more and its own stages
+        less, and the GMACs of both are what the budget rule compares.
+        """
         config = self.first.config
         shared = essential({key: config.get(key, {}) for key in ("recipe", "trainer")})
+        shared.get("recipe", {}).pop("warmup", None)
         return json.dumps([*self.place, shared], sort_keys=True)
+
+    @property
+    def warmup(self) -> Mapping[str, Any]:
+        """How its backbones were fine-tuned."""
+        found: Mapping[str, Any] = self.first.config.get("recipe", {}).get("warmup", {})
+        return found
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -112,14 +112,19 @@ class Line:
 
 
 def baselines(entries: Sequence[Entry], own: Entry, label: str) -> list[Entry]:
-    """The entries called `label` with the recipe of `own`, of its root where there are some.
+    """The entries called `label` under the conditions of `own`.
 
-    Where there are several, those whose training took as much as that of `own`.
+    Where there are several, those of its root, then those with its warm-up, then those whose training took as much.
     """
-    named = [entry for entry in entries if entry.label == label and entry.recipe == own.recipe]
-    named = [entry for entry in named if entry.root == own.root] or named
-    equal = [entry for entry in named if not unequal_training(own.train_gmacs(), entry.train_gmacs())]
-    return equal if len(named) > 1 and equal else named
+    found = under_its_conditions(entries, own, label)
+    found = _preferred(found, lambda entry: entry.warmup == own.warmup)
+    return _preferred(found, lambda entry: not unequal_training(own.train_gmacs(), entry.train_gmacs()))
+
+
+def under_its_conditions(entries: Sequence[Entry], own: Entry, label: str) -> list[Entry]:
+    """The entries called `label` that share the conditions of `own`, of its root where there are some."""
+    found = [entry for entry in entries if entry.label == label and entry.conditions == own.conditions]
+    return _preferred(found, lambda entry: entry.root == own.root)
 
 
 def operating_points(entries: Sequence[Entry], own: Entry, labels: Collection[str]) -> list[Point]:
@@ -128,11 +133,7 @@ def operating_points(entries: Sequence[Entry], own: Entry, labels: Collection[st
     All are means of the same seeds, those of `own` that the methods have too. A point that lacks one of them is left
     out, and all are where there is no such seed.
     """
-    of = [
-        entry
-        for label in labels
-        for entry in _of_root_if_any([e for e in entries if e.label == label and e.recipe == own.recipe], own.root)
-    ]
+    of = [entry for label in labels for entry in under_its_conditions(entries, own, label)]
     seeds = set(own.seeds).intersection(*(entry.seeds for entry in of))
     points = [Point(entry.of_seeds(seeds), point) for entry in of for point in entry.points if point != SHUFFLED]
     return [point for point in points if seeds and len(point.entry.points.get(point.name, ())) == len(seeds)]
@@ -145,5 +146,6 @@ def unequal_training(own_gmacs: float, reference_gmacs: float) -> str:
     return f"{UNEQUAL}: {own_gmacs:,.0f} against {reference_gmacs:,.0f} GMACs"
 
 
-def _of_root_if_any(entries: Sequence[Entry], root: str) -> list[Entry]:
-    return [entry for entry in entries if entry.root == root] or list(entries)
+def _preferred(entries: Sequence[Entry], is_preferred: Callable[[Entry], bool]) -> list[Entry]:
+    """Those that are, or all where none is."""
+    return [entry for entry in entries if is_preferred(entry)] or list(entries)

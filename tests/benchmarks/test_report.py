@@ -588,6 +588,17 @@ def test_of_several_baselines_the_one_of_equal_training_is_taken(tmp_path: Path)
     assert fair(*(entry for entry in uniform if entry.train_gmacs() == 7)) == [7.0]  # a single one, called unequal
 
 
+def test_the_warm_up_is_part_of_the_training_that_is_compared(tmp_path: Path) -> None:
+    def warmed_up(epochs: int) -> dict[str, Any]:
+        return {"recipe": {"batch_size": 16, "warmup": {"segments": {"epochs": epochs}}}}
+
+    add(tmp_path, "sharp", config=warmed_up(4), train_gmacs=100.0)
+    add(tmp_path, "uniform", config=warmed_up(5), train_gmacs=101.0)
+    assert re.search(r"vs uniform: [^;]*; per seed: [^;]*; one seed: [^;]*$", compare(tmp_path, "sharp"), re.M)
+    add(tmp_path, "uniform", config=warmed_up(4), train_gmacs=50.0, config_hash="0123456789")
+    assert "unequal training: 100 against 50 GMACs" in compare(tmp_path, "sharp")  # of the two, that with its warm-up
+
+
 def test_curve(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"png")
     text = curve_report(results, "sharp:reference", out_dir=tmp_path)
