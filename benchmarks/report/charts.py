@@ -3,6 +3,7 @@
 Text and background colours are left to the embedding page, which knows whether it is light or dark.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,17 +16,9 @@ from benchmarks.report.formats import pm
 from benchmarks.report.tables import each, pareto_front
 
 PALETTE = (
-    "#4c78a8",
-    "#f58518",
-    "#54a24b",
-    "#e45756",
-    "#b279a2",
-    "#2fa5a0",
-    "#9d755d",
-    "#d6a20f",
-    "#ff8fa3",
-    "#6b6ecf",
-)
+    "#4c78a8", "#f58518", "#54a24b", "#e45756", "#b279a2", "#2fa5a0", "#9d755d", "#d6a20f", "#ff8fa3", "#6b6ecf",
+    "#1f4e79", "#a65628", "#1b7837", "#8c1d40", "#762a83", "#0b6e6e", "#7a8b1e", "#c2185b", "#5aa9e6", "#8bc34a",
+)  # fmt: skip
 NEUTRAL = "#8a919e"
 ACCENT = "#3b7ddd"
 MEAN = "#f2b134"
@@ -41,7 +34,8 @@ PLACES: tuple[tuple[Literal["left", "right"], int, int], ...] = (
 def tradeoff(points: pd.DataFrame, baseline: str, line: Sequence[tuple[float, float]]) -> alt.TopLevelMixin:
     """mAP over GFLOPs per video of one data set: points with intervals, curves, equal-cost line, front.
 
-    Variants are small points of their method's colour.
+    Variants are small points of their method's colour. A curve joins the points of a series that none of the same
+    series is both cheaper and better than.
 
     Args:
         points: `tables.curve_points`.
@@ -53,7 +47,8 @@ def tradeoff(points: pd.DataFrame, baseline: str, line: Sequence[tuple[float, fl
     points = points[points.is_own | (points.kind != "shuffled")]
     main, curve = points[points.is_own & (points.kind == "test")], points[points.kind != "shuffled"]
     names = sorted(points.family.unique(), key=lambda name: (name != baseline, name))
-    colour = _colour("family", names, [NEUTRAL, *PALETTE] if baseline in names else PALETTE)
+    of_others = itertools.cycle(PALETTE)
+    colour = _colour("family", names, [NEUTRAL if name == baseline else next(of_others) for name in names])
     pick = alt.selection_point(name="pick", fields=["family"], bind="legend")
     shown = alt.condition(pick, alt.value(1.0), alt.value(0.12))
     x = _cost_axis()
@@ -66,7 +61,8 @@ def tradeoff(points: pd.DataFrame, baseline: str, line: Sequence[tuple[float, fl
     )  # fmt: skip
     bounds = _tooltips(("map_low", "95 % from", ".2f"), ("map_high", "95 % to", ".2f"))
     several = curve[curve.groupby("series")["series"].transform("size") > 1]
-    lines = several[several.method != baseline]
+    joined = [pareto_front(of) for series, of in several[several.method != baseline].groupby("series")]
+    lines = pd.concat([several.head(0), *joined])
     plain = dict(opacity=shown, color=colour)
 
     layers = [
@@ -436,7 +432,7 @@ def _cost_axis() -> alt.X:
 
 
 def _colour(field: str, domain: Sequence[str], hues: Sequence[str], title: str | None = None) -> alt.Color:
-    scale = alt.Scale(domain=list(domain), range=[hues[i % len(hues)] for i in range(len(domain))])
+    scale = alt.Scale(domain=list(domain), range=list(hues[: len(domain)]))
     return alt.Color(
         f"{field}:N", title=title, scale=scale, legend=alt.Legend(orient="top", columns=8, symbolOpacity=1)
     )

@@ -13,12 +13,12 @@ from PIL import Image
 
 from adavid.actions import Action, PatchGrid
 from benchmarks.report import compare, console_table, curve_report, write_leaderboard
-from benchmarks.report.charts import SEEN, UNSEEN, action_colours
+from benchmarks.report.charts import NEUTRAL, PALETTE, SEEN, UNSEEN, action_colours, tradeoff
 from benchmarks.report.compare import comparisons, with_comparisons
-from benchmarks.report.entries import Entry, read_entries
+from benchmarks.report.entries import Entry, read_entries, series_names
 from benchmarks.report.markdown import with_tables
 from benchmarks.report.references import Line, baselines, operating_points, unequal_training
-from benchmarks.report.tables import leaderboard, mean_online_points, pareto_front, read_reported
+from benchmarks.report.tables import curve_points, leaderboard, mean_online_points, pareto_front, read_reported
 from tests.benchmarks.toys import ACTIONS, CLASSES, NUM_FRAMES, NUM_VIDEOS, add, add_latency, add_online, add_strips
 
 REQUIRED = (
@@ -264,6 +264,22 @@ def test_frames_are_drawn_as_they_were_seen(tmp_path: Path, monkeypatch: pytest.
     scale = usage["encoding"]["color"]["scale"]
     colours = dict(zip(scale["domain"], scale["range"], strict=True))
     assert colours["plain"] == colours["whole"] == SEEN[0] and colours["gate"] == UNSEEN[0]
+
+
+def test_only_the_baseline_is_grey_and_curves_join_the_best_of_their_points(tmp_path: Path) -> None:
+    for i in range(len(PALETTE) + 2):
+        add(tmp_path, f"method{i:02d}", gflops=4.0 + i)
+    add(tmp_path, "uniform")
+    for i, (gflops, accuracy) in enumerate([(1.0, 0.4), (2.0, 0.2), (3.0, 0.6)]):
+        add(tmp_path, "method00", point=f"curve-num_frames={i}", gflops=gflops, accuracy=accuracy)
+    entries = read_entries(tmp_path)
+    chart = tradeoff(curve_points(entries, series_names(entries)), "uniform", []).to_dict()
+    layers = {layer["name"]: layer for layer in chart["layer"]}
+    scale = layers["main"]["encoding"]["color"]["scale"]
+    assert scale["domain"][0] == "uniform" and len(scale["range"]) == len(scale["domain"])
+    assert scale["range"].count(NEUTRAL) == scale["range"].index(NEUTRAL) + 1 == 1
+    joined = chart["datasets"][layers["lines"]["data"]["name"]]
+    assert [row["gflops_per_video"] for row in joined] == [1.0, 3.0, 4.0]
 
 
 def test_colours_tell_a_methods_actions_apart() -> None:
