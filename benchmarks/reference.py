@@ -16,6 +16,7 @@ from statistics import median
 import pandas as pd
 
 from adavid.digest import code_digest
+from adavid.environment import device_name
 from adavid.evaluation.records import MAIN, ONLINE_JSON, Record, read_records
 from adavid.evaluation.room import ROOM_JSON, RoomRecord
 from adavid.evaluation.schema import read_json
@@ -128,11 +129,12 @@ def plan(methods: Sequence[str] = (), cache: str = "cache") -> list[Line]:
     ]
 
 
-def times(results: Path) -> dict[str, tuple[float, float]]:
-    """Seconds of a training and of an evaluation by the run's label, medians of all records that have them."""
+def times(results: Path, device: str) -> dict[str, tuple[float, float]]:
+    """Seconds of a training and of an evaluation by the run's label, medians of all records made on a device."""
     timed: dict[str, list[Record]] = {}
     for record in read_records(results):
-        if record.point == MAIN and record.times.keys() >= {"train_s", "eval_s"}:
+        is_timed = record.times.keys() >= {"train_s", "eval_s"}
+        if record.point == MAIN and record.device == device and is_timed:
             timed.setdefault(record.label, []).append(record)
     return {
         label: (median(of.times["train_s"] for of in records), median(of.times["eval_s"] for of in records))
@@ -142,7 +144,8 @@ def times(results: Path) -> dict[str, tuple[float, float]]:
 
 def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
     """The plan for reading: a row for all seeds of a run, and what is left."""
-    known = times(workspace.results)
+    device = device_name(lines[0].run.device)
+    known = times(workspace.results, device)
     rows: dict[tuple[str, str], dict[str, str]] = {}
     left: list[float | None] = []
     for line in lines:
@@ -158,8 +161,8 @@ def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
     shown = pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
     hours = sum(seconds for seconds in left if seconds is not None) / 3600 / jobs
     untimed = sum(seconds is None for seconds in left)
-    takes = f", about {hours:.1f} h by the times of earlier records" if len(left) > untimed else ""
-    unknown = f" ({untimed} of them were never timed)" if untimed else ""
+    takes = f", about {hours:.1f} h by the times of earlier records on {device}" if len(left) > untimed else ""
+    unknown = f" ({untimed} of them were never timed on {device})" if untimed else ""
     return f"{shown}\n\n{len(lines) - len(left)} of {len(lines)} recorded; to do: {len(left)}{takes}{unknown}"
 
 

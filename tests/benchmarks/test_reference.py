@@ -87,7 +87,9 @@ def test_the_room_is_measured_once_for_all_seeds(workspace: Workspace, monkeypat
         assert line.is_done(workspace.records) is is_done and not line.is_of_other_code(workspace.records)
 
 
-def test_the_plan_says_what_is_left_and_how_long_it_takes(lines: list[Line], workspace: Workspace) -> None:
+def test_the_plan_says_what_is_left_and_how_long_it_takes(
+    lines: list[Line], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     some = [line for line in lines if (line.command, line.run.label) in {("bench", "lstm"), ("curve", "lstm")}]
     assert len(some) == 10
     add(workspace.results, "lstm", seed=0)  # on other data; timed at a second for training and one for evaluation
@@ -95,11 +97,14 @@ def test_the_plan_says_what_is_left_and_how_long_it_takes(lines: list[Line], wor
         folder = next(line for line in some if line.run.seed == seed).run.folder(workspace.records)
         folder.mkdir(parents=True)
         (folder / "test.json").symlink_to(next(workspace.results.rglob("toys/**/test.json")))
+    monkeypatch.setattr(reference, "device_name", lambda device: "another")
+    assert table(some, workspace, 2).endswith("2 of 10 recorded; to do: 8 (8 of them were never timed on another)")
+    monkeypatch.setattr(reference, "device_name", lambda device: "a machine")
     text = table(some, workspace, 2)
     assert re.search(r"^bench +lstm +0 2 +0 2 +1 3 4$", text, re.M) and re.search(
         r"^curve +lstm +0 1 2 3 4$", text, re.M
     )  # a toy's code is none
-    assert text.endswith("2 of 10 recorded; to do: 8, about 0.0 h by the times of earlier records")
+    assert text.endswith("2 of 10 recorded; to do: 8, about 0.0 h by the times of earlier records on a machine")
     bench, curve = some[0], some[-1]
     assert bench.seconds({"lstm": (100.0, 5.0)}) == 105 and curve.seconds({"lstm": (100.0, 5.0)}) == 5 * len(
         curve.files
