@@ -17,7 +17,7 @@ from adavid.config import locate
 from adavid.cost import Ledger, audit
 from adavid.data.batch import VideoBatch
 from adavid.evaluation.collector import GFLOPsCallback
-from adavid.method import AdaptiveMethod, CausalMethod
+from adavid.method import AdaptiveMethod, CausalMethod, MethodOutput
 from adavid.online import OnlinePredictor
 from benchmarks.compose import compose, layers_of
 from benchmarks.layers import catalogue, merge, method_files, methods_of
@@ -107,29 +107,27 @@ def padded(batch: VideoBatch, num_padding: int) -> VideoBatch:
 
 @of_all
 @torch.no_grad()
-def test_sparse_and_dense_routing_agree(run: Run) -> None:
+def test_sparse_and_dense_routing_agree_and_cost_what_an_independent_counter_sees(run: Run) -> None:
     # To the last digits; but for the papers' networks, which in float64 take a minute each and whose many layers round.
     dtype, close = (torch.float64, 1e-9) if run.profile == "tiny" else (torch.float32, 5e-5)
     method = make(run).to(dtype)
     batch = random_batch(method, 2, dtype=dtype)
     for forced in decisions(run, method, batch):
-        sparse = method(batch, Ledger(2), forced=forced)
-        dense = method(batch, Ledger(2), forced=sparse.action_BT, dense=True)
+        sparse = audited(method, batch, forced)
+        dense = audited(method, batch, sparse.action_BT, dense=True)
         assert torch.equal(sparse.action_BT, dense.action_BT)
         torch.testing.assert_close(sparse.logits_BK, dense.logits_BK, rtol=close, atol=close)
 
 
-@of_all
-@torch.no_grad()
-def test_the_bill_is_what_an_independent_counter_sees(run: Run) -> None:
-    method = make(run)
-    batch = random_batch(method, 2)
-    for forced in decisions(run, method, batch):
-        for dense in (False, True):
-            ledger = Ledger(2)
-            with audit() as counter:
-                method(batch, ledger, forced=forced, dense=dense)
-            assert counter.macs == ledger.audited_total_B.sum() > 0
+def audited(
+    method: AdaptiveMethod, batch: VideoBatch, forced: torch.Tensor | None, dense: bool = False
+) -> MethodOutput:
+    """What the method says, once its bill is found to be the counter's."""
+    ledger = Ledger(len(batch.video_id))
+    with audit() as counter:
+        output = method(batch, ledger, forced=forced, dense=dense)
+    assert counter.macs == ledger.audited_total_B.sum() > 0
+    return output
 
 
 @torch.no_grad()
