@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -29,6 +28,7 @@ VIDEO_SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg
 FRAME_SUFFIXES = (".jpg", ".jpeg")
 # Containers whose packets do not say when a frame is shown, or not truly: only decoding tells.
 UNTIMED_FORMATS = frozenset(("avi", "mpeg", "mpegts"))
+KEPT_BYTES = 1 << 28  # of decoded frames, from the reading of such a file's times to its first read
 
 
 class FrameSource(Protocol):
@@ -104,7 +104,8 @@ class VideoFile:
     Frame i is the i-th in order of presentation. The times come from demuxing without decoding, because edit
     lists, variable frame rates and containers that count no frames make every shortcut wrong. A read decodes
     forward, and seeks only where the target's keyframe lies ahead: never worse than decoding in sequence, nor
-    than seeking to each frame.
+    than seeking to each frame. A file that must be decoded for its times is decoded once for them and for the first
+    read, where its frames, as they are stored, fit into `KEPT_BYTES`.
 
     Args:
         path: the file.
@@ -120,7 +121,7 @@ class VideoFile:
         self.num_decoded = 0
         try:
             stat = path.stat()
-            self._timeline = _timeline(path, stat.st_mtime_ns, stat.st_size)
+            self._timeline, self._kept = _timeline(path, stat.st_mtime_ns, stat.st_size)
         except (av.FFmpegError, OSError) as error:
             raise ValueError(f"{path}: cannot be read as a video ({reason(error)})") from error
         seconds = self._timeline.seconds
@@ -150,7 +151,7 @@ class VideoFile:
         wanted = sorted({self._first + index for index in indices})
         self.num_decoded = 0
         try:
-            images = self._decode(wanted)
+            images = self._of_kept(wanted) if self._kept else self._decode(wanted)
         except (av.FFmpegError, OSError) as error:
             raise ValueError(f"{self.path}: cannot be decoded ({reason(error)})") from error
         missing = [index for index in wanted if index not in images]
@@ -177,6 +178,13 @@ class VideoFile:
                     if position >= index:
                         break
         return images
+
+    def _of_kept(self, wanted: list[int]) -> dict[int, np.ndarray]:
+        """Likewise, of the frames that were decoded for their times, which are kept no longer."""
+        frames, self._kept = self._kept, ()
+        self.num_decoded = wanted[-1] + 1  # as many as any later read decodes
+        to_rgb = UprightRGB(frames[0].width, frames[0].height)
+        return {index: to_rgb(frames[index]) for index in wanted}
 
     def _frames(self, container: Any, stream: Any) -> Iterator[Any]:
         for frame in container.decode(stream):
@@ -268,36 +276,72 @@ class _Timeline(NamedTuple):
         return position if self.pts[min(position, len(self.pts) - 1)] == pts else position - 0.5
 
 
-@lru_cache(maxsize=1024)
-def _timeline(path: Path, mtime_ns: int, num_bytes: int) -> _Timeline:
-    """Demuxes a file; remembered, as every epoch opens every file again."""
+_known: dict[tuple[Path, int, int], _Timeline] = {}  # as every epoch opens every file again
+KNOWN_TIMELINES = 1024
+
+
+def _timeline(path: Path, mtime_ns: int, num_bytes: int) -> tuple[_Timeline, Sequence[av.VideoFrame]]:
+    """The times of a file's frames; and its frames, where they had to be decoded for it and can be kept."""
+    key = (path, mtime_ns, num_bytes)
+    if key in _known:
+        return _known[key], ()
+    timeline, frames = _read_timeline(path, num_bytes)
+    if len(_known) == KNOWN_TIMELINES:
+        del _known[next(iter(_known))]
+    _known[key] = timeline
+    return timeline, frames
+
+
+def _read_timeline(path: Path, num_bytes: int) -> tuple[_Timeline, Sequence[av.VideoFrame]]:
     with _open_video(path) as (container, stream):
-        packets = [(p.pts, p.is_keyframe, p.is_discard) for p in container.demux(stream) if p.size]
-        untimed = container.format.name in UNTIMED_FORMATS or any(pts is None for pts, _, _ in packets)
-        if not untimed and any(entry.pos + entry.size > num_bytes for entry in stream.index_entries):
-            raise ValueError(f"{path}: truncated; its index points past its end")
-        tick, start = stream.time_base, stream.start_time
-    if untimed:
-        with _open_video(path) as (container, stream):
-            # The times of such frames may be out of order or missing; their order is right.
-            times = [frame.pts for frame in container.decode(stream)]
-            rate = stream.average_rate or 25
+        tick, rate = stream.time_base, stream.average_rate or 25
+        is_told = container.format.name not in UNTIMED_FORMATS
+        shown = _times_of_packets(path, container, stream, num_bytes) if is_told else None
+    untimed = shown is None
+    kept: list[av.VideoFrame] = []
+    if shown is None:
+        times, kept = _times_of_frames(path)
         if None in times or len(set(times)) < len(times):
             times, tick = list(range(len(times))), Fraction(1) / rate
         shown = dict.fromkeys(times, False)
-    else:
-        shown = {
-            pts: is_keyframe
-            for pts, is_keyframe, is_discard in packets
-            if not is_discard and (start is None or pts >= start)
-        }
     if not shown:
         raise ValueError(f"{path}: no frame can be decoded")
     pts = np.array(sorted(shown), dtype=np.int64)
     keyframes = np.flatnonzero([shown[p] for p in pts.tolist()])
     # One division of integers, so that a frame at 0.3 s is found by start=0.3.
     seconds = (pts - pts[0]) * tick.numerator / tick.denominator
-    return _Timeline(pts, seconds, np.union1d([0], keyframes).astype(np.int64), untimed)
+    return _Timeline(pts, seconds, np.union1d([0], keyframes).astype(np.int64), untimed), kept
+
+
+def _times_of_packets(path: Path, container: Any, stream: Any, num_bytes: int) -> dict[int, bool] | None:
+    """When frames are shown, in ticks, and whether each is a keyframe; None where the packets do not say."""
+    packets = [(p.pts, p.is_keyframe, p.is_discard) for p in container.demux(stream) if p.size]
+    if any(pts is None for pts, _, _ in packets):
+        return None
+    if any(entry.pos + entry.size > num_bytes for entry in stream.index_entries):
+        raise ValueError(f"{path}: truncated; its index points past its end")
+    start = stream.start_time
+    return {
+        pts: is_keyframe
+        for pts, is_keyframe, is_discard in packets
+        if not is_discard and (start is None or pts >= start)
+    }
+
+
+def _times_of_frames(path: Path) -> tuple[list[Any], list[av.VideoFrame]]:
+    """The times of the frames, in their order, which is right where a time is missing; and the frames, if they fit."""
+    times: list[int | None] = []
+    kept: list[av.VideoFrame] = []
+    with _open_video(path) as (container, stream):
+        for frame in container.decode(stream):
+            if not times:
+                num_bytes = sum(plane.buffer_size for plane in frame.planes)
+            times.append(frame.pts)
+            if len(times) * num_bytes <= KEPT_BYTES:
+                kept.append(frame)
+            else:
+                kept.clear()
+    return times, kept
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torchvision.io import write_jpeg
 
+from adavid.data import sources
 from adavid.data.sources import FrameFolder, VideoFile, list_media, media_by_name, open_source
 from tests.adavid.data.videos import decode_all, write_video
 
@@ -55,6 +56,23 @@ def test_frames_equal_a_sequential_decode(tmp_path, name):
     truth_THWC = decode_all(path)
     assert len(truth_THWC) == 40
     assert_same_frames(VideoFile(path), truth_THWC, reads_of(40))
+
+
+@pytest.mark.parametrize("kept_bytes", [sources.KEPT_BYTES, 20_000, 0])
+def test_a_file_without_times_is_decoded_once_where_its_frames_can_be_kept(tmp_path, monkeypatch, kept_bytes):
+    path = write_video(tmp_path / "old.avi", **VIDEOS["old.avi"])
+    truth_THWC, opened = decode_all(path), []
+    open_video = sources._open_video
+    monkeypatch.setattr(sources, "_open_video", lambda path: opened.append(path) or open_video(path))
+    monkeypatch.setattr(sources, "KEPT_BYTES", kept_bytes)
+    is_kept = kept_bytes == 1 << 28
+    source = VideoFile(path)
+    for indices in ([39, 3, 20], [5]):
+        assert np.array_equal(source.read_THWC(indices), truth_THWC[indices])
+        assert source.num_decoded == max(indices) + 1
+    assert len(opened) == (3 if is_kept else 4)  # looked at, decoded for the times, and for a read or two
+    VideoFile(path, 0.2).read([0])
+    assert len(opened) == (4 if is_kept else 5)  # the times are known
 
 
 @pytest.mark.parametrize("name", REAL_VIDEOS)
