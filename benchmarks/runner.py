@@ -196,6 +196,7 @@ def write_evaluation(
         data_info=DataInfo(
             num_videos=len(data.checked.videos[data.report_split]),
             num_skipped_bad=len(data.checked.bad),
+            left_out=data.left_out,
             fingerprint=data.fingerprint,
             class_names=tuple(data.class_names),
         ),

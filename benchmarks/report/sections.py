@@ -164,6 +164,7 @@ def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     first, place = records[0], entries[0].place
     num_videos = distinct(f"{record.data_info.num_videos:,}" for record in records)
     skipped = max(record.data_info.num_skipped_bad for record in records)
+    left_out = distinct(record.data_info.left_out for record in records)
     empty = sorted({name for record in records for name in record.metrics.classes_without_positives})
     versions = [f"{name} {distinct(record.versions.get(name, '?') for record in records)}" for name in first.versions]
     return [
@@ -171,6 +172,7 @@ def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
         ("profile", place.profile),
         ("videos", f"{num_videos} ({distinct(record.split for record in records)} split)"),
         *([("unreadable videos left out", str(skipped))] if skipped else []),
+        *([("not in the copy, and left out", left_out)] if left_out else []),
         *([("classes without positives, scored 0", ", ".join(empty))] if empty else []),
         ("classes", distinct(len(record.data_info.class_names) for record in records)),
         ("frames per video", f"T = {distinct(record.frames.num_frames for record in records)}"),

@@ -47,6 +47,7 @@ class VideoBatch(NamedTuple):
     num_decoded_B: Tensor | None = None  # int64, frames decoded to get these; 0 from a cache
     forced_BT: Tensor | None = None  # int64, decisions to evaluate with in place of the method's own
     level: list[str] | None = None  # of difficulty, as the data set says it; evaluation reports by it
+    group: list[str] | None = None  # of videos that are not independent; intervals are for other groups
 
 
 def whole_videos(frames: Mapping[str, Tensor], num_classes: int) -> VideoBatch:
@@ -70,6 +71,7 @@ class VideoSample(NamedTuple):
     video_id: str
     num_decoded: int
     level: str = ""
+    group: str = ""
 
 
 def collate(samples: Sequence[VideoSample], num_classes: int) -> VideoBatch:
@@ -84,5 +86,12 @@ def collate(samples: Sequence[VideoSample], num_classes: int) -> VideoBatch:
     for label_K, sample in zip(label_BK, samples, strict=True):
         label_K[list(sample.labels)] = 1
     num_decoded_B = torch.tensor([sample.num_decoded for sample in samples])
-    video_ids, levels = [sample.video_id for sample in samples], [sample.level for sample in samples]
-    return VideoBatch(frames, mask, label_BK, video_ids, num_decoded_B, level=levels)
+    return VideoBatch(
+        frames,
+        mask,
+        label_BK,
+        [sample.video_id for sample in samples],
+        num_decoded_B,
+        level=[sample.level for sample in samples],
+        group=[sample.group for sample in samples],
+    )

@@ -29,6 +29,8 @@ class VideoRecord:
     """One labelled video, or the part of one from `start` to `end`, in seconds after its first frame.
 
     `level` is one of the data set's levels of difficulty, "" where it has none: it is reported by, and trains nothing.
+    `group` names videos that are not independent of each other, cut from one recording or shot in one place, "" where
+    the video stands alone: a group is in one split, and intervals are for other groups.
     """
 
     video_id: str
@@ -38,6 +40,7 @@ class VideoRecord:
     start: float | None = None
     end: float | None = None
     level: str = ""
+    group: str = ""
 
     @property
     def clip(self) -> Clip:
@@ -95,6 +98,7 @@ class VideoCatalogue(ABC):
     Attributes:
         class_names: the name of each label.
         level_names: levels of difficulty, easiest first, where the data set has some.
+        left_out: what of the data set a partial copy lacks, in words; "" where it is whole, or the list is the user's.
         reading: how the views of one video are read.
 
     Raises:
@@ -103,6 +107,7 @@ class VideoCatalogue(ABC):
 
     class_names: Sequence[str]
     level_names: Sequence[str] = ()
+    left_out: str = ""
 
     def __init__(
         self,
@@ -170,14 +175,17 @@ class VideoCatalogue(ABC):
     def checked(self) -> CheckedVideos:
         """The videos that can be read: each is opened and its last frame decoded, or packed where there is a cache.
 
-        Of files that are copies of each other in two splits it says on stderr that there are some.
+        What a partial copy lacks it says on stderr, and that some files are copies of each other in two splits.
 
         Raises:
-            ValueError: a split lacks videos, an id occurs twice, two splits share a file, or parts of one that overlap,
-                or videos cannot be read: the first line says how many, and each further line names one.
+            ValueError: a split lacks videos, an id occurs twice, two splits share a group or a file, or parts of one
+                that overlap, or videos cannot be read: the first line says how many, and each further line names one.
         """
         for split, records in self.splits.items():
             self._check_records(split, records)
+        self._check_groups()
+        if self.left_out:
+            print(f"adavid: not in this copy, and left out: {self.left_out}", file=sys.stderr)
         copies = self._copies()
         videos: dict[str, tuple[VideoRecord, ...]] = {}
         packed: dict[Clip, PackedClip] = {}
@@ -224,6 +232,14 @@ class VideoCatalogue(ABC):
             assert record.split == split and record.labels, record
             assert all(0 <= label < self.num_classes for label in record.labels), record
             assert record.level in ("", *self.level_names), record
+
+    def _check_groups(self) -> None:
+        first: dict[str, VideoRecord] = {}
+        for record in self._all_records():
+            other = first.setdefault(record.group, record) if record.group else record
+            if other.split != record.split:
+                videos = f"{_named(other)} in {other.split!r} and {_named(record)} in {record.split!r}"
+                raise ValueError(f"group {record.group!r}: expected in one split, found {videos}")
 
     def _copies(self) -> list[tuple[VideoRecord, VideoRecord]]:
         """Videos that show pictures of an earlier split's, each with that one; ValueError where it is the same file."""

@@ -38,7 +38,7 @@ class VideoDataset(Dataset[VideoSample]):
         record = self.records[index]
         source = self.catalogue.checked.open(record.clip)
         frames = self.catalogue.reading.read(source, self.views, rng)
-        return VideoSample(frames, record.labels, record.video_id, source.num_decoded, record.level)
+        return VideoSample(frames, record.labels, record.video_id, source.num_decoded, record.level, record.group)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

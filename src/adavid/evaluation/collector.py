@@ -76,6 +76,7 @@ class GFLOPsCallback(Callback):
             "macs_N": ledger.total_B.cpu().numpy(),
             "frames_used_N": is_seen_A[pl_module.actions.kind(output.action_BT)].sum(1).cpu().numpy(),
             "level_N": np.array(batch.level or [""] * len(batch.video_id), dtype=np.str_),
+            "group_N": np.array(batch.group or [""] * len(batch.video_id), dtype=np.str_),
             "decoded_N": batch.num_decoded_B.cpu().numpy(),
             "audited_N": ledger.audited_total_B.cpu().numpy(),
         }

@@ -6,7 +6,7 @@ N videos, T frames, K classes.
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,6 +32,7 @@ class Predictions:
         macs_N: int64, multiply-accumulates of the video.
         frames_used_N: int16.
         level_N: str, the video's level of difficulty; empty where the data set has no levels.
+        group_N: str, which videos are not independent of each other; empty, as without it, of one that stands alone.
 
     Raises:
         ValueError: the arrays do not agree in their number of videos, or a value does not fit its type.
@@ -44,21 +45,24 @@ class Predictions:
     macs_N: np.ndarray
     frames_used_N: np.ndarray
     level_N: np.ndarray
+    group_N: np.ndarray = field(default_factory=lambda: np.array(""))
 
     def __post_init__(self) -> None:
-        dtypes = (np.str_, np.uint8, np.float32, np.int32, np.int64, np.int16, np.str_)
-        for field, dtype in zip(fields(self), dtypes, strict=True):
-            given = np.asarray(getattr(self, field.name))
+        if self.group_N.ndim == 0:
+            object.__setattr__(self, "group_N", np.full(len(self.video_id), ""))
+        dtypes = (np.str_, np.uint8, np.float32, np.int32, np.int64, np.int16, np.str_, np.str_)
+        for name, dtype in zip((of.name for of in fields(self)), dtypes, strict=True):
+            given = np.asarray(getattr(self, name))
             stored = given.astype(dtype)
             if stored.dtype.kind in "iu" and not np.array_equal(stored, given):
-                raise ValueError(f"{field.name}: expected values that fit {stored.dtype}, got {given.dtype}")
+                raise ValueError(f"{name}: expected values that fit {stored.dtype}, got {given.dtype}")
             if len(stored) != len(self.video_id):
-                raise ValueError(f"{field.name}: expected {len(self.video_id)} videos, got {len(stored)}")
-            object.__setattr__(self, field.name, stored)
+                raise ValueError(f"{name}: expected {len(self.video_id)} videos, got {len(stored)}")
+            object.__setattr__(self, name, stored)
 
     def select(self, rows: np.ndarray) -> Predictions:
         """The given videos, in the given order."""
-        return Predictions(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return Predictions(*(getattr(self, of.name)[rows] for of in fields(self)))
 
     def unique(self) -> Predictions:
         """Each video once, sorted by id: distributed samplers pad the ranks by repeating videos."""
@@ -79,7 +83,7 @@ def read_predictions(path: str | Path) -> Predictions:
         path: of the record's JSON, or of the NPZ itself.
 
     Raises:
-        ValueError: the NPZ is missing, damaged or lacks an array.
+        ValueError: the NPZ is missing, damaged or lacks an array that has to be there.
     """
     return read_arrays(Predictions, path, "the predictions of a run")
 
@@ -89,7 +93,8 @@ def read_arrays(kind: type[Arrays], path: str | Path, what: str) -> Arrays:
     path = Path(path).with_suffix(".npz")
     try:
         with np.load(path) as arrays:
-            return kind(*(arrays[field.name] for field in fields(kind)))
+            given = (of.name for of in fields(kind) if of.name in arrays or of.default_factory is MISSING)
+            return kind(**{name: arrays[name] for name in given})
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: expected {what}: {error}") from error
 
@@ -98,6 +103,6 @@ def write_with_arrays(path: Path, text: str, of: DataclassInstance) -> None:
     """Writes the NPZ, then the JSON, which is withdrawn first: none ever stands beside another one's arrays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    arrays = {field.name: getattr(of, field.name) for field in fields(of)}
+    arrays = {array.name: getattr(of, array.name) for array in fields(of)}
     write_atomically(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
     write_atomically(path, text)

@@ -48,12 +48,14 @@ class DataInfo(Block):
     Attributes:
         num_videos: of the split, all of which the predictions hold.
         num_skipped_bad: of all splits, left out because they cannot be read.
+        left_out: what of the data set the copy lacked, in words.
         fingerprint: of the data set: results on other videos are not comparable.
         class_names: K names, in the order of the labels.
     """
 
     num_videos: int
     num_skipped_bad: int
+    left_out: str = ""
     fingerprint: str
     class_names: tuple[str, ...]
 

@@ -8,10 +8,10 @@ The two parts are added. Videos: the percentile bootstrap of the mean over seeds
 how often each video was drawn, so that scores are sorted only once. Seeds: the standard error of the mean over S seeds
 times Student's t with S - 1 degrees of freedom, since a spread that is estimated from few seeds is itself uncertain.
 What seed and video do together is in both parts: the interval errs on the wide side. One seed says nothing of others:
-its interval covers videos alone.
+its interval covers videos alone. Videos of one group, which are not independent of each other, are drawn together.
 
-Shapes: N videos, K classes, R replicates, P positives of a class (sorted by falling score), D distinct scores among
-them, S seeds, Q quantiles of Student's t.
+Shapes: N videos, G groups of them, K classes, R replicates, P positives of a class (sorted by falling score),
+D distinct scores among them, S seeds, Q quantiles of Student's t.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_array
 from scipy.special import stdtrit
 from tqdm import tqdm
@@ -40,10 +41,8 @@ MARGIN = 0.01  # of mAP: a loss that is surely smaller is "no worse"
 Runs: TypeAlias = "Mapping[int, Predictions]"  # of one configuration, by seed
 
 
-def bootstrap_map(
-    label_NK: np.ndarray, score_NK: np.ndarray, num_replicates: int = NUM_REPLICATES, seed: int = 0
-) -> np.ndarray:
-    """The mAP of `num_replicates` resamplings of the videos, drawn with replacement (Efron, 1979).
+def bootstrap_map(run: Predictions, num_replicates: int = NUM_REPLICATES, seed: int = 0) -> np.ndarray:
+    """The mAP of `num_replicates` resamplings of the videos, drawn with replacement (Efron, 1979), group by group.
 
     Each equals `mean_average_precision` of the resampled set. A class none of whose positives were drawn
     scores 0 there, so that with very rare classes the replicates lie below the estimate.
@@ -52,11 +51,24 @@ def bootstrap_map(
         float64 (R,).
 
     Raises:
-        ValueError: the shapes differ, or a score is not finite.
+        ValueError: a score is not finite.
     """
-    ranked = RankedScores(label_NK, score_NK)
-    draws = multiplicities(len(label_NK), num_replicates, seed)
-    return np.concatenate([ranked.weighted_map(weight_NR) for weight_NR in draws])
+    group_of_N = group_indices(run)
+    return _weighted_maps(run, group_of_N, multiplicities(group_of_N.max() + 1, num_replicates, seed))
+
+
+def _weighted_maps(run: Predictions, group_of_N: np.ndarray, draws: Iterable[np.ndarray]) -> np.ndarray:
+    """The mAP, (R,), where each group is present as often as drawn; `draws` holds arrays (G, up to CHUNK)."""
+    ranked = RankedScores(run.label_NK, run.score_NK)
+    return np.concatenate([ranked.weighted_map(weight_GR[group_of_N]) for weight_GR in draws])
+
+
+def group_indices(run: Predictions) -> np.ndarray:
+    """Which group each video belongs to, int64 (N,), in order of appearance; a video without a group is one itself."""
+    is_alone_N = run.group_N == ""
+    name_N = np.where(is_alone_N, np.char.add("video ", run.video_id), np.char.add("group ", run.group_N))
+    group_of_N: np.ndarray = pd.factorize(name_N)[0]
+    return group_of_N
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -192,19 +204,19 @@ def _is_below(left: tuple[float, float], middle: tuple[float, float], right: tup
     return slope_to_middle <= (right[1] - left[1]) * (middle[0] - left[0])
 
 
-def check_paired(groups: Sequence[Runs]) -> None:
-    """All groups have runs of the same seeds, and all of these the same videos, in whatever order, labelled alike.
+def check_paired(sides: Sequence[Runs]) -> None:
+    """All sides have runs of the same seeds, all of the same videos, labelled and grouped alike, in any order.
 
     Raises:
-        ValueError: a group has no runs, or its seeds are others; a run holds a video twice; or two runs hold different
-            videos or label them differently.
+        ValueError: a side has no runs, or its seeds are others; a run holds a video twice; or two runs hold different
+            videos, or label or group them differently.
     """
-    if not all(groups):
+    if not all(sides):
         raise ValueError("comparison: expected at least one run on each side")
-    for other in groups[1:]:
-        if set(other) != set(groups[0]):
-            raise ValueError(f"seeds {seed_names(groups[0])} against {seed_names(other)}: expected the same")
-    first, *others = (_by_id(run) for group in groups for run in group.values())
+    for other in sides[1:]:
+        if set(other) != set(sides[0]):
+            raise ValueError(f"seeds {seed_names(sides[0])} against {seed_names(other)}: expected the same")
+    first, *others = (_by_id(run) for runs in sides for run in runs.values())
     for run in others:
         is_same = np.array_equal(first.video_id, run.video_id)
         differ = first.video_id[:0] if is_same else np.setxor1d(first.video_id, run.video_id)
@@ -213,6 +225,9 @@ def check_paired(groups: Sequence[Runs]) -> None:
         differ = first.video_id[(first.label_NK != run.label_NK).any(axis=1)]
         if differ.size:
             raise ValueError(f"video {str(differ[0])!r} ({differ.size} such): expected one labelling")
+        differ = first.video_id[first.group_N != run.group_N]
+        if differ.size:
+            raise ValueError(f"video {str(differ[0])!r} ({differ.size} such): expected one group")
 
 
 def seed_names(seeds: Iterable[int]) -> str:
@@ -220,14 +235,14 @@ def seed_names(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(seeds)))
 
 
-def multiplicities(num_videos: int, num_replicates: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each video is drawn in each replicate: int32 arrays (N, up to CHUNK), each column's sum N."""
+def multiplicities(num_groups: int, num_replicates: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each group is drawn in each replicate: int32 arrays (G, up to CHUNK), each column's sum G."""
     rng = np.random.default_rng(seed)
     for start in tqdm(range(0, num_replicates, CHUNK), desc="bootstrap", leave=False, delay=2):
         num = min(CHUNK, num_replicates - start)
-        draw_NR = rng.integers(num_videos, size=(num_videos, num))
-        count = np.bincount((draw_NR * num + np.arange(num)).ravel(), minlength=num_videos * num)
-        yield count.reshape(num_videos, num).astype(np.int32)
+        draw_GR = rng.integers(num_groups, size=(num_groups, num))
+        count = np.bincount((draw_GR * num + np.arange(num)).ravel(), minlength=num_groups * num)
+        yield count.reshape(num_groups, num).astype(np.int32)
 
 
 class RankedScores:
@@ -287,17 +302,16 @@ def _by_id(run: Predictions) -> Predictions:
 
 
 @functools.lru_cache(maxsize=4)
-def _draws(num_videos: int) -> tuple[np.ndarray, ...]:
-    return tuple(multiplicities(num_videos, NUM_REPLICATES, seed=0))
+def _draws(num_groups: int) -> tuple[np.ndarray, ...]:
+    return tuple(multiplicities(num_groups, NUM_REPLICATES, seed=0))
 
 
 def _replicates(run: Predictions) -> np.ndarray:
     """The run's mAP on draws of videos that are the same for all runs, (R,)."""
     if run not in _known_replicates:
         by_id = _by_id(run)  # so that draws mean the same videos in every run
-        ranked = RankedScores(by_id.label_NK, by_id.score_NK)
-        maps = [ranked.weighted_map(weight_NR) for weight_NR in _draws(len(by_id.video_id))]
-        _known_replicates[run] = np.concatenate(maps)
+        group_of_N = group_indices(by_id)
+        _known_replicates[run] = _weighted_maps(by_id, group_of_N, _draws(group_of_N.max() + 1))
     return _known_replicates[run]
 
 

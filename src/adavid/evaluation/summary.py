@@ -196,7 +196,7 @@ def summarize(
         metrics=Metrics(
             map=float(ap_K.mean()),
             top1=top1(label_NK, score_NK),
-            map_interval=stats.interval(stats.bootstrap_map(label_NK, score_NK, num_replicates)),
+            map_interval=stats.interval(stats.bootstrap_map(predictions, num_replicates)),
             per_class_ap=dict(zip(class_names, ap_K.tolist(), strict=True)),
             classes_without_positives=tuple(classes_without_positives(label_NK, class_names)),
         ),

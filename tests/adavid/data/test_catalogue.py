@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -72,6 +73,25 @@ def test_making_one_reads_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue_module, "content_hashes", None)
     videos = Videos({"train": [tmp_path / "absent.mp4"]}, cache=str(tmp_path / "a"), contents=str(tmp_path / "b"))
     assert videos.num_classes == 3 and not videos.asked and not list(tmp_path.iterdir())
+
+
+def test_a_group_is_in_one_split(root, tmp_path):
+    class Grouped(Videos):
+        def records(self, split):
+            group = {"train": "place 1", "val": "", "test": "place 2"}
+            return [replace(record, group=group[split]) for record in super().records(split)]
+
+    assert Grouped(videos_in(root)).checked
+    videos = Grouped(videos_in(root))
+    one = replace(videos.splits["val"][0], group="place 1")
+    videos.splits = {**videos.splits, "val": (one, *videos.splits["val"][1:])}
+    first = videos.splits["train"][0].path
+    with pytest.raises(ValueError) as caught:
+        _ = videos.checked
+    found = f"found {first} in 'train' and {one.path} in 'val'"
+    assert str(caught.value) == f"group 'place 1': expected in one split, {found}"
+    sample = VideoDataset(Grouped(videos_in(root)), "test", {"v": View(2, 16)})[0]
+    assert collate([sample, sample], 3).group == ["place 2"] * 2
 
 
 def test_report_split(root):

@@ -45,13 +45,17 @@ def assert_same(one: Evaluation, other: Evaluation) -> None:
 def test_what_each_video_answered_and_spent_is_collected() -> None:
     method = make()
     data = RandomVideos(method, num_batches=2, num_videos=3)
-    data.batches = [batch._replace(num_decoded_B=torch.tensor([i, 5, 6])) for i, batch in enumerate(data.batches)]
+    data.batches = [
+        batch._replace(num_decoded_B=torch.tensor([i, 5, 6]), group=["a", "", "a"])
+        for i, batch in enumerate(data.batches)
+    ]
     evaluation = evaluate(method, data, QUIET)
     predictions = evaluation.predictions
     assert predictions.video_id.tolist() == ["v0-0", "v0-1", "v0-2", "v1-0", "v1-1", "v1-2"]
     ledgers = [Ledger(3), Ledger(3)]
     with torch.no_grad():
         outputs = [method(batch, ledger) for batch, ledger in zip(data.batches, ledgers, strict=True)]
+    assert predictions.group_N.tolist() == ["a", "", "a"] * 2
     macs_N = torch.cat([ledger.total_B for ledger in ledgers])
     action_NT = torch.cat([output.action_BT for output in outputs])
     assert predictions.macs_N.tolist() == macs_N.tolist() and len(set(macs_N.tolist())) > 1

@@ -386,6 +386,15 @@ def test_floats_come_back_as_they_were(predictions: Predictions, tmp_path: Path)
     assert content["times"]["train_s"] == 0.1 + 0.2 and isinstance(content["times"]["eval_s"], float)
 
 
+def test_predictions_from_before_there_were_groups(predictions: Predictions, tmp_path: Path) -> None:
+    arrays = {name: value for name, value in vars(predictions).items() if name != "group_N"}
+    np.savez(tmp_path / "test.npz", **arrays)
+    assert read_predictions(tmp_path / "test.npz").group_N.tolist() == [""] * 4
+    np.savez(tmp_path / "test.npz", **{name: value for name, value in arrays.items() if name != "level_N"})
+    with pytest.raises(ValueError, match="expected the predictions of a run: .*level_N"):
+        read_predictions(tmp_path / "test.npz")
+
+
 def test_predictions_agree_in_length_type_and_uniqueness(predictions: Predictions) -> None:
     arrays = vars(predictions)
     with pytest.raises(ValueError, match="macs_N: expected 4 videos, got 3"):

@@ -1,4 +1,5 @@
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from adavid.evaluation.predictions import Predictions
 from adavid.evaluation.stats import (
     Difference,
     bootstrap_map,
+    group_indices,
     interval,
     interval_of_mean,
     mean_map,
@@ -24,9 +26,16 @@ def a_run(quality: float, gmacs: float = 1.0, num_videos: int = 120, num_classes
     rng = np.random.default_rng(seed)
     row = rng.permutation(num_videos)
     label_NK = np.eye(num_classes)[row % num_classes]
-    score_NK = rng.random((num_videos, num_classes)) + quality * label_NK
+    return scored(label_NK, rng.random((num_videos, num_classes)) + quality * label_NK, row, gmacs)
+
+
+def scored(
+    label_NK: np.ndarray, score_NK: np.ndarray, row: Iterable[int] | None = None, gmacs: float = 1.0
+) -> Predictions:
+    """A run on videos of which only labels and scores matter."""
+    num_videos = len(label_NK)
     return Predictions(
-        video_id=np.array([f"v{i}" for i in row]),
+        video_id=np.array([f"v{i}" for i in (range(num_videos) if row is None else row)]),
         label_NK=label_NK,
         score_NK=score_NK,
         action_NT=np.zeros((num_videos, 2)),
@@ -47,14 +56,14 @@ def test_bootstrap_equals_sklearn_on_the_resampled_videos(decimals: int) -> None
         mean_average_precision(np.repeat(label_NK, weight_N, axis=0), np.repeat(score_NK, weight_N, axis=0))
         for weight_N in weight_NR.T
     ]
-    np.testing.assert_allclose(bootstrap_map(label_NK, score_NK, 100, seed=7), brute_force, atol=1e-12)
+    np.testing.assert_allclose(bootstrap_map(scored(label_NK, score_NK), 100, seed=7), brute_force, atol=1e-12)
 
 
 def test_bootstrap_is_fast() -> None:
     rng = np.random.default_rng(0)
     label_NK, score_NK = np.eye(10)[rng.integers(10, size=2000)], rng.random((2000, 10))
     start = time.perf_counter()
-    assert bootstrap_map(label_NK, score_NK).shape == (1000,)
+    assert bootstrap_map(scored(label_NK, score_NK)).shape == (1000,)
     assert time.perf_counter() - start < 5  # a third of a second on one core
 
 
@@ -69,8 +78,25 @@ def test_interval_covers_the_spread_between_samples() -> None:
     for seed in range(200):
         run = a_run(0.3, seed=seed)
         maps.append(mean_average_precision(run.label_NK, run.score_NK))
-    replicates = bootstrap_map(run.label_NK, run.score_NK)
+    replicates = bootstrap_map(run)
     assert replicates.std() == pytest.approx(np.std(maps), rel=0.3)
+
+
+def test_videos_of_a_group_are_drawn_together() -> None:
+    """Three copies of every video in a group of its own say no more than one."""
+    one = a_run(0.3)
+    copies = one.select(np.repeat(np.arange(120), 3))
+    groups = np.char.add("g", np.repeat(one.video_id, 3))
+    copies = replace(copies, video_id=np.array([f"copy{i}" for i in range(360)]), group_N=groups)
+    np.testing.assert_allclose(bootstrap_map(copies), bootstrap_map(one), atol=1e-12)
+    alone = replace(copies, group_N=np.full(360, ""))
+    assert bootstrap_map(alone).std() < 0.7 * bootstrap_map(one).std()  # the square root of a third
+    with pytest.raises(ValueError, match=r"360 such\): expected one group$"):
+        paired_difference({0: copies}, {0: alone})
+    with pytest.raises(ValueError, match="expected one group"):
+        mean_map({0: copies, 1: alone})
+    some = replace(one, group_N=np.array(["a", "v1", "", "a"] + [""] * 116))  # a group may be called as a video is
+    assert group_indices(some).tolist() == [0, 1, 2, 0, *range(3, 119)]
 
 
 def runs_of(quality: float, *seeds: int, gmacs: float = 1.0) -> dict[int, Predictions]:
@@ -113,9 +139,7 @@ def test_the_interval_of_a_mean_is_the_means() -> None:
     assert list(estimate.per_seed.values()) == pytest.approx(maps_of(runs))
     assert estimate.interval[0] < estimate.mean < estimate.interval[1]
     one = mean_map({0: runs[0]})
-    assert one.interval == interval(
-        bootstrap_map(*(getattr(by_id(runs[0]), name) for name in ("label_NK", "score_NK")))
-    )
+    assert one.interval == interval(bootstrap_map(by_id(runs[0])))
 
 
 def by_id(run: Predictions) -> Predictions:
