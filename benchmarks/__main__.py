@@ -404,12 +404,12 @@ def _compare(arguments: argparse.Namespace, workspace: Workspace) -> None:
 def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from adavid.environment import git_revision
     from benchmarks.jobs import check_all_done, run_all
-    from benchmarks.reference import plan, table
+    from benchmarks.reference import left_of, plan, table
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it has set INFO
     lines = plan(cache=workspace.shown_cache)
     print(table(lines, workspace, arguments.jobs), flush=True)
-    left = [line.cell for line in lines if not line.is_done(workspace.records)]
+    left = [line.cell for line in left_of(lines, workspace.records)]
     if arguments.dry_run or not left:
         return
     if git_revision().endswith("-dirty"):

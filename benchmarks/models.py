@@ -13,7 +13,7 @@ import yaml
 
 from adavid.data.catalogue import VideoCatalogue
 from adavid.data.datamodule import VideoDataModule
-from adavid.evaluation.records import identity, model_identity
+from adavid.evaluation.records import identity, model_identity, withdraw
 from adavid.files import locked, write_atomically
 from adavid.loading import build_method, restored
 from adavid.method import AdaptiveMethod
@@ -30,6 +30,8 @@ CONFIG_YAML = "config.yaml"  # in a run's folder: what its checkpoints were trai
 def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None = None) -> AdaptiveMethod:
     """The run's trained method, trained now as far as nobody has trained it.
 
+    Where its model is not there, records in its folder speak of another one, and are withdrawn first.
+
     A run with the same model and seed, such as a variant that is only evaluated differently, lends its last checkpoint.
 
     Args:
@@ -44,6 +46,8 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
     prepare(run)
     folder = folder_of(run, workspace)
     with locked(workspace.cache / "models" / f"{run.model_hash}-seed{run.seed}.lock"):
+        if not last_stage(run, folder).exists():
+            withdraw(folder)
         done = last_stage(run, folder).exists() or _is_taken_over(run, folder, workspace)
         torch.manual_seed(run.seed)  # the weights that no shared backbone brings
         from_imagenet = run.recipe.warmup is None and run.recipe.pretrained and not done
@@ -51,10 +55,12 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
         num_classes = run.catalogue.num_classes
         method = channels_last(build_method(run.method_class, num_classes, run.config["model"], **start))
         if run.recipe.warmup is not None and not done:
+            spent: dict[BackboneSpec, int] = {}
             for name, spec in method.shared_backbones().items():
                 state = shared_backbone(run, spec, workspace)
                 _load(method, name, state["state_dict"])
-                method.train_macs += state["train_macs"]
+                spent[spec] = state["train_macs"]
+            method.train_macs += sum(spent.values())  # one that several parts start from is trained once
         write_atomically(folder / CONFIG_YAML, yaml.safe_dump(run.config, sort_keys=False))
         with dashboard.watch(run, folder) as (loggers, callbacks):
             videos = partial(data_of, run, method)

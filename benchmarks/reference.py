@@ -25,6 +25,7 @@ from benchmarks.jobs import Cell
 from benchmarks.layers import method_files, methods_of
 from benchmarks.measure.online import is_worth_watching
 from benchmarks.measure.room import NETWORKS
+from benchmarks.models import last_stage
 from benchmarks.run import Run
 from benchmarks.runner import curve_points
 from benchmarks.workspace import Workspace
@@ -71,17 +72,21 @@ class Line:
         folder = self.run.folder(records)
         return all((folder / name).exists() for name in self.files)
 
+    @property
+    def models(self) -> list[Run]:
+        """The runs whose models it makes use of."""
+        return [self.run]
+
     def is_of_other_code(self, records: Path) -> bool:
         """Whether records that are there were made by other code than today's."""
         paths = [self.run.folder(records) / name for name in self.files if name != ONLINE_JSON]
         today = code_digest(*self.run.config["sources"])
         return any(read_json(Record, path).code != today for path in paths if path.exists())
 
-    def seconds(self, times: Mapping[str, tuple[float, float]]) -> float | None:
-        """What it may take; None where its training and evaluation have never been timed."""
-        if self.run.label not in times:
-            return None
-        train_s, eval_s = times[self.run.label]
+    def seconds(self, times: Mapping[str, tuple[float, float]]) -> float:
+        """What it may take, by its run's own times, or where there are none by the medians of all that there are."""
+        all_s = [median(of) for of in zip(*times.values(), strict=True)]
+        train_s, eval_s = times.get(self.run.label, all_s)
         return self.trainings * (train_s + eval_s) + self.evaluations * eval_s
 
 
@@ -91,6 +96,10 @@ class RoomLine(Line):
     @property
     def seeds(self) -> str:
         return ",".join(map(str, SEEDS))
+
+    @property
+    def models(self) -> list[Run]:
+        return [dataclasses.replace(self.run, seed=seed) for seed in SEEDS]
 
     @property
     def cell(self) -> Cell:
@@ -119,7 +128,7 @@ def plan(methods: Sequence[str] = (), cache: str = "cache") -> list[Line]:
         for run in runs
         for variant in _own_variants(run.method)
     ]
-    return [
+    lines = [
         *_seeded(SEEDS, [_bench(run) for run in runs]),
         *_seeded(SEEDS, [_curve(run) for run in runs if run.config["curve"]]),
         *(RoomLine("room", run, (), 0, 2 * len(SEEDS)) for run in runs if run.method == NETWORKS),
@@ -127,6 +136,18 @@ def plan(methods: Sequence[str] = (), cache: str = "cache") -> list[Line]:
         *_seeded(VARIANT_SEEDS, [_bench(run) for run in variants if run.label != BOUND]),
         *_seeded(VARIANT_SEEDS[:1], [_bench(run) for run in variants if run.label == BOUND]),
     ]
+    return list(_trained_once(lines))
+
+
+def left_of(lines: Sequence[Line], records: Path) -> list[Line]:
+    """Those that are to be run.
+
+    A record stands for the model that is beside it. So where a line needs a model that is not there, as none is in a
+    fresh clone, all records of its run are made anew with it.
+    """
+    needed = [(run, run.folder(records)) for line in lines if not line.is_done(records) for run in line.models]
+    anew = {folder for run, folder in needed if not last_stage(run, folder).exists()}
+    return [line for line in lines if not line.is_done(records) or line.run.folder(records) in anew]
 
 
 def times(results: Path, device: str) -> dict[str, tuple[float, float]]:
@@ -147,23 +168,24 @@ def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
     device = device_name(lines[0].run.device)
     known = times(workspace.results, device)
     rows: dict[tuple[str, str], dict[str, str]] = {}
-    left: list[float | None] = []
+    left = left_of(lines, workspace.records)
+    to_do = {line.cell.name for line in left}
     for line in lines:
         row = rows.setdefault((line.command, line.run.label), {"recorded": "", "by other code": "", "to do": ""})
-        is_done = line.is_done(workspace.records)
-        row["recorded" if is_done else "to do"] += f" {line.seeds}"
+        row["to do" if line.cell.name in to_do else "recorded"] += f" {line.seeds}"
         row["by other code"] += f" {line.seeds}" if line.is_of_other_code(workspace.records) else ""
-        left += [] if is_done else [line.seconds(known)]
     columns = [
         {"command": command, "run": label} | {f"seeds {key}": text.strip() for key, text in row.items()}
         for (command, label), row in rows.items()
     ]
     shown = pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
-    hours = sum(seconds for seconds in left if seconds is not None) / 3600 / jobs
-    untimed = sum(seconds is None for seconds in left)
-    takes = f", about {hours:.1f} h by the times of earlier records on {device}" if len(left) > untimed else ""
-    unknown = f" ({untimed} of them were never timed on {device})" if untimed else ""
-    return f"{shown}\n\n{len(lines) - len(left)} of {len(lines)} recorded; to do: {len(left)}{takes}{unknown}"
+    recorded = f"{len(lines) - len(left)} of {len(lines)} recorded; to do: {len(left)}"
+    if not left or not known:
+        return f"{shown}\n\n{recorded}"
+    hours = sum(line.seconds(known) for line in left) / 3600 / jobs
+    untimed = sum(line.run.label not in known for line in left)
+    others = f" ({untimed} of them as the others, which were timed)" if untimed else ""
+    return f"{shown}\n\n{recorded}, about {hours:.1f} h by the times of records made on {device}{others}"
 
 
 def _own_variants(method: str) -> list[str]:
@@ -180,6 +202,17 @@ def _curve(run: Run) -> Line:
     points = list(curve_points(run))
     further = {point.run.model_hash for point in points} - {run.model_hash}
     return Line("curve", run, tuple(f"{point.name}.json" for point in points), len(further), len(points))
+
+
+def _trained_once(lines: Sequence[Line]) -> Iterator[Line]:
+    """A variant that is only evaluated differently trains nothing."""
+    models = set()
+    for line in lines:
+        model = (line.run.model_hash, line.run.seed)
+        if line.trainings and line.command == "bench" and model in models:
+            line = dataclasses.replace(line, trainings=0, evaluations=line.evaluations + 1)
+        models.add(model)
+        yield line
 
 
 def _seeded(seeds: Sequence[int], lines: Sequence[Line]) -> Iterator[Line]:

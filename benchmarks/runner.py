@@ -25,7 +25,6 @@ from adavid.evaluation.records import (
     StageEpochs,
     Training,
     Validation,
-    withdraw,
     write_record,
 )
 from adavid.evaluation.schema import SCHEMA, read_json
@@ -56,7 +55,6 @@ def bench(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
         if _is_done(run, folder):
             print(f"{run.label} on {run.data}, seed {run.seed}: already done, see {folder}")
             return folder
-        withdraw(folder)
         start = time.monotonic()
         method = trained(run, workspace, dashboard)
         train_s = time.monotonic() - start

@@ -16,7 +16,8 @@ from benchmarks.__main__ import main
 from benchmarks.compose import compose
 from benchmarks.jobs import Cell
 from benchmarks.layers import methods_of
-from benchmarks.reference import BOUND, SEEDS, VARIANT_SEEDS, Line, plan, table
+from benchmarks.models import last_stage
+from benchmarks.reference import BOUND, SEEDS, VARIANT_SEEDS, Line, left_of, plan, table
 from benchmarks.workspace import Workspace
 from tests.benchmarks.test_room_report import add_room
 from tests.benchmarks.toys import add
@@ -98,19 +99,42 @@ def test_the_plan_says_what_is_left_and_how_long_it_takes(
         folder.mkdir(parents=True)
         (folder / "test.json").symlink_to(next(workspace.results.rglob("toys/**/test.json")))
     monkeypatch.setattr(reference, "device_name", lambda device: "another")
-    assert table(some, workspace, 2).endswith("2 of 10 recorded; to do: 8 (8 of them were never timed on another)")
+    assert table(some, workspace, 2).endswith("0 of 10 recorded; to do: 10")  # the curves need models, so they are anew
+    for line in some:
+        if line.is_done(workspace.records):
+            last_stage(line.run, line.run.folder(workspace.records)).touch()
+    assert table(some, workspace, 2).endswith("2 of 10 recorded; to do: 8")
     monkeypatch.setattr(reference, "device_name", lambda device: "a machine")
     text = table(some, workspace, 2)
     assert re.search(r"^bench +lstm +0 2 +0 2 +1 3 4$", text, re.M) and re.search(
         r"^curve +lstm +0 1 2 3 4$", text, re.M
     )  # a toy's code is none
-    assert text.endswith("2 of 10 recorded; to do: 8, about 0.0 h by the times of earlier records on a machine")
+    assert text.endswith("2 of 10 recorded; to do: 8, about 0.0 h by the times of records made on a machine")
     bench, curve = some[0], some[-1]
     assert bench.seconds({"lstm": (100.0, 5.0)}) == 105 and curve.seconds({"lstm": (100.0, 5.0)}) == 5 * len(
         curve.files
     )
-    assert bench.seconds({}) is None
+    assert bench.seconds({"tsm": (10.0, 1.0), "uniform": (20.0, 3.0)}) == 15 + 2  # as the others are
     assert table(lines[:1], workspace, 1).endswith("1 of 1 recorded; to do: 0")
+
+
+def test_a_variant_that_is_only_evaluated_differently_trains_nothing() -> None:
+    trainings = {line.run.label: line.trainings for line in plan(["sofnet"]) if line.command == "bench"}
+    assert trainings["sofnet"] == trainings["sofnet@no_guidance"] == 1
+    assert trainings["sofnet@no_early_termination"] == 0
+
+
+def test_the_room_needs_the_models_of_all_its_seeds(workspace: Workspace) -> None:
+    lines = [line for line in plan(["cascade"]) if line.command in ("bench", "room")]
+    benches = [line for line in lines if line.command == "bench"]
+    for line in benches:
+        folder = line.run.folder(workspace.records)
+        folder.mkdir(parents=True)
+        (folder / "test.json").touch()
+        if line.run.seed != 3:
+            last_stage(line.run, folder).touch()
+    left = {line.cell.name for line in left_of(lines, workspace.records)}
+    assert left == {"bench cascade seed 3", "room"}
 
 
 def test_the_command_prints_the_plan_and_runs_what_is_left(
