@@ -22,7 +22,7 @@ from adavid.evaluation.room import ROOM_JSON, RoomRecord
 from adavid.evaluation.schema import read_json
 from benchmarks.compose import compose
 from benchmarks.jobs import Cell
-from benchmarks.layers import method_files, methods_of
+from benchmarks.layers import method_files, methods_of, references
 from benchmarks.measure.online import is_worth_watching
 from benchmarks.measure.room import NETWORKS
 from benchmarks.models import last_stage
@@ -116,7 +116,7 @@ class RoomLine(Line):
 def plan(methods: Sequence[str] = (), cache: str = "cache") -> list[Line]:
     """The command lines in the order in which they are run.
 
-    Main rows, curves, the room, answers along the videos, variants.
+    Main rows, curves, the room, answers along the videos, variants, the curves of those that claims have to beat.
 
     Args:
         methods: of the catalogue; none are all of them, those that are one run once.
@@ -128,12 +128,14 @@ def plan(methods: Sequence[str] = (), cache: str = "cache") -> list[Line]:
         for run in runs
         for variant in _own_variants(run.method)
     ]
+    compared_along = {label for labels in references().values() for label in labels}
     lines = [
         *_seeded(SEEDS, [_bench(run) for run in runs]),
         *_seeded(SEEDS, [_curve(run) for run in runs if run.config["curve"]]),
         *(RoomLine("room", run, (), 0, 2 * len(SEEDS)) for run in runs if run.method == NETWORKS),
         *_seeded(SEEDS, [Line("online", run, (ONLINE_JSON,), 0, 2) for run in runs if is_worth_watching(run)]),
         *_seeded(VARIANT_SEEDS, [_bench(run) for run in variants if run.label != BOUND]),
+        *_seeded(VARIANT_SEEDS, [_curve(run) for run in variants if run.label in compared_along]),
         *_seeded(VARIANT_SEEDS[:1], [_bench(run) for run in variants if run.label == BOUND]),
     ]
     return list(_trained_once(lines))

@@ -140,7 +140,9 @@ def comparisons(own: Entry, entries: Sequence[Entry], other: Entry | None = None
             `BASELINE`, and its paper's strongest baselines, where its YAML says them.
     """
     at_equal_cost = [
-        against_line(own, name, labels, entries) for name, labels in references().items() if own.method not in labels
+        against_line(own, name, labels, entries)
+        for name, labels in references().items()
+        if not {own.method, own.label} & set(labels)
     ]
     shuffled = [against_shuffled(own)] if own.is_shuffled else []
     if other is not None:

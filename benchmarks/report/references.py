@@ -58,8 +58,9 @@ class Mix:
 
     @property
     def train_gmacs(self) -> float:
-        """Of the dearer of the two trainings: what the other has taken beside it is not counted."""
-        return max(point.train_gmacs for _, point in self.parts)
+        """Of all trainings that it takes: two points of one model are one."""
+        trainings = {point.entry.first.model_hash: point.train_gmacs for weight, point in self.parts if weight > 0}
+        return sum(trainings.values())
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Line:
         """
         costs = [point.val[0] for point in self.points]
         if val_gflops < costs[0] * (1 - 1e-9):  # the mean of equal costs may differ in its last digit
-            raise ValueError(f"cheaper than its cheapest point ({val_gflops:.3g} against {costs[0]:.3g} GFLOPs on val)")
+            raise ValueError(f"cheaper than its cheapest point ({val_gflops:.5g} against {costs[0]:.5g} GFLOPs on val)")
         right = next((i for i, cost in enumerate(costs) if val_gflops <= cost), None)
         if right is None:
             return Mix(((1.0, self.points[-1]),))

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from adavid.actions import Action, PatchGrid
+from benchmarks.layers import references
 from benchmarks.report import compare, console_table, curve_report, write_leaderboard
 from benchmarks.report.charts import NEUTRAL, PALETTE, SEEN, UNSEEN, action_colours, tradeoff
 from benchmarks.report.compare import comparisons, with_comparisons
@@ -414,7 +415,7 @@ def test_a_claim_has_to_beat_its_papers_baselines_too(tmp_path: Path) -> None:
     add(tmp_path, "arnet", variant="acc", seed=1)
     (variant,) = [entry for entry in read_entries(tmp_path) if entry.variant]
     against = [comparison.against for comparison in comparisons(variant, read_entries(tmp_path))]
-    assert against == ["arnet", "uniform", "equal-cost line", "cascade at equal cost", "multi_scale"]
+    assert against == ["arnet", "uniform", *references(), "multi_scale"]
     text = compare(tmp_path, "arnet")
     assert re.search(r"vs multi_scale: .*; unequal training: 101 against 81 GMACs$", text, re.M)
     assert re.search(r"vs uniform: [^;]*; per seed: [^;]*$", text, re.M)
@@ -463,6 +464,12 @@ def test_the_line_is_chosen_on_val_and_evaluated_on_test(tmp_path: Path) -> None
     assert [weight for weight, _ in mix.parts] == pytest.approx([0.6, 0.4])  # .6 of 1 and .4 of 3.5 GFLOPs
     maps = [point.test[1] for point in line.points]
     assert mix.test == pytest.approx((2.0, 0.6 * maps[0] + 0.4 * maps[1]))
+
+    assert mix.train_gmacs == pytest.approx(10.5)  # two points of one model
+    for seed in (0, 1):
+        add(tmp_path, "cascade", seed=seed, gflops=2.0, accuracy=0.6, on_val=(2.0, 0.8), train_gmacs=30.0)
+    both = Line.of(operating_points(read_entries(tmp_path), sharp, ["uniform", "cascade"]))
+    assert both.at(1.5, 1.5).train_gmacs == pytest.approx(10.5 + 30.5) and both.at(2.0, 2.0).train_gmacs == 30.5
 
     (dearest,) = line.at(val_gflops=9.0, test_gflops=9.0).parts
     assert dearest == (1.0, line.points[-1])

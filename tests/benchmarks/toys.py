@@ -83,7 +83,7 @@ def add(
     on_val: tuple[float, float] | None | str = "as on test",
     num_replicates: int = 50,
     code: str = "",
-    model_hash: str = "fedcba98",
+    model_hash: str = "",
 ) -> Path:
     """Writes one record and gives its folder; a method with several actions spends more on later videos.
 
@@ -112,6 +112,7 @@ def add(
     val = (gflops, accuracy) if isinstance(on_val, str) else on_val
     if point == SHUFFLED:
         val = None
+    name = f"{method}@{variant}" if variant else method
     record = Record(
         **{"schema": SCHEMA, "method": method, "variant": variant, "data": data, "profile": "tiny", "seed": seed},
         **{"split": "test", "origin": "measured", "point": point, "operating_point": operating_point or {}},
@@ -122,14 +123,13 @@ def add(
         **{
             "config": config or {},
             "config_hash": config_hash,
-            "model_hash": model_hash,
+            "model_hash": model_hash or f"model of {name}",
             "code": code,
             "git_revision": "0" * 40,
             "versions": {"torch": "2"},
         },
         **{"device": "a machine", "times": {"train_s": 1.0, "eval_s": 1.0}},
     )
-    name = f"{method}@{variant}" if variant else method
     folder = results / root / data / "tiny" / name / config_hash[:8] / f"seed{seed}"
     write_record(folder, record, made)
     return folder
