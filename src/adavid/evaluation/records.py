@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from adavid.config import config_hash, essential
 from adavid.evaluation.predictions import Predictions, write_with_arrays
@@ -55,7 +55,7 @@ class DataInfo(Block):
 
     num_videos: int
     num_skipped_bad: int
-    left_out: str = ""
+    left_out: str = Field("", exclude_if=lambda words: not words)  # records from before have none
     fingerprint: str
     class_names: tuple[str, ...]
 
