@@ -333,13 +333,15 @@ def _online(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
 def _room(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from adavid.evaluation.schema import method_label
-    from benchmarks.measure.room import NETWORKS, main_room, room_text
+    from benchmarks.layers import room_networks
+    from benchmarks.measure.room import main_room, room_text
 
     if arguments.variant and not arguments.method:
         raise ValueError(f"room: variant '{arguments.variant}': expected its method too")
     if arguments.method and arguments.split == "val":
         raise ValueError(f"room: {arguments.method}: expected SPLIT=test, records are of it")
-    runs = _runs(argparse.Namespace(**vars(arguments) | {"method": NETWORKS, "variant": ""}), workspace)
+    method, _, variant = room_networks(arguments.profile).partition("@")
+    runs = _runs(argparse.Namespace(**vars(arguments) | {"method": method, "variant": variant}), workspace)
     record = main_room(runs, workspace, arguments.split)
     print(room_text(record, runs[0], workspace, method_label(arguments.method, arguments.variant)))
 

@@ -143,7 +143,7 @@ def methods_of(profile: str) -> list[str]:
 
 def recipe_file() -> SettingsFile:
     """The recipe that all methods share."""
-    return SettingsFile.read(RECIPE, "profiles", "warmup_methods", "tune", "references")
+    return SettingsFile.read(RECIPE, "profiles", "warmup_methods", "tune", "references", "room")
 
 
 def profiles() -> list[str]:
@@ -158,13 +158,19 @@ def references() -> dict[str, tuple[str, ...]]:
     return {str(name): checked_labels(of, f"{shown(RECIPE)}: references.{name}") for name, of in named.items()}
 
 
+def room_networks(profile: str) -> str:
+    """Whose networks the room is measured with in a profile: 'method' or 'method@variant'."""
+    (label,) = checked_labels([recipe_file().content.room[profile]], f"{shown(RECIPE)}: room.{profile}")
+    return label
+
+
 def checked_labels(labels: Any, what: str) -> tuple[str, ...]:
     """A list of methods, each 'method' or 'method@variant'.
 
     Raises:
         ValueError: it is no list, or names a method or a variant that there is none of.
     """
-    if not OmegaConf.is_list(labels):
+    if not isinstance(labels, list) and not OmegaConf.is_list(labels):
         raise ValueError(f"{what}: expected a list of methods, got {labels!r}")
     for label in map(str, labels):
         method, _, variant = label.partition("@")

@@ -22,9 +22,8 @@ from adavid.evaluation.room import ROOM_JSON, RoomRecord
 from adavid.evaluation.schema import read_json
 from benchmarks.compose import compose
 from benchmarks.jobs import Cell
-from benchmarks.layers import method_files, methods_of, references
+from benchmarks.layers import method_files, methods_of, references, room_networks
 from benchmarks.measure.online import is_worth_watching
-from benchmarks.measure.room import NETWORKS
 from benchmarks.models import last_stage
 from benchmarks.run import Run
 from benchmarks.runner import curve_points
@@ -95,11 +94,16 @@ class RoomLine(Line):
 
     @property
     def seeds(self) -> str:
-        return ",".join(map(str, SEEDS))
+        return ",".join(map(str, self.all_seeds))
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Those that a record of its networks has."""
+        return VARIANT_SEEDS if self.run.variant else SEEDS
 
     @property
     def models(self) -> list[Run]:
-        return [dataclasses.replace(self.run, seed=seed) for seed in SEEDS]
+        return [dataclasses.replace(self.run, seed=seed) for seed in self.all_seeds]
 
     @property
     def cell(self) -> Cell:
@@ -110,13 +114,13 @@ class RoomLine(Line):
         if not path.exists():
             return False
         record = read_json(RoomRecord, path)
-        return (record.config_hash, record.seeds) == (self.run.hash, SEEDS)
+        return (record.config_hash, record.seeds) == (self.run.hash, self.all_seeds)
 
 
 def plan(methods: Sequence[str] = (), cache: str = "cache") -> list[Line]:
     """The command lines in the order in which they are run.
 
-    Main rows, curves, the room, answers along the videos, variants, the curves of those that claims have to beat.
+    Main rows, curves, answers along the videos, variants, the curves of those that claims have to beat, the room.
 
     Args:
         methods: of the catalogue; none are all of them, those that are one run once.
@@ -128,14 +132,15 @@ def plan(methods: Sequence[str] = (), cache: str = "cache") -> list[Line]:
         for run in runs
         for variant in _own_variants(run.method)
     ]
+    networks = room_networks(PROFILE)
     compared_along = {label for labels in references().values() for label in labels}
     lines = [
         *_seeded(SEEDS, [_bench(run) for run in runs]),
         *_seeded(SEEDS, [_curve(run) for run in runs if run.config["curve"]]),
-        *(RoomLine("room", run, (), 0, 2 * len(SEEDS)) for run in runs if run.method == NETWORKS),
         *_seeded(SEEDS, [Line("online", run, (ONLINE_JSON,), 0, 2) for run in runs if is_worth_watching(run)]),
         *_seeded(VARIANT_SEEDS, [_bench(run) for run in variants if run.label != BOUND]),
         *_seeded(VARIANT_SEEDS, [_curve(run) for run in variants if run.label in compared_along]),
+        *(RoomLine("room", of, (), 0, 2 * len(VARIANT_SEEDS)) for of in (*runs, *variants) if of.label == networks),
         *_seeded(VARIANT_SEEDS[:1], [_bench(run) for run in variants if run.label == BOUND]),
     ]
     return list(_trained_once(lines))

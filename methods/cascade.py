@@ -1,4 +1,4 @@
-"""Cascade: uniform's networks at rising cost, until one of them is confident. Nothing is trained to decide.
+"""Cascade: networks such as uniform's at rising cost, until one of them is confident. Nothing is trained to decide.
 
 The reference that a learned policy has to beat. Cascades of classifiers that stop where one is sure: Viola, Jones:
 "Rapid Object Detection using a Boosted Cascade of Simple Features", CVPR 2001; by the confidence of a network's
@@ -10,7 +10,9 @@ frames; the video stops there once the prediction's largest probability is above
 evenly spaced among those of the next rung at the same resolution, so that none is run twice.
 
 The networks train as uniform's do, each by its own loss and its own gradient norm: they share a stage, in which they
-see the same frames, and nothing else. Ladder and threshold play no part in it: one training serves all of them.
+see the same frames, and nothing else. Ladder and threshold play no part in it: one training serves all of them. Under
+a budget that is equal for all methods the networks share what uniform spends on one, and each is the weaker for it; the
+variant `longer` trains each as uniform's.
 
 Departures: none, there is no paper of exactly this.
 

@@ -41,7 +41,6 @@ from benchmarks.report.room import MEANING, shown, shown_beside
 from benchmarks.run import Run
 from benchmarks.workspace import Workspace
 
-NETWORKS = "cascade"  # uniform's networks at every resolution, trained once
 NUM_SEPARATED = 150  # training videos whose frames the low-level statistics are taken of
 
 
@@ -59,7 +58,7 @@ def main_room(runs: Sequence[Run], workspace: Workspace, split: str = "test") ->
     """Measure the room on a split; of the reported split write `room.json` and `.npz` beside the methods' folders.
 
     Args:
-        runs: of `NETWORKS`, one a seed, trained now as far as they are not.
+        runs: of the networks (see `room_networks`), one a seed, trained now as far as they are not.
         workspace: where their models lie.
         split: "val", or "test" for the split that results are reported on.
 
@@ -81,7 +80,7 @@ def main_room(runs: Sequence[Run], workspace: Workspace, split: str = "test") ->
         profile=first.profile,
         split=split,
         fingerprint=catalogue.fingerprint,
-        networks=first.method,
+        networks=first.label,
         config_hash=first.hash,
         seeds=tuple(run.seed for run in runs),
         num_videos=len(videos),

@@ -15,7 +15,7 @@ from benchmarks.layers import catalogue, method_files, references
 from benchmarks.report import charts
 from benchmarks.report.entries import LOCAL, REFERENCE, Entry, Place, find, read_entries, series_names
 from benchmarks.report.formats import interval, pm, significant
-from benchmarks.report.references import Line, baselines, operating_points, unequal_training
+from benchmarks.report.references import Line, Mix, baselines, operating_points, unequal_training
 from benchmarks.report.tables import curve_points, each
 
 BASELINE = "uniform"  # the method that every other is compared with
@@ -194,6 +194,7 @@ def compare(
             set in common, or their seeds are not the same.
     """
     chosen = _select(read_entries(Path(results_dir)), data, profile)
+    a, b = (_run_as(name, {entry.place.profile for entry in chosen}) for name in (a, b))
     of_a, of_b = find(chosen, a), find(chosen, b) if b else []
     places = sorted({e.place for e in of_a} & {e.place for e in of_b or of_a})
     if not places:
@@ -208,6 +209,12 @@ def compare(
         lines = [f"  {comparison}" for comparison in comparisons(own, here, *other)]
         blocks.append("\n".join([_heading(own), _scores([own, *other]), own.label, *lines]))
     return "\n\n".join([*blocks, MEANING])
+
+
+def _run_as(label: str, profiles: Collection[str]) -> str:
+    """The name under which a user's method is run, where it is another one's in all of the profiles."""
+    of = {_recorded_as(label, profile) for profile in profiles} if label in catalogue() else {label}
+    return of.pop() if len(of) == 1 else label
 
 
 def the_entry(entries: Sequence[Entry], name: str, place: Place) -> Entry:
@@ -293,7 +300,8 @@ def _curve_table(entry: Entry, points: pd.DataFrame, line: Line | None) -> str:
     name = next(iter(references()), "")
     rows = []
     for row in each(own):
-        height = _height(line, entry, row.point) if line and name and entry.method not in references()[name] else np.nan
+        is_compared = name and entry.method not in references()[name]
+        height = _height(line, entry, row.point) if line and is_compared else None
         rows.append(
             {
                 "point": "main" if row.point == MAIN else row.point,
@@ -302,23 +310,24 @@ def _curve_table(entry: Entry, points: pd.DataFrame, line: Line | None) -> str:
                 "mAP %": pm(row.map, row.map_std),
                 "GFLOPs/video": significant(row.gflops_per_video),
                 "frames used": f"{row.frames_used:.1f}",
-                name: "" if np.isnan(height) else f"{height:.2f}",
-                "gain": "" if np.isnan(height) else f"{row.map - height:+.2f}",
+                name: "" if height is None else f"{100 * height.test[1]:.2f}",
+                "gain": "" if height is None else f"{row.map - 100 * height.test[1]:+.2f}",
+                "": unequal_training(entry.train_gmacs(row.point), height.train_gmacs) if height else "",
             }
         )
-    align = ("left", "left", *("right",) * 6)
+    align = ("left", "left", *("right",) * 6, "left")
     return pd.DataFrame(rows).to_markdown(index=False, tablefmt="simple", colalign=align, disable_numparse=True)
 
 
-def _height(line: Line, entry: Entry, point: str) -> float:
-    """What the line attains at the cost of an operating point, in percent; NaN where it does not reach there."""
+def _height(line: Line, entry: Entry, point: str) -> Mix | None:
+    """What the line has at the cost of an operating point; None where it does not reach there."""
     val = entry.on_val(point)
     if val is None:
-        return np.nan
+        return None
     try:
-        return 100 * line.at(val[0], entry.gflops(point)).test[1]
+        return line.at(val[0], entry.gflops(point))
     except ValueError:
-        return np.nan
+        return None
 
 
 def _scores(entries: Iterable[Entry]) -> str:

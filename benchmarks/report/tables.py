@@ -30,10 +30,9 @@ def leaderboard(entries: Sequence[Entry], reported: pd.DataFrame | None = None) 
     `videos` is the data set's fingerprint: rows of different videos are not comparable.
 
     `map`, `top1`, costs, frames and times are means over seeds. `map_std` is the sample standard deviation over
-    seeds (training), empty for one seed. `map_low` and `map_high` are the seeds' 95 % bootstrap bounds over
-    videos, averaged: how far a single model's mAP would move with other test videos. Curve points and
-    shuffled controls are no rows. mAP and top-1 are in percent, costs in GFLOPs (1 multiply-accumulate =
-    1 FLOP, as in the papers).
+    seeds (training), empty for one seed. `map_low` and `map_high` are the mean's 95 % bounds, for other seeds and
+    other videos (of one seed: other videos). Curve points and shuffled controls are no rows. mAP and top-1 are in
+    percent, costs in GFLOPs (1 multiply-accumulate = 1 FLOP, as in the papers).
 
     Args:
         entries: of results/reference and results/runs; their comparisons fill columns where they have some.

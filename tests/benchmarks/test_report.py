@@ -372,6 +372,12 @@ def test_no_results(tmp_path: Path) -> None:
         compare(tmp_path, "sharp", "uniform")
 
 
+def test_a_method_that_is_run_as_another_one_is_found(tmp_path: Path) -> None:
+    add(tmp_path, "uniform")
+    assert compare(tmp_path, "tsn") == compare(tmp_path, "uniform")
+    assert "vs uniform: " in compare(tmp_path, "tsn", "uniform")
+
+
 def test_compare_with_itself_is_zero(results: Path) -> None:
     text = compare(results, "sharp", "sharp")
     assert "vs sharp: +0.00 mAP [+0.00, +0.00], no worse than 1 point, at 1.00x" in text

@@ -219,6 +219,14 @@ def test_the_committed_trials_are_as_many_for_every_method() -> None:
         }
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "results" / "tuning").rglob("*.csv")), ids=lambda file: file.stem)
+def test_the_best_of_the_committed_trials_stands_in_the_yaml(file: Path) -> None:
+    run = compose(file.stem, file.parents[1].name, file.parent.name)
+    complete = [trial for trial in read_trials(file) if trial.objective is not None]
+    best = max(complete, key=lambda trial: trial.objective or 0.0)
+    assert present(run, search_space(run)) == best.settings
+
+
 # Studies
 
 
