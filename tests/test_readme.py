@@ -12,7 +12,7 @@ import methods
 from adavid.cost import Ledger, audit
 from benchmarks.compose import compose
 from benchmarks.layers import catalogue
-from benchmarks.report.markdown import with_tables
+from benchmarks.report.markdown import committed, with_tables
 from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,4 +124,7 @@ def test_without_records_no_figures_are_shown() -> None:
 def test_the_tables_are_those_of_the_committed_records() -> None:
     if not any(RECORDS.glob("*/*/seed*/test.json")):
         pytest.skip("no records are committed")
-    assert with_tables(README, ROOT / "results", "sprites", "tiny") == README, "run make readme"
+    entries = committed(ROOT / "results", "sprites", "tiny")
+    for page in (ROOT / "README.md", ROOT / "docs" / "sprites.md"):
+        text = page.read_text(encoding="utf-8")
+        assert with_tables(text, entries, page.name) == text, "run make readme"

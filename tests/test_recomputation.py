@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy.optimize import lsq_linear
 from scipy.stats import t as student
 from sklearn.metrics import average_precision_score
 
@@ -270,6 +271,136 @@ def check_levels(rows: list[dict[str, str]], labels: dict[str, Points]) -> None:
             agrees(row[column], 100 * float(np.mean([of.mean() for of in right])))
 
 
+@dataclass(frozen=True)
+class Room:
+    """The committed answers from which the room follows: F is all frames, then those with clear evidence."""
+
+    folder: Path
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        with np.load(self.folder / "room.npz") as held:
+            return dict(held)
+
+    @functools.cached_property
+    def record(self) -> dict:  # type: ignore[type-arg]
+        return json.loads((self.folder / "room.json").read_text())  # type: ignore[no-any-return]
+
+    @functools.cached_property
+    def first_right_SFN(self) -> np.ndarray:
+        """The index of the lowest resolution at which the answer is right; the number of them where it never is."""
+        score_SFRNK, true_N = self.arrays["score_SFRNK"], self.arrays["label_NK"].argmax(axis=1)
+        right_SFRN = score_SFRNK.argmax(axis=-1) == true_N
+        return np.where(right_SFRN.any(axis=2), right_SFRN.argmax(axis=2), score_SFRNK.shape[2])
+
+    def taken(self, f: int, r_SN: np.ndarray) -> tuple[list[float], list[float], list[np.ndarray]]:
+        """mAP, GFLOPs and which videos are right, by seed, where each video is looked at in a resolution of its own."""
+        label_NK, row_N = self.arrays["label_NK"], np.arange(r_SN.shape[1])
+        score = [of[f, r_N, row_N] for of, r_N in zip(self.arrays["score_SFRNK"], r_SN, strict=True)]
+        gflops = [of[f, r_N, row_N].mean() / 1e9 for of, r_N in zip(self.arrays["macs_SFRN"], r_SN, strict=True)]
+        every = np.ones((1, len(label_NK)), dtype=np.int32)
+        right = [label_NK[row_N, of.argmax(axis=1)] > 0 for of in score]
+        return [float(weighted_map(label_NK, of, every)[0]) for of in score], gflops, right
+
+
+def check_room(rows: list[dict[str, str]], labels: dict[str, Points], folder: Path) -> None:
+    room = Room(folder)
+    sizes, level_N, first_SFN = room.record["sizes"], room.arrays["level_N"], room.first_right_SFN
+    highest = len(sizes) - 1
+    resolution_SFN = np.minimum(first_SFN, highest)
+    whole = room.taken(0, np.full_like(first_SFN[:, 0], highest))[1]
+    taken = {f"uniform at {size} px": (0, np.full_like(first_SFN[:, 0], r)) for r, size in enumerate(sizes)}
+    taken["oracle of frames"] = (1, np.full_like(first_SFN[:, 0], highest))
+    taken |= {"oracle of resolution": (0, resolution_SFN[:, 0]), "oracle of both": (1, resolution_SFN[:, 1])}
+    for row in rows:
+        if row[""] == "chance":
+            maps, gflops = [float(room.arrays["label_NK"].mean())], [0.0]
+            right = [np.full(len(level_N), maps[0])]
+        elif row[""] in taken:
+            maps, gflops, right = room.taken(*taken.pop(row[""]))
+        else:
+            runs = list(labels[row[""].removeprefix("ceiling: ")]["test"].values())
+            assert all(np.array_equal(run.arrays["level_N"], runs[0].arrays["level_N"]) for run in runs)
+            maps, gflops, right = [run.map for run in runs], [run.gflops for run in runs], [run.top1_N for run in runs]
+        levels_N = level_N if row[""] in {"chance"} or not row[""].startswith("ceiling") else runs[0].arrays["level_N"]
+        agrees(row["mAP %"], 100 * float(np.mean(maps)))
+        agrees(row["top-1 %"], 100 * float(np.mean(right)))
+        for level in set(levels_N.tolist()) & set(row):
+            agrees(row[level], 100 * float(np.mean([of[levels_N == level].mean() for of in right])))
+        assert set(levels_N.tolist()) <= set(row)
+        agrees(row["GFLOPs/video"], float(np.mean(gflops)))
+        agrees(row["of uniform's, %"], 100 * float(np.mean(gflops) / np.mean(whole)))
+        for text, value in zip(
+            filter(None, row["mAP by seed"].split(", ")), maps if len(maps) > 1 else [], strict=True
+        ):
+            agrees(text, 100 * value)
+    assert not taken
+
+
+def check_sufficient(rows: list[dict[str, str]], labels: dict[str, Points], folder: Path) -> None:
+    room = Room(folder)
+    level_N, sizes = room.arrays["level_N"], room.record["sizes"]
+    assert len(rows) == 2 * (1 + len(set(level_N.tolist())))
+    for row in rows:
+        first_SN = room.first_right_SFN[:, ["all frames", "clear evidence"].index(row["frames"])]
+        of_level = first_SN if row["level"] == "all" else first_SN[:, level_N == row["level"]]
+        for r, column in enumerate([*(f"{size} px" for size in sizes), "none"]):
+            agrees(row[column], 100 * float((of_level == r).mean()))
+
+
+def check_regret(rows: list[dict[str, str]], labels: dict[str, Points], folder: Path) -> None:
+    room = Room(folder)
+    arrays, sizes = room.arrays, [*room.record["sizes"], room.record["sizes"][-1]]
+    order = np.argsort(arrays["video_id"])
+    is_shown_NT, is_clear_NT = arrays["is_shown_NT"][order], arrays["is_clear_NT"][order]
+    level_N = arrays["level_N"][order]
+    of_level = {"all videos": np.ones(len(order), dtype=bool)} | {k: level_N == k for k in set(level_N.tolist())}
+    for row in rows:
+        columns: dict[str, list[float]] = {key: [] for key in list(row)[1:]}
+        if row[""] == "uniform":
+            columns["clear evidence seen"] = columns["as closely as it can"] = [100.0]
+            columns["cost on frames without evidence"] = [100 * float(1 - is_shown_NT.mean())]
+            columns |= {level: [float(sizes[-1])] for level in of_level}
+        elif row[""] == "oracle of both":
+            needed_SN = np.array(sizes)[room.first_right_SFN[:, 1][:, order]]
+            columns["clear evidence seen"] = [100.0]
+            columns |= {level: [float(needed_SN[:, is_of_N].mean())] for level, is_of_N in of_level.items()}
+        for run in labels.get(row[""] if row[""] != "uniform" else "", {}).get("test", {}).values():
+            actions = run.record["usage"]["actions"]
+            places = np.repeat(np.arange(len(actions)), [action["places"] for action in actions])
+            kind_NT = np.where(run.arrays["action_NT"] < 0, len(actions), places[run.arrays["action_NT"]])
+            size_NT = np.array([*(action["size"] for action in actions), 0])[kind_NT]
+            price_NT = fitted_prices(kind_NT, run.arrays["macs_N"], np.array([a["size"] for a in actions]))
+            clear = size_NT[is_clear_NT & (kind_NT < len(actions))]
+            columns["clear evidence seen"].append(100 * float((clear > 0).mean()))
+            columns["as closely as it can"].append(100 * float((clear == size_NT.max()).mean()))
+            columns["cost on frames without evidence"].append(
+                100 * float(price_NT[~is_shown_NT].sum() / price_NT.sum())
+            )
+            for level, is_of_N in of_level.items():
+                seen = size_NT[is_of_N][size_NT[is_of_N] > 0]
+                columns[level].append(float(seen.mean()))
+        for key, values in columns.items():
+            assert (row[key] == "") == (not values), row
+            if values:
+                agrees(row[key], float(np.mean(values)))
+
+
+def fitted_prices(kind_NT: np.ndarray, macs_N: np.ndarray, size_A: np.ndarray) -> np.ndarray:
+    """What each frame cost: prices that explain the bills best, next to prices in proportion to pixels."""
+    count_NA = np.stack([(kind_NT == kind).sum(axis=1) for kind in range(len(size_A))], axis=1).astype(float)
+    weight, pixels_A = 1e-3 * np.linalg.norm(count_NA), size_A.astype(float) ** 2
+    prior_A = pixels_A * macs_N.sum() / (count_NA @ pixels_A).sum()
+    both = np.concatenate([count_NA, weight * np.eye(len(size_A))])
+    bounds = lsq_linear(both, np.concatenate([macs_N.astype(float), weight * prior_A]), (0, np.inf), tol=1e-14)
+    return np.array([*bounds.x, 0.0])[kind_NT]
+
+
+OF_ROOM: dict[str, Callable[[list[dict[str, str]], dict[str, Points], Path], None]] = {
+    "room": check_room,
+    "sufficient": check_sufficient,
+    "regret": check_regret,
+}
 CHECKS: dict[str, Callable[[list[dict[str, str]], dict[str, Points]], None]] = {
     "methods": check_methods,
     "differences": check_differences,
@@ -278,12 +409,19 @@ CHECKS: dict[str, Callable[[list[dict[str, str]], dict[str, Points]], None]] = {
 }
 
 
-def check(text: str, folder: Path) -> None:
-    """Every figure in a text's tables is that of the records in a folder."""
+def check(text: str, folder: Path, is_whole: bool = True) -> None:
+    """Every figure in a text's tables is that of the records in a folder; `is_whole`: it has no other tables."""
     labels, blocks = read(folder), BLOCK.findall(text)
     assert blocks
     for name, table in blocks:
-        CHECKS[name](rows_of(table), labels)
+        if name in OF_ROOM and not (folder / "room.json").exists():
+            assert not table.strip()
+        elif name in OF_ROOM:
+            OF_ROOM[name](rows_of(table), labels, folder)
+        else:
+            CHECKS[name](rows_of(table), labels)
+    if not is_whole:
+        return
     unchecked = re.findall(r"^\|.*\d\.\d\d.*$", BLOCK.sub("", text), re.MULTILINE)
     assert not unchecked, "figures in a table that is not generated"
 
@@ -294,18 +432,22 @@ def test_the_readmes_figures_follow_from_the_committed_files() -> None:
     if not read(records):
         pytest.skip("no records are committed")
     check((ROOT / "README.md").read_text(encoding="utf-8"), records)
+    check((ROOT / "docs" / "sprites.md").read_text(encoding="utf-8"), records, is_whole=False)
 
 
-MARKS = "".join(f"<!-- table: {name} -->\n<!-- end of table -->\n" for name in CHECKS)
+MARKS = "".join(f"<!-- table: {name} -->\n<!-- end of table -->\n" for name in (*CHECKS, *OF_ROOM))
 
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results with all that the tables can hold: costs on val that are not those on test, a variant of fewer seeds."""
+    from tests.benchmarks.test_room_report import LEVELS as levels
+    from tests.benchmarks.test_room_report import add_room
     from tests.benchmarks.toys import ACTIONS, add
 
     results = tmp_path_factory.mktemp("results")
-    levels = ("easy", "hard", "harder")
+    add_room(results)
+    add(results, "uniform", variant="ceiling", gflops=16.0, accuracy=0.9, levels=levels)
     for seed in range(3):
         add(results, "uniform", seed=seed, gflops=4.0, accuracy=0.75, levels=levels, train_gmacs=102.0)
         for i, (gflops, accuracy, val) in enumerate([(1.0, 0.5, 0.5), (2.0, 0.7, 0.55), (3.0, 0.7, 0.74)]):
@@ -331,9 +473,9 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def text(toys: Path) -> str:
-    from benchmarks.report.markdown import with_tables
+    from benchmarks.report.markdown import committed, with_tables
 
-    return with_tables(MARKS, toys, "toys", "tiny")
+    return with_tables(MARKS, committed(toys, "toys", "tiny"), "page.md")
 
 
 def test_the_recomputation_finds_the_tables_true(text: str, toys: Path) -> None:
@@ -342,7 +484,7 @@ def test_the_recomputation_finds_the_tables_true(text: str, toys: Path) -> None:
     assert against == ["uniform", *REFERENCES, "multi_scale", SHUFFLED]
 
 
-@pytest.mark.parametrize("table", CHECKS)
+@pytest.mark.parametrize("table", (*CHECKS, *OF_ROOM))
 def test_the_recomputation_finds_a_figure_that_is_false(text: str, toys: Path, table: str) -> None:
     """Any single figure that is off by two in its last digit."""
     (start, end) = next(found.span(2) for found in BLOCK.finditer(text) if found[1] == table)

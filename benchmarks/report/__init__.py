@@ -1,14 +1,14 @@
 """The leaderboard, the comparisons and the curves, from the result files alone.
 
 `write_leaderboard(results_dir, out_dir)`, `console_table(leaderboard)`, `compare(results_dir, a, b)`,
-`curve_report(results_dir, method)`, `write_readme(readme, results_dir)` and `verify(folder)` are what the command line
+`curve_report(results_dir, method)`, `write_tables(pages, results_dir)` and `verify(folder)` are what the command line
 calls.
 """
 
 from benchmarks.report.compare import compare, curve_report
-from benchmarks.report.markdown import write_readme
+from benchmarks.report.markdown import write_tables
 from benchmarks.report.page import write_leaderboard
 from benchmarks.report.tables import console_table
 from benchmarks.report.verify import verify
 
-__all__ = ["compare", "console_table", "curve_report", "verify", "write_leaderboard", "write_readme"]
+__all__ = ["compare", "console_table", "curve_report", "verify", "write_leaderboard", "write_tables"]

@@ -1,9 +1,10 @@
-"""The Markdown that is generated: leaderboard.md, and the README's tables between their marks."""
+"""The Markdown that is generated: leaderboard.md, and tables of other pages between their marks."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +16,8 @@ from benchmarks.report.columns import BY_KEY, REPORTED
 from benchmarks.report.compare import MEANING, Comparison, with_comparisons
 from benchmarks.report.entries import REFERENCE, Entry, Place, read_entries, series_names
 from benchmarks.report.formats import markdown_table, times
+from benchmarks.report.room import CEILING, shown_room
 from benchmarks.report.room import MEANING as ORACLES
-from benchmarks.report.room import shown_room
 
 MACHINES = (
     "A record is of the machine that it names. Another processor rounds otherwise, and a training then goes another "
@@ -74,22 +75,24 @@ def difference_table(compared: Sequence[tuple[str, Sequence[Comparison]]]) -> st
     return markdown_table(pd.DataFrame(rows))
 
 
-def write_readme(readme: Path, results_dir: Path, data: str = "sprites", profile: str = "tiny") -> None:
+def write_tables(pages: Sequence[Path], results_dir: Path, data: str = "sprites", profile: str = "tiny") -> None:
     """Replaces what stands between `<!-- table: NAME -->` and `<!-- end of table -->`, from the committed records.
 
     Raises:
-        ValueError: there is no such mark, it names a table that there is none of, or there are no records.
+        ValueError: a page has no such mark or one of an unknown table, or there are no records.
     """
-    text = readme.read_text(encoding="utf-8")
-    write_atomically(readme, with_tables(text, results_dir, data, profile, str(readme)))
+    entries = committed(results_dir, data, profile)
+    texts = [with_tables(page.read_text(encoding="utf-8"), entries, str(page)) for page in pages]
+    for page, text in zip(pages, texts, strict=True):
+        write_atomically(page, text)
 
 
-def with_tables(text: str, results_dir: Path, data: str, profile: str, what: str = "README.md") -> str:
-    """A text with its generated tables as they follow from the committed records of one place."""
-    names = [name for _, name, _ in BLOCK.findall(text)]
-    if not names or set(names) - set(README_TABLES):
-        known = ", ".join(f"<!-- table: {name} -->" for name in README_TABLES)
-        raise ValueError(f"{what}: expected marks of tables among {known}, each before a <!-- end of table -->")
+def committed(results_dir: Path, data: str, profile: str) -> list[Entry]:
+    """The committed entries of one place, with their comparisons.
+
+    Raises:
+        ValueError: there are none, or they are of different videos.
+    """
     entries = [
         entry
         for entry in read_entries(results_dir)
@@ -97,8 +100,16 @@ def with_tables(text: str, results_dir: Path, data: str, profile: str, what: str
     ]
     if len({entry.place for entry in entries}) != 1:
         raise ValueError(f"{results_dir}: expected committed records of {data} (profile {profile}), of the same videos")
-    entries = with_comparisons(entries)
-    return BLOCK.sub(lambda found: f"{found[1]}\n{README_TABLES[found[2]](entries)}\n\n{found[3]}", text)
+    return with_comparisons(entries)
+
+
+def with_tables(text: str, entries: Sequence[Entry], what: str) -> str:
+    """A text with its generated tables as they follow from the entries of a place; an error calls it `what`."""
+    names = [name for _, name, _ in BLOCK.findall(text)]
+    if not names or set(names) - set(TABLES):
+        known = ", ".join(f"<!-- table: {name} -->" for name in TABLES)
+        raise ValueError(f"{what}: expected marks of tables among {known}, each before a <!-- end of table -->")
+    return BLOCK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]](entries)}\n\n{found[3]}", text)
 
 
 def _methods(entries: Sequence[Entry]) -> str:
@@ -135,15 +146,18 @@ def _levels(entries: Sequence[Entry]) -> str:
     return "" if levels is None else markdown_table(levels)
 
 
-def _room(entries: Sequence[Entry]) -> str:
-    room = shown_room(entries)
-    return "" if room is None else markdown_table(room.tables[0][1])
+def _room(number: int, entries: Sequence[Entry]) -> str:
+    """One of the tables of the room: what is attained, the resolution that is enough, what methods missed."""
+    room = shown_room([entry for entry in entries if not entry.variant or entry.variant == CEILING])
+    return "" if room is None or number >= len(room.tables) else markdown_table(room.tables[number][1])
 
 
-README_TABLES: dict[str, Callable[[Sequence[Entry]], str]] = {
+TABLES: dict[str, Callable[[Sequence[Entry]], str]] = {
     "methods": _methods,
     "differences": _differences,
     "variants": _variants,
     "levels": _levels,
-    "room": _room,
+    "room": partial(_room, 0),
+    "sufficient": partial(_room, 1),
+    "regret": partial(_room, 2),
 }

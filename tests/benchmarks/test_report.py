@@ -17,7 +17,7 @@ from benchmarks.report import compare, console_table, curve_report, write_leader
 from benchmarks.report.charts import NEUTRAL, PALETTE, SEEN, UNSEEN, action_colours, tradeoff
 from benchmarks.report.compare import comparisons, with_comparisons
 from benchmarks.report.entries import Entry, read_entries, series_names
-from benchmarks.report.markdown import with_tables
+from benchmarks.report.markdown import committed, with_tables
 from benchmarks.report.references import Line, baselines, operating_points, unequal_training
 from benchmarks.report.tables import curve_points, leaderboard, mean_online_points, pareto_front, read_reported
 from tests.benchmarks.toys import ACTIONS, CLASSES, NUM_FRAMES, NUM_VIDEOS, add, add_latency, add_online, add_strips
@@ -439,7 +439,9 @@ def test_unequal_training_is_said_wherever_a_pair_is_printed(tmp_path: Path, mon
     assert page.count(said) == pairs + 1 and page.count(", unequal training</summary>") == 1
     (row,) = pd.read_csv(tmp_path / "leaderboard.csv").query("method == 'arnet'").itertuples()
     assert said in row.equal_cost_line_notes
-    readme = with_tables("<!-- table: differences -->\n<!-- end of table -->", tmp_path, "toys", "tiny")
+    readme = with_tables(
+        "<!-- table: differences -->\n<!-- end of table -->", committed(tmp_path, "toys", "tiny"), "page.md"
+    )
     assert readme.count(said) == pairs
 
 
@@ -543,12 +545,12 @@ def test_accuracy_by_level_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_marked_tables_are_replaced_and_nothing_else(results: Path) -> None:
     text = "a\n<!-- table: methods -->\nold\n<!-- end of table -->\nb\n<!-- table: variants --><!-- end of table -->"
     with pytest.raises(ValueError, match="expected marks of tables among <!-- table: methods -->"):
-        with_tables("nothing", results, "toys", "tiny")
+        with_tables("nothing", committed(results, "toys", "tiny"), "page.md")
     with pytest.raises(ValueError, match="expected committed records of sprites"):
-        with_tables(text, results, "sprites", "tiny")
-    made = with_tables(text, results, "toys", "tiny")
+        committed(results, "sprites", "tiny")
+    made = with_tables(text, committed(results, "toys", "tiny"), "page.md")
     assert made.startswith("a\n<!-- table: methods -->\n\n| method ") and "old" not in made
-    assert with_tables(made, results, "toys", "tiny") == made
+    assert with_tables(made, committed(results, "toys", "tiny"), "page.md") == made
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from adavid.evaluation.room import (
 from adavid.evaluation.schema import SCHEMA
 from benchmarks.report import write_leaderboard
 from benchmarks.report.entries import read_entries
-from benchmarks.report.markdown import with_tables
+from benchmarks.report.markdown import committed, with_tables
 from benchmarks.report.regret import prices, regret
 from benchmarks.report.room import shown_room
 from tests.benchmarks.toys import ACTIONS, CLASSES, NUM_FRAMES, NUM_VIDEOS, add
@@ -113,7 +113,7 @@ def test_the_page_shows_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(missed[""]) == ["uniform", "oracle of both", "sharp"]
     assert missed.iloc[0].tolist()[1:5] == ["100.0", "100.0", "50.0", "64.0"]
     assert missed.iloc[2].tolist()[1:5] == ["50.0", "50.0", "20.0", "48.0"]  # a 32 costs a quarter of a 64
-    table = with_tables("<!-- table: room -->\n<!-- end of table -->", tmp_path, "toys", "tiny")
+    table = with_tables("<!-- table: room -->\n<!-- end of table -->", committed(tmp_path, "toys", "tiny"), "page.md")
     assert "oracle of both" in table
 
 
