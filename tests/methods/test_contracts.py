@@ -39,11 +39,17 @@ def merged(name: str, *words: str) -> dict[str, Any]:
 
 
 def papers_runs() -> Iterator[ParameterSet]:
+    """Every method with its own networks; with those of another family one method of each class."""
+    run_with = set[tuple[str, str]]()
     for name in catalogue():
         own, known = merged(name)["recipe"], list[Any]()
         for family, (first, *others) in own["pyramids"].items():
             if family not in ("resnet", "efficientnet") and own["family"] != "resnet101":  # LiteEval's, as the rest are
                 continue
+            target = method_files(name).target
+            if family != own["family"] and (target, family) in run_with:
+                continue
+            run_with.add((target, family))
             words = [] if family == own["family"] else [f"recipe.family={family}"]
             if family in SMALL:
                 sizes = [
