@@ -18,7 +18,7 @@ from adavid.evaluation.schema import method_label
 from benchmarks.layers import references
 from benchmarks.report.entries import LOCAL, Entry, operating_point
 from benchmarks.report.formats import interval, pm, significant, times
-from benchmarks.report.references import UNEQUAL
+from benchmarks.report.references import BEYOND, UNEQUAL
 
 MEASURED, REPORTED = "measured", "reported"  # where a row's numbers come from
 LATENCY_BATCH_SIZES = (16, 1)  # the first fills the main columns
@@ -125,8 +125,8 @@ def _line_columns(name: str) -> tuple[Column, ...]:
 
     def cell(row: Any) -> str:
         bounds = (getattr(row, key + end) / 100 for end in ("", "_low", "_high"))
-        unequal = f", {UNEQUAL}" if UNEQUAL in getattr(row, key + "_notes") else ""
-        return f"{interval(*bounds)} {getattr(row, key + '_verdict')}{unequal}"
+        said = [f", {short}" for short in (BEYOND, UNEQUAL) if short in getattr(row, key + "_notes")]
+        return f"{interval(*bounds)} {getattr(row, key + '_verdict')}{''.join(said)}"
 
     return (
         Column(

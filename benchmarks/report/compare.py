@@ -15,7 +15,7 @@ from benchmarks.layers import catalogue, method_files, references
 from benchmarks.report import charts
 from benchmarks.report.entries import LOCAL, REFERENCE, Entry, Place, find, read_entries, series_names
 from benchmarks.report.formats import interval, pm, significant
-from benchmarks.report.references import Line, Mix, baselines, operating_points, unequal_training
+from benchmarks.report.references import Line, Mix, baselines, beyond_its_end, operating_points, unequal_training
 from benchmarks.report.tables import curve_points, each
 
 BASELINE = "uniform"  # the method that every other is compared with
@@ -109,8 +109,10 @@ def against_line(own: Entry, name: str, labels: Collection[str], entries: Sequen
         difference = stats.paired_difference_to_mix(mine.runs(), [(weight, point.runs) for weight, point in mix.parts])
     except ValueError as error:
         return Comparison(name, np.nan, None, str(error))
+    beyond = beyond_its_end(mine.gflops(), mix.test[0])
     unequal = unequal_training(mine.train_gmacs(), mix.train_gmacs)
-    return Comparison(name, mine.gflops() / mix.test[0], difference, notes=_notes(seeds, set(own.seeds), unequal))
+    notes = _notes(seeds, set(own.seeds), beyond, unequal)
+    return Comparison(name, mine.gflops() / mix.test[0], difference, notes=notes)
 
 
 def against_shuffled(own: Entry) -> Comparison:
@@ -121,13 +123,13 @@ def against_shuffled(own: Entry) -> Comparison:
         difference = stats.paired_difference(mine.runs(), mine.runs(SHUFFLED))
     except ValueError as error:
         return Comparison(OWN_SHUFFLED, np.nan, None, str(error))
-    notes = _notes(seeds, set(own.seeds), "")
+    notes = _notes(seeds, set(own.seeds))
     return Comparison(OWN_SHUFFLED, mine.gflops() / mine.gflops(SHUFFLED), difference, notes=notes)
 
 
-def _notes(seeds: Collection[int], all_seeds: Collection[int], unequal: str) -> tuple[str, ...]:
+def _notes(seeds: Collection[int], all_seeds: Collection[int], *more: str) -> tuple[str, ...]:
     left_out = f"seeds {stats.seed_names(seeds)} of both" if set(seeds) != set(all_seeds) else ""
-    return tuple(note for note in (left_out, ONE_SEED if len(seeds) == 1 else "", unequal) if note)
+    return tuple(note for note in (left_out, ONE_SEED if len(seeds) == 1 else "", *more) if note)
 
 
 def comparisons(own: Entry, entries: Sequence[Entry], other: Entry | None = None) -> list[Comparison]:

@@ -12,6 +12,8 @@ from adavid.evaluation.stats import upper_hull
 from benchmarks.report.entries import Entry
 
 UNEQUAL = "unequal training"
+BEYOND = "beyond its end"
+EQUAL_COST = 1.05  # a method that costs more than a line's last point by this factor is beyond its end
 EQUAL_TRAINING = 1.05  # a pair whose training compute differs by more is called unequal
 
 
@@ -138,6 +140,12 @@ def operating_points(entries: Sequence[Entry], own: Entry, labels: Collection[st
     seeds = set(own.seeds).intersection(*(entry.seeds for entry in of))
     points = [Point(entry.of_seeds(seeds), point) for entry in of for point in entry.points if point != SHUFFLED]
     return [point for point in points if seeds and len(point.entry.points.get(point.name, ())) == len(seeds)]
+
+
+def beyond_its_end(gflops: float, line_gflops: float) -> str:
+    """What is said of a method that a line does not reach, and is compared with its last point; "" of others."""
+    ratio = gflops / line_gflops
+    return f"{BEYOND}: it costs {ratio:.2f}x of its last point" if ratio > EQUAL_COST else ""
 
 
 def unequal_training(own_gmacs: float, reference_gmacs: float) -> str:

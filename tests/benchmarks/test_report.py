@@ -511,6 +511,17 @@ def test_what_has_no_numbers_on_val_is_not_compared_at_equal_cost(tmp_path: Path
     assert "vs equal-cost line: not comparable, no operating point with numbers on val" in compare(tmp_path, "sharp")
 
 
+def test_a_method_that_a_line_does_not_reach_is_called_so(tmp_path: Path) -> None:
+    line_of_toys(tmp_path, (4.0, 0.9), (1.0, 0.5), costs=(4.0, 1.0))
+    for seed in (0, 1):
+        add(tmp_path, "dear", seed=seed, gflops=8.0)
+    said = "beyond its end: it costs 2.00x of its last point"
+    dear, sharp = (compare(tmp_path, name) for name in ("dear", "sharp"))
+    assert f"; {said}" in re.findall(r"vs equal-cost line: .*", dear)[0] and "beyond" not in sharp
+    (row,) = leaderboard(with_comparisons(read_entries(tmp_path))).query("method == 'dear'").itertuples()
+    assert row.equal_cost_line_notes == said
+
+
 def test_rows_say_the_difference_at_equal_cost(written: tuple[Path, pd.DataFrame], results: Path) -> None:
     out, table = written
     (entry,) = [e for e in with_comparisons(read_entries(results)) if e.name.startswith("sharp#") and e.root != "local"]
