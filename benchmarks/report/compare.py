@@ -23,9 +23,10 @@ OWN_SHUFFLED = "its own decisions shuffled across videos"
 ONE_SEED = "one seed: the interval covers videos alone"
 MEANING = (
     "Intervals: 95 %, of the mean over seeds, for other seeds and other videos; seed is paired with seed, video with "
-    "video. With one seed they cover videos alone. +- is the sample standard deviation over seeds. Verdicts: better "
-    "(the interval lies above 0), worse (below 0), no worse than 1 point (above -1), else undecided. Training that "
-    "differs by more than 5 % in GMACs is called unequal."
+    "video; videos of one group (people, place) are drawn together. With one seed they cover videos alone. +- is the "
+    "sample standard deviation over seeds. Verdicts: better (the interval lies above 0), worse (below 0), no worse "
+    "than 1 point (above -1), else undecided. Training that differs by more than 5 % in GMACs is called unequal; a "
+    "reference that mixes two models costs both trainings. Beyond its end a line is its last point."
 )
 
 
