@@ -83,7 +83,7 @@ readme: env ## regenerate the tables of README.md and docs/sprites.md from the c
 verify: env ## score the records in RECORD=folder anew from their predictions, recompute their hashes
 	$(call takes,RECORD)@$(ADAVID) verify '$(RECORD)'
 
-reference: env ## make the committed records that are not there yet (DRY_RUN=1: print the plan; all: about four hours on two cores)
+reference: env ## make the committed records that are not there yet (DRY_RUN=1: print the plan; all: about ten hours on two cores)
 	$(call takes,JOBS DRY_RUN)@$(ADAVID) reference --jobs '$(JOBS)' $(if $(DRY_RUN),--dry-run)
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
