@@ -68,7 +68,7 @@ def tradeoff(points: pd.DataFrame, baseline: str, line: Sequence[tuple[float, fl
     layers = [
         _front(front_of(points), x, y),
         _line(_sampled(line), x, y, name="line", strokeWidth=2.5, color=NEUTRAL, opacity=0.6),
-        _base(lines, "lines").mark_line(strokeWidth=1.8).encode(x=x, y=y, **plain),
+        _base(lines, "lines").mark_line(strokeWidth=1.8).encode(x=x, y=y, detail="series:N", **plain),
         _base(curve.drop(main.index), "curve").mark_point(filled=True, size=28).encode(x, y, tooltip=tooltip, **plain),
         _base(points[points.kind == "shuffled"], "shuffled")
         .mark_point(shape="cross", size=70, strokeWidth=1.6)

@@ -281,6 +281,7 @@ def test_only_the_baseline_is_grey_and_curves_join_the_best_of_their_points(tmp_
     assert scale["range"].count(NEUTRAL) == scale["range"].index(NEUTRAL) + 1 == 1
     joined = chart["datasets"][layers["lines"]["data"]["name"]]
     assert [row["gflops_per_video"] for row in joined] == [1.0, 3.0, 4.0]
+    assert layers["lines"]["encoding"]["detail"]["field"] == "series"  # a variant's curve is a line of its own
 
 
 def test_colours_tell_a_methods_actions_apart() -> None:
