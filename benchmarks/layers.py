@@ -160,8 +160,7 @@ def references() -> dict[str, tuple[str, ...]]:
 
 def room_networks(profile: str) -> str:
     """Whose networks the room is measured with in a profile: 'method' or 'method@variant'."""
-    (label,) = checked_labels([recipe_file().content.room[profile]], f"{shown(RECIPE)}: room.{profile}")
-    return label
+    return checked_label(str(recipe_file().content.room[profile]), f"{shown(RECIPE)}: room.{profile}")
 
 
 def checked_labels(labels: Any, what: str) -> tuple[str, ...]:
@@ -170,14 +169,18 @@ def checked_labels(labels: Any, what: str) -> tuple[str, ...]:
     Raises:
         ValueError: it is no list, or names a method or a variant that there is none of.
     """
-    if not isinstance(labels, list) and not OmegaConf.is_list(labels):
+    if not OmegaConf.is_list(labels):
         raise ValueError(f"{what}: expected a list of methods, got {labels!r}")
-    for label in map(str, labels):
-        method, _, variant = label.partition("@")
-        check_known(method, catalogue(), f"{what}: method '{method}'")
-        if variant:
-            check_known(variant, method_files(method).variants, f"{what}: variant '{label}'")
-    return tuple(map(str, labels))
+    return tuple(checked_label(str(label), what) for label in labels)
+
+
+def checked_label(label: str, what: str) -> str:
+    """'method' or 'method@variant'; ValueError where there is no such method or variant."""
+    method, _, variant = label.partition("@")
+    check_known(method, catalogue(), f"{what}: method '{method}'")
+    if variant:
+        check_known(variant, method_files(method).variants, f"{what}: variant '{label}'")
+    return label
 
 
 def data_file(kind: str) -> SettingsFile:

@@ -46,9 +46,10 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
     prepare(run)
     folder = folder_of(run, workspace)
     with locked(workspace.cache / "models" / f"{run.model_hash}-seed{run.seed}.lock"):
-        if not last_stage(run, folder).exists():
+        done = last_stage(run, folder).exists()
+        if not done:
             withdraw(folder)
-        done = last_stage(run, folder).exists() or _is_taken_over(run, folder, workspace)
+            done = _is_taken_over(run, folder, workspace)
         torch.manual_seed(run.seed)  # the weights that no shared backbone brings
         from_imagenet = run.recipe.warmup is None and run.recipe.pretrained and not done
         start = {"pretrained": True} if from_imagenet else {}

@@ -314,6 +314,7 @@ def check_room(rows: list[dict[str, str]], labels: dict[str, Points], folder: Pa
     taken["oracle of frames"] = (1, np.full_like(first_SFN[:, 0], highest))
     taken |= {"oracle of resolution": (0, resolution_SFN[:, 0]), "oracle of both": (1, resolution_SFN[:, 1])}
     for row in rows:
+        levels_N = level_N
         if row[""] == "chance":
             maps, gflops = [float(room.arrays["label_NK"].mean())], [0.0]
             right = [np.full(len(level_N), maps[0])]
@@ -323,7 +324,7 @@ def check_room(rows: list[dict[str, str]], labels: dict[str, Points], folder: Pa
             runs = list(labels[row[""].removeprefix("ceiling: ")]["test"].values())
             assert all(np.array_equal(run.arrays["level_N"], runs[0].arrays["level_N"]) for run in runs)
             maps, gflops, right = [run.map for run in runs], [run.gflops for run in runs], [run.top1_N for run in runs]
-        levels_N = level_N if row[""] in {"chance"} or not row[""].startswith("ceiling") else runs[0].arrays["level_N"]
+            levels_N = runs[0].arrays["level_N"]
         agrees(row["mAP %"], 100 * float(np.mean(maps)))
         agrees(row["top-1 %"], 100 * float(np.mean(right)))
         for level in set(levels_N.tolist()) & set(row):
