@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,9 +16,10 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from adavid.actions import Action
 from adavid.config import build, config_hash, locate, parse_overrides, schema
 from adavid.data.batch import View
+from adavid.data.contents import content_hashes
 from adavid.loading import NOT_OF_THE_USER, build_method
 from adavid.method import AdaptiveMethod
-from adavid.networks.backbones import BackboneSpec
+from adavid.networks.backbones import BackboneSpec, weights_file
 from adavid.stage import Stage
 from adavid.training import make_trainer
 from benchmarks.layers import (
@@ -72,11 +72,10 @@ def compose(
         raise ValueError(f"{files.name}: the same run as {other} in profile {profile}: METHOD={other}")
     layers = layers_of(files, data, profile, variant, overrides, seed, cache, shared)
     run = _checked(files, layers, data, profile, variant, seed)
-    takes_weights = "pretrained" in inspect.signature(run.method_class).parameters
-    if run.recipe.pretrained and run.recipe.warmup is None and not takes_weights:
+    if run.recipe.pretrained and not shared_backbones(run):
         raise ValueError(
-            f"{files.name}: takes no argument 'pretrained', so without a warm-up its networks start from random "
-            "weights: expected recipe.pretrained=false"
+            f"{files.name}: names no shared backbones, so its networks start from random weights: expected "
+            "recipe.pretrained=false"
         )
     for word in overrides:
         key = word.removeprefix("--").partition("=")[0]
@@ -178,6 +177,7 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
     method_class.check_batch(recipe.batch_size, "recipe.batch_size")
     if run.config["test"]:
         check_evaluated(run, "test")
+    run.config["weights"] = _weights(run)
     targets = {files.target, catalogue_target}
     for spec in shared_backbones(run):
         if recipe.warmup is not None:
@@ -370,10 +370,9 @@ def _check_effect(run: Run, without: Run, key: str) -> None:
 
 def effect(run: Run) -> str:
     """A hash of all that a run's recipe can change: with equal ones, two runs train and evaluate alike."""
-    points = grid(run.config["curve"].get("train"))
-    specs = dict.fromkeys(spec for point in points for spec in shared_backbones(run, **point))
+    specs = _networks(run)
     warmups = [warmup_of(run, spec).config for spec in specs] if run.recipe.warmup is not None else []
-    own = {key: run.config[key] for key in ("model", "stages", "test", "curve")}
+    own = {key: run.config[key] for key in ("model", "stages", "test", "curve", "weights")}
     start = {"batch_size": run.recipe.batch_size, "pretrained": run.recipe.pretrained}
     return config_hash(own | start | {"warmups": warmups, "specs": [str(spec) for spec in specs]})
 
@@ -403,6 +402,33 @@ def data_name(data: str) -> str:
     kind, _, path = data.partition(":")
     name = f"{kind}-{Path(path).stem}" if path else kind
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{config_hash({'name': name})}"
+
+
+def _weights(run: Run) -> dict[str, str]:
+    """Digests of the files that the pretrained networks start from, by network; none where they are fetched.
+
+    Of all networks of the pyramid, too: methods that share a recipe start from the same files.
+
+    Raises:
+        ValueError: a file is not there.
+    """
+    recipe = run.recipe
+    if recipe.weights is None or not recipe.pretrained:
+        return {}
+    specs = [*recipe.pyramid, *_networks(run)]
+    files = {spec.name: weights_file(spec.name, Path(recipe.weights)) for spec in specs}
+    found = {name: file for name, file in sorted(files.items()) if file is not None}
+    digests = content_hashes(found.values(), run.catalogue.contents)
+    for name, file in found.items():
+        if digests[file] is None:
+            raise ValueError(f"recipe.weights: {file}: expected the weights of {name}, it cannot be read")
+    return {name: str(digests[file]) for name, file in found.items()}
+
+
+def _networks(run: Run) -> list[BackboneSpec]:
+    """The networks that a run and the points of its curve start from, each once."""
+    points = grid(run.config["curve"].get("train"))
+    return list(dict.fromkeys(spec for point in points for spec in shared_backbones(run, **point)))
 
 
 def make_stage(name: str, *layers: dict[str, Any]) -> Stage:
@@ -438,6 +464,7 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
     config = {
         "target": how["target"],
         "recipe": {key: run.config["recipe"][key] for key in ("batch_size", "pretrained")},
+        "weights": {name: digest for name, digest in run.config["weights"].items() if name == spec.name},
         "model": dataclasses.asdict(build(schema(method_class, NOT_OF_THE_USER), how["model"], "model")),
         "stages": [dataclasses.asdict(stage) for stage in stages],
         "data": run.config["data"],

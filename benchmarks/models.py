@@ -17,7 +17,7 @@ from adavid.evaluation.records import identity, model_identity, withdraw
 from adavid.files import locked, write_atomically
 from adavid.loading import build_method, restored
 from adavid.method import AdaptiveMethod
-from adavid.networks.backbones import BackboneSpec, FrameClassifier
+from adavid.networks.backbones import BackboneSpec, FrameClassifier, build_backbone
 from adavid.training import channels_last, fit, read_checkpoint, stage_checkpoint
 from benchmarks.compose import warmup_of
 from benchmarks.dashboard import Dashboard
@@ -51,11 +51,11 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
             withdraw(folder)
             done = _is_taken_over(run, folder, workspace)
         torch.manual_seed(run.seed)  # the weights that no shared backbone brings
-        from_imagenet = run.recipe.warmup is None and run.recipe.pretrained and not done
-        start = {"pretrained": True} if from_imagenet else {}
         num_classes = run.catalogue.num_classes
-        method = channels_last(build_method(run.method_class, num_classes, run.config["model"], **start))
-        if run.recipe.warmup is not None and not done:
+        method = channels_last(build_method(run.method_class, num_classes, run.config["model"]))
+        if not done and run.recipe.warmup is None:
+            _start(method, run)
+        elif not done:
             spent: dict[BackboneSpec, int] = {}
             for name, spec in method.shared_backbones().items():
                 state = shared_backbone(run, spec, workspace)
@@ -148,7 +148,8 @@ def shared_backbone(run: Run, spec: BackboneSpec, workspace: Workspace) -> dict[
             print(f"fine-tuning {spec} on {run.data}, seed {run.seed}")
             data = prepare(warmup)
             torch.manual_seed(run.seed)
-            method = channels_last(warmup.build_method(data.num_classes, pretrained=run.recipe.pretrained))
+            method = channels_last(warmup.build_method(data.num_classes))
+            _start(method, warmup)
             videos, settings = partial(data_of, warmup, method), run.config["trainer"]
             fit(method, warmup.stages, videos, folder, run.seed, settings, section="recipe.warmup")
             (name,) = method.shared_backbones()
@@ -161,6 +162,19 @@ def shared_backbone(run: Run, spec: BackboneSpec, workspace: Workspace) -> dict[
 def data_of(run: Run, method: AdaptiveMethod, stage: int = 0) -> VideoDataModule:
     """The run's videos as the method reads them, for a stage of training or for evaluation."""
     return VideoDataModule(run.catalogue, method.views, run.recipe.batch_size, run.seed, stage)
+
+
+def _start(method: AdaptiveMethod, run: Run) -> None:
+    """Gives the shared backbones their pretrained weights, where the recipe says so; no random number is drawn."""
+    if not run.recipe.pretrained:
+        return
+    folder = None if run.recipe.weights is None else Path(run.recipe.weights)
+    for name, spec in method.shared_backbones().items():
+        with torch.random.fork_rng():
+            backbone = build_backbone(spec.name, pretrained=True, folder=folder)
+        module: Any = method.get_submodule(name)
+        started = module.backbone if isinstance(module, FrameClassifier) else module
+        started.load_state_dict(backbone.state_dict())
 
 
 def _load(method: AdaptiveMethod, name: str, state: Mapping[str, torch.Tensor]) -> None:

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import trange
 
 from adavid.data.transforms import Crop, crop_frames, normalize
-from adavid.networks.backbones import BackboneSpec, FrameClassifier, weights_file
+from adavid.networks.backbones import BackboneSpec, FrameClassifier, own_weights
 from datamodules import sprites_drawing as drawing
 from datamodules import sprites_stills as stills
 
@@ -68,7 +68,7 @@ def main() -> None:
         network = pretrain(widths, pictures, labels)
         print(widths, " ".join(f"{size} px {accuracy(network, unseen, truth, size):.3f}" for size in SIZES))
         state = {key: value.contiguous() for key, value in network.backbone.state_dict().items()}
-        save_file(state, weights_file(f"{widths}.{TAG}"))
+        save_file(state, own_weights(f"{widths}.{TAG}"))
 
 
 if __name__ == "__main__":

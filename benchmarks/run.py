@@ -36,6 +36,8 @@ class Recipe:
         stage: what every stage of every method is unless its YAML says otherwise.
         warmup: the stages that fine-tune the shared backbones, over `stage`; null starts methods from raw backbones.
         warmup_frames: T in the warm-up.
+        weights: folder with files of the pretrained weights, called as torchvision's and timm's caches call them, or
+            null to fetch them. A run is known by what they hold.
     """
 
     family: str
@@ -49,6 +51,7 @@ class Recipe:
     stage: dict[str, Any]
     warmup: dict[str, Any] | None
     warmup_frames: int
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         for key in ("num_frames", "batch_size", "warmup_frames"):

@@ -97,7 +97,6 @@ class AdaFocus(CausalMethod):
         price: of looking, in confidence (AdaFocus+ alone).
         normalize: LayerNorm before the GRUs, for networks without ImageNet weights (not in the paper).
         dropout: before the head.
-        pretrained: start f_G and f_L from ImageNet.
     """
 
     def __init__(
@@ -115,7 +114,6 @@ class AdaFocus(CausalMethod):
         price: float = 0.02,
         normalize: bool = False,
         dropout: float = 0.8,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         if min(places, squeezed, policy_hidden, hidden) < 1:
@@ -129,8 +127,8 @@ class AdaFocus(CausalMethod):
         self.views = {"frames": focus.view(num_frames)}
         names, sizes = (f"patch-{patch_size}", "skip"), (patch_size, 0)
         self.actions = ActionSpace(names[: 1 + skips], sizes[: 1 + skips], grid=self.grid)
-        self.glance = build_backbone(glance.name, pretrained)
-        self.focus = build_backbone(focus.name, pretrained)
+        self.glance = build_backbone(glance.name)
+        self.focus = build_backbone(focus.name)
         num_features, side = self.glance.num_features, self.glance.map_side(glance.size)
         self.policy = Policy(num_features, side, squeezed, policy_hidden, len(self.grid), normalize)
         if skips:

@@ -81,7 +81,6 @@ class AdaFocusTSM(AdaptiveMethod):
         squeezed: channels that the policy's 1 x 1 convolution keeps.
         policy_hidden: H, width of the policy.
         dropout: before the linear heads.
-        pretrained: start f_G and f_L from ImageNet.
     """
 
     fewest_videos = 2  # the policy sees one row a video, and its BatchNorm needs two
@@ -95,7 +94,6 @@ class AdaFocusTSM(AdaptiveMethod):
         squeezed: int = 64,
         policy_hidden: int = 1024,
         dropout: float = 0.5,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         if min(squeezed, policy_hidden) < 1:
@@ -105,8 +103,8 @@ class AdaFocusTSM(AdaptiveMethod):
         # Decisions are about the frames of the first view.
         self.views = {name: clip_view("adafocus_tsm", self.specs[name], focus.size) for name in ("focus", "glance")}
         self.actions = ActionSpace((f"patch-{patch_size}",), (patch_size,), grid=self.grid)
-        self.glance = FrameClassifier(glance, num_classes, dropout, pretrained)
-        self.focus = FrameClassifier(focus, num_classes, dropout, pretrained)
+        self.glance = FrameClassifier(glance, num_classes, dropout)
+        self.focus = FrameClassifier(focus, num_classes, dropout)
         backbone = self.glance.backbone
         side = backbone.map_side(glance.size)
         self.policy = Policy(glance.num_segments * backbone.num_features, side, squeezed, policy_hidden)

@@ -104,7 +104,6 @@ class ARNet(CausalMethod):
         estimator: "gumbel" (straight-through) or "policy_gradient".
         lookahead: frames that the policy may glance at in one call; 1 never looks at a skipped frame.
         dropout: before each linear head.
-        pretrained: start the backbones from ImageNet.
     """
 
     test_time = ("lookahead",)
@@ -125,7 +124,6 @@ class ARNet(CausalMethod):
         estimator: Literal["gumbel", "policy_gradient"] = "gumbel",
         lookahead: int = 1,
         dropout: float = 0.5,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         sizes = [spec.size for spec in by_size("arnet", backbones).values()]
@@ -142,7 +140,7 @@ class ARNet(CausalMethod):
         self.views = {"frames": backbones[0].view(num_frames)}
         self.actions = ActionSpace.of_resolutions([spec.size for spec in chosen], skips)
         self.register_buffer("covers_A", torch.tensor(self.actions.covers), persistent=False)
-        make = partial(FrameClassifier, num_classes=num_classes, dropout=dropout, pretrained=pretrained)
+        make = partial(FrameClassifier, num_classes=num_classes, dropout=dropout)
         self.branches = nn.ModuleDict({str(spec.size): make(spec) for spec in chosen if spec != backbones[-1]})
         self.glance = make(backbones[-1])
         if self.glance_size not in self.actions.sizes:

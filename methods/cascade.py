@@ -99,7 +99,6 @@ class Cascade(AdaptiveMethod):
             one frame at the lowest to all at the highest.
         threshold: a video stops once its largest probability is above this; 0 stops at the first rung, 1 never.
         dropout: before each linear head.
-        pretrained: start the backbones from ImageNet.
     """
 
     test_time = ("ladder", "threshold")
@@ -112,7 +111,6 @@ class Cascade(AdaptiveMethod):
         ladder: str = "",
         threshold: float = 0.9,
         dropout: float = 0.5,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= threshold <= 1:
@@ -124,7 +122,7 @@ class Cascade(AdaptiveMethod):
         rungs = self.ladder[::-1]  # a frame's action is the highest rung that has looked at it
         self.actions = ActionSpace((*map(str, rungs), "skip"), (*(rung.size for rung in rungs), 0))
         self.networks = nn.ModuleDict(
-            {size: FrameClassifier(spec, num_classes, dropout, pretrained) for size, spec in self.specs.items()}
+            {size: FrameClassifier(spec, num_classes, dropout) for size, spec in self.specs.items()}
         )
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:

@@ -141,7 +141,6 @@ class LiteEval(CausalMethod):
         target: gamma of equation 7, the fraction of the frames that get fine features.
         estimator: "gumbel" (straight-through) or "reinforce" (LiteEval-RL).
         dropout: before the backbones' linear heads, in their fine-tuning.
-        pretrained: start the backbones from ImageNet.
     """
 
     def __init__(
@@ -159,7 +158,6 @@ class LiteEval(CausalMethod):
         target: float = 0.05,
         estimator: Literal["gumbel", "reinforce"] = "gumbel",
         dropout: float = 0.5,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         if not 0 < coarse_hidden < fine_hidden:
@@ -172,8 +170,8 @@ class LiteEval(CausalMethod):
         self.sync, self.weight, self.target, self.estimator = sync, weight, target, estimator
         self.views = {"frames": fine.view(num_frames)}
         self.actions = ActionSpace(("fine", "coarse"), (fine.size, coarse.size))
-        self.fine = FrameClassifier(fine, num_classes, dropout, pretrained)
-        self.coarse = FrameClassifier(coarse, num_classes, dropout, pretrained)
+        self.fine = FrameClassifier(fine, num_classes, dropout)
+        self.coarse = FrameClassifier(coarse, num_classes, dropout)
         num_coarse, num_fine = self.coarse.backbone.num_features, self.fine.backbone.num_features
         if sync:
             self.coarse_rnn = RNN([num_coarse], coarse_hidden, cell, normalize)

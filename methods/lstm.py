@@ -53,7 +53,6 @@ class LSTM(CausalMethod):
         normalize: LayerNorm before the LSTM, for networks without ImageNet weights, as in methods/arnet.py.
         prediction: "average" of all steps (AR-Net) or the "last" step alone (LiteEval).
         dropout: before the linear head.
-        pretrained: start from ImageNet.
     """
 
     def __init__(
@@ -65,7 +64,6 @@ class LSTM(CausalMethod):
         normalize: bool = False,
         prediction: Literal["average", "last"] = "average",
         dropout: float = 0.5,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         if hidden < 1:
@@ -74,7 +72,7 @@ class LSTM(CausalMethod):
         self.prediction = prediction
         self.views = {"frames": backbones[0].view(num_frames)}
         self.actions = ActionSpace(("+".join(self.specs),), (backbones[0].size,))
-        networks = {size: build_backbone(spec.name, pretrained) for size, spec in self.specs.items()}
+        networks = {size: build_backbone(spec.name) for size, spec in self.specs.items()}
         self.widths = {size: network.num_features for size, network in networks.items()}
         self.backbones = nn.ModuleDict(networks)
         self.norm = nn.LayerNorm(sum(self.widths.values())) if normalize else nn.Identity()

@@ -38,7 +38,6 @@ class MultiScale(CausalMethod):
         backbones: one a resolution, from the highest to the lowest.
         num_frames: T.
         dropout: before each linear head.
-        pretrained: start the backbones from ImageNet.
     """
 
     def __init__(
@@ -47,14 +46,13 @@ class MultiScale(CausalMethod):
         backbones: Sequence[BackboneSpec],
         num_frames: int = 16,
         dropout: float = 0.5,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         self.specs, self.num_classes = by_size("multi_scale", backbones), num_classes
         self.views = {"frames": backbones[0].view(num_frames)}
         self.actions = ActionSpace(("+".join(self.specs),), (backbones[0].size,))
         self.branches = nn.ModuleDict(
-            {size: FrameClassifier(spec, num_classes, dropout, pretrained) for size, spec in self.specs.items()}
+            {size: FrameClassifier(spec, num_classes, dropout) for size, spec in self.specs.items()}
         )
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:

@@ -44,7 +44,6 @@ class RandomFrames(AdaptiveMethod):
         frame_size: pixels at which frames are read, before the device resizes them; 0 means the backbone's.
         seed: of the frames in evaluation.
         dropout: before the linear head.
-        pretrained: start from ImageNet.
     """
 
     test_time = ("k",)
@@ -58,7 +57,6 @@ class RandomFrames(AdaptiveMethod):
         frame_size: int = 0,
         seed: int = 0,
         dropout: float = 0.5,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         if not 1 <= k <= num_frames:
@@ -66,7 +64,7 @@ class RandomFrames(AdaptiveMethod):
         self.spec, self.num_classes, self.k, self.seed = backbone, num_classes, k, seed
         self.views = {"frames": backbone.view(num_frames, frame_size)}
         self.actions = ActionSpace((str(backbone.size), "skip"), (backbone.size, 0))
-        self.classifier = FrameClassifier(backbone, num_classes, dropout, pretrained)
+        self.classifier = FrameClassifier(backbone, num_classes, dropout)
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:
         return {"classifier": self.spec}

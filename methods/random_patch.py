@@ -46,7 +46,6 @@ class RandomPatch(AdaptiveMethod):
         normalize: LayerNorm before the GRU, for networks without ImageNet weights.
         seed: of the places in evaluation.
         dropout: before the head.
-        pretrained: start the backbones from ImageNet.
     """
 
     def __init__(
@@ -61,7 +60,6 @@ class RandomPatch(AdaptiveMethod):
         normalize: bool = False,
         seed: int = 0,
         dropout: float = 0.8,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         if min(places, hidden) < 1:
@@ -72,8 +70,8 @@ class RandomPatch(AdaptiveMethod):
         self.grid = PatchGrid(focus.size, patch_size, places)
         self.views = {"frames": focus.view(num_frames)}
         self.actions = ActionSpace((f"patch-{patch_size}",), (patch_size,), grid=self.grid)
-        self.glance = build_backbone(glance.name, pretrained)
-        self.focus = build_backbone(focus.name, pretrained)
+        self.glance = build_backbone(glance.name)
+        self.focus = build_backbone(focus.name)
         widths = (self.glance.num_features, self.focus.num_features)
         self.classifier = RecurrentClassifier(widths, hidden, num_classes, dropout, normalize)
 

@@ -45,7 +45,6 @@ class RandomPolicy(AdaptiveMethod):
         num_frames: T.
         seed: of the actions in evaluation.
         dropout: before each linear head.
-        pretrained: start the backbones from ImageNet.
     """
 
     covers_A: Tensor
@@ -58,7 +57,6 @@ class RandomPolicy(AdaptiveMethod):
         num_frames: int = 16,
         seed: int = 0,
         dropout: float = 0.5,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         self.specs, self.num_classes, self.seed = by_size("random_policy", backbones), num_classes, seed
@@ -66,7 +64,7 @@ class RandomPolicy(AdaptiveMethod):
         self.actions = ActionSpace.of_resolutions([spec.size for spec in backbones], skips)
         self.register_buffer("covers_A", torch.tensor(self.actions.covers), persistent=False)
         self.branches = nn.ModuleDict(
-            {size: FrameClassifier(spec, num_classes, dropout, pretrained) for size, spec in self.specs.items()}
+            {size: FrameClassifier(spec, num_classes, dropout) for size, spec in self.specs.items()}
         )
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:

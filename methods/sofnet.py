@@ -92,7 +92,6 @@ class SoFNet(CausalMethod):
         total_gflops: scale equation 10's table so that the whole network costs this; 0 leaves the true GFLOPs.
         normalize: LayerNorm before the policies, for networks without ImageNet weights (not in the paper).
         dropout: before the linear head.
-        pretrained: start from ImageNet.
     """
 
     test_time = ("rho", "min_frames")  # no frame is left out while it learns
@@ -112,7 +111,6 @@ class SoFNet(CausalMethod):
         total_gflops: float = 0.0,
         normalize: bool = False,
         dropout: float = 0.5,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         if hidden < 1 or min_frames < 0 or total_gflops < 0:
@@ -124,7 +122,7 @@ class SoFNet(CausalMethod):
         self.guidance, self.rho, self.min_frames = guidance, rho, min_frames
         self.alpha, self.beta, self.total_gflops = alpha, beta, total_gflops
         self.views = {"frames": backbone.view(num_frames)}
-        self.network = FrameClassifier(backbone, num_classes, dropout, pretrained)
+        self.network = FrameClassifier(backbone, num_classes, dropout)
         self.shapes = self.network.backbone.map_shapes(backbone)
         widths = [self.network.backbone.pool(torch.zeros(shape)).flatten(1).shape[1] for shape in self.shapes[1:]]
         self.policies = nn.ModuleList(Policy(width, hidden, temporal, normalize) for width in widths)

@@ -44,7 +44,6 @@ class TSM(AdaptiveMethod):
         networks: by name, each with temporal shift over its own number of frames.
         frame_size: pixels at which frames are read, before the device resizes them; 0 means each network's.
         dropout: before the linear heads.
-        pretrained: start from ImageNet.
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class TSM(AdaptiveMethod):
         networks: Mapping[str, BackboneSpec],
         frame_size: int = 0,
         dropout: float = 0.5,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         if not networks or any("." in name for name in networks):
@@ -63,7 +61,7 @@ class TSM(AdaptiveMethod):
         sizes = [spec.size for spec in self.specs.values()]
         self.actions = ActionSpace(("+".join(map(str, sizes)),), (max(sizes),))
         self.networks = nn.ModuleDict(
-            {name: FrameClassifier(spec, num_classes, dropout, pretrained) for name, spec in self.specs.items()}
+            {name: FrameClassifier(spec, num_classes, dropout) for name, spec in self.specs.items()}
         )
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:

@@ -34,7 +34,6 @@ class Uniform(CausalMethod):
         num_frames: T.
         frame_size: pixels at which frames are read, before the device resizes them; 0 means the backbone's.
         dropout: before the linear head.
-        pretrained: start from ImageNet.
     """
 
     def __init__(
@@ -44,13 +43,12 @@ class Uniform(CausalMethod):
         num_frames: int = 16,
         frame_size: int = 0,
         dropout: float = 0.5,
-        pretrained: bool = False,
     ) -> None:
         super().__init__()
         self.spec, self.num_classes = backbone, num_classes
         self.views = {"frames": backbone.view(num_frames, frame_size)}
         self.actions = ActionSpace((str(backbone.size),), (backbone.size,))
-        self.classifier = FrameClassifier(backbone, num_classes, dropout, pretrained)
+        self.classifier = FrameClassifier(backbone, num_classes, dropout)
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:
         return {"classifier": self.spec}

@@ -105,7 +105,8 @@ class Entry:
         config = self.first.config
         shared = essential({key: config.get(key, {}) for key in ("recipe", "trainer")})
         shared.get("recipe", {}).pop("warmup", None)
-        return json.dumps([*self.place, shared], sort_keys=True)
+        start = sorted(set(config.get("weights", {}).values()))
+        return json.dumps([*self.place, shared, start], sort_keys=True)
 
     @property
     def warmup(self) -> Mapping[str, Any]:

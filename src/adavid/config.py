@@ -24,7 +24,7 @@ from yaml import YAMLError
 
 # What a run's identity does not depend on.
 INCIDENTAL = {
-    "recipe": {"pyramids", "family"},  # `pyramid` is what was taken of them
+    "recipe": {"pyramids", "family", "weights"},  # `pyramid` is what was taken of them; the files' contents count
     "model": {"seed"},  # the run's own, for methods that draw in evaluation
     "data": {"num_workers", "cache", "contents", "root", "num_processes", "path", "videos"},  # known by their contents
     "trainer": {"enable_progress_bar", "devices"},

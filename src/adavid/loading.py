@@ -26,7 +26,7 @@ from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod
 from adavid.training import channels_last, read_checkpoint, stage_checkpoint
 
-NOT_OF_THE_USER = ("num_classes", "pretrained")  # arguments of a method that the data set and the runner give
+NOT_OF_THE_USER = ("num_classes",)  # arguments of a method that the data set gives
 
 
 class Answer(NamedTuple):

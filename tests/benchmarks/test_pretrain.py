@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from adavid.networks.backbones import WEIGHTS, BackboneSpec, FrameClassifier, build_backbone, weights_file
+from adavid.networks.backbones import WEIGHTS, BackboneSpec, FrameClassifier, build_backbone, own_weights
 from benchmarks.compose import compose
 from benchmarks.pretrain import SIZES, TAG, WIDTHS, as_seen, pretrain
 from datamodules import sprites_drawing as drawing
@@ -38,7 +38,7 @@ def test_a_picture_follows_from_its_index() -> None:
 def test_records_name_the_weights_by_their_tag() -> None:
     """Other weights make other records: they need another tag, which is in the hash of a run."""
     files = sorted(WEIGHTS.iterdir())
-    assert files == sorted(weights_file(f"{widths}.{TAG}") for widths in WIDTHS)
+    assert files == sorted(own_weights(f"{widths}.{TAG}") for widths in WIDTHS)
     assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:8] for file in files} == DIGESTS
 
 

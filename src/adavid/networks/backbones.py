@@ -16,8 +16,9 @@ N rows (frames, clips or videos), S frames of a clip, T frames of a video, D fea
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 
 from adavid.config import nearest
 from adavid.data.batch import View
+from adavid.files import reason
 from adavid.networks import lite, slowfast, temporal_shift
 
 EXAMPLE = "torchvision/resnet50"
@@ -134,10 +136,10 @@ class FrameClassifier(nn.Module):
     size: int
     reads_clips: bool
 
-    def __init__(self, spec: BackboneSpec, num_classes: int, dropout: float = 0.0, pretrained: bool = False) -> None:
+    def __init__(self, spec: BackboneSpec, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.size = spec.size
-        self.backbone = build_backbone(spec.name, pretrained)
+        self.backbone = build_backbone(spec.name)
         self.reads_clips = self.backbone.reads_clips
         linear = nn.Linear(self.backbone.num_features, num_classes)
         nn.init.normal_(linear.weight, std=0.001)  # as TSN and AR-Net: first predictions near uniform
@@ -171,11 +173,16 @@ def clip_view(method: str, spec: BackboneSpec, frame_size: int = 0) -> View:
     return View(spec.num_segments, frame_size or spec.size)
 
 
-def build_backbone(name: str, pretrained: bool = False) -> Backbone:
-    """Build a backbone by name, with ImageNet weights if `pretrained` (SlowFast: Kinetics-400's).
+def build_backbone(name: str, pretrained: bool = False, folder: Path | None = None) -> Backbone:
+    """Build a backbone by name.
+
+    Args:
+        name: library/network, as the module says.
+        pretrained: start from ImageNet weights (SlowFast: Kinetics-400's, narrow: the tag's), not from random ones.
+        folder: with the files of these weights (see `weights_file`); None fetches them.
 
     Raises:
-        ValueError: unknown library or network, or weights that cannot be fetched.
+        ValueError: unknown library or network, or weights that cannot be fetched, or are not in the folder.
     """
     library, _, network = name.partition("/")
     builders = {
@@ -189,19 +196,69 @@ def build_backbone(name: str, pretrained: bool = False) -> Backbone:
     if library not in builders or not network:
         raise ValueError(f"backbone '{name}': expected library/network, the library one of {', '.join(builders)}")
     try:
-        return builders[library](network, pretrained)
+        return builders[library](network, pretrained, folder)
     except OSError as error:  # urllib's and the hub's connection errors are both OSErrors
         raise ValueError(
             f"backbone '{name}': its pretrained weights cannot be fetched ({error}); "
-            "recipe.pretrained=false starts from random weights instead"
+            "recipe.weights=/folder takes files, recipe.pretrained=false starts from random weights instead"
         ) from error
 
 
-def _torchvision(network: str, pretrained: bool) -> Backbone:
+def weights_file(name: str, folder: Path) -> Path | None:
+    """The file of a network's pretrained weights; None for networks whose weights come with AdaVid, or as a package.
+
+    It is called as torchvision's or timm's cache calls it, or after the network: resnet50-0676ba61.pth or
+    resnet50.safetensors, models--timm--dpn107.mx_in1k (a folder) or dpn107.mx_in1k.safetensors.
+
+    Args:
+        name: library/network, a known one.
+        folder: where it lies.
+
+    Raises:
+        ValueError: there is none of these.
+    """
+    library, _, network = name.partition("/")
+    if library in ("lite", "narrow"):
+        return None
+    if library == "tsm":
+        return weights_file(_segments(network)[1], folder)
+    if library == "torchvision":
+        cached = [Path(_torchvision_weights(network).url).name]
+    elif library == "timm":
+        weights: Any = timm.get_pretrained_cfg(network)
+        cached = [f"models--timm--{weights.architecture}.{weights.tag}/snapshots/*/model.safetensors"]
+        cached += [Path(weights.url).name] if weights.url else []
+    else:
+        cached = [Path(slowfast.WEIGHTS).name]
+    expected = [*cached, f"{network}.safetensors", f"{network}.pth"]
+    for pattern in expected:
+        for file in sorted(folder.glob(pattern)):
+            return file
+    raise ValueError(f"recipe.weights: {folder} has no weights of {name}: expected one of {', '.join(expected)}")
+
+
+def _load(load: Callable[[Any], Any], name: str, folder: Path) -> None:
+    """Gives `load` the state dict of a network from its file; ValueError where it is not that network's."""
+    file = weights_file(name, folder)
+    assert file is not None
+    try:
+        is_pickled = file.suffix in (".pth", ".pyth")
+        load(torch.load(file, map_location="cpu", weights_only=True) if is_pickled else load_file(file))
+    except Exception as error:  # a file that was cut short, or another's, fails in as many ways as there are bytes
+        raise ValueError(f"recipe.weights: {file}: expected the weights of {name}: {reason(error)}") from error
+
+
+def _torchvision_weights(network: str) -> Any:
+    return torchvision.models.get_model_weights(network)[_TORCHVISION_WEIGHTS[network]]
+
+
+def _torchvision(network: str, pretrained: bool, folder: Path | None) -> Backbone:
     if network not in _TORCHVISION_WEIGHTS:
         raise ValueError(f"backbone 'torchvision/{network}' is unknown; {nearest(network, _TORCHVISION_WEIGHTS)}")
-    weights = _TORCHVISION_WEIGHTS[network] if pretrained else None
-    model = torchvision.models.get_model(network, weights=weights)
+    fetched = _TORCHVISION_WEIGHTS[network] if pretrained and folder is None else None
+    model = torchvision.models.get_model(network, weights=fetched)
+    if pretrained and folder is not None:
+        _load(model.load_state_dict, f"torchvision/{network}", folder)
     if network == "mobilenet_v2":
         return Backbone(list(model.features), _average(), model.last_channel)
     stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
@@ -209,12 +266,14 @@ def _torchvision(network: str, pretrained: bool) -> Backbone:
     return Backbone(stages, _average(), model.fc.in_features)
 
 
-def _timm(network: str, pretrained: bool) -> Backbone:
+def _timm(network: str, pretrained: bool, folder: Path | None) -> Backbone:
     families = ("efficientnet_", "dpn")
     if not network.startswith(families) or not timm.is_model(network):
         known = [name for family in families for name in timm.list_models(f"{family}*")]
         raise ValueError(f"backbone 'timm/{network}' is unknown; {nearest(network, known)}")
-    model: Any = timm.create_model(network, pretrained=pretrained)
+    model: Any = timm.create_model(network, pretrained=pretrained and folder is None)
+    if pretrained and folder is not None:
+        _load(model.load_state_dict, f"timm/{network}", folder)
     if network.startswith("dpn"):
         return Backbone(list(model.features), _average(), model.num_features)
     return _efficientnet(model)
@@ -227,13 +286,13 @@ def _efficientnet(model: Any, *before: nn.Module) -> Backbone:
     return Backbone([stem, *model.blocks, top], _average(), model.num_features)
 
 
-def _lite(network: str, pretrained: bool) -> Backbone:
+def _lite(network: str, pretrained: bool, _folder: Path | None) -> Backbone:
     if network not in lite.WEIGHTS:
         raise ValueError(f"backbone 'lite/{network}' is unknown; {nearest(network, lite.WEIGHTS)}")
     return _efficientnet(lite.lite_network(network, pretrained), lite.FromMinusOneToOne())
 
 
-def _narrow(network: str, pretrained: bool) -> Backbone:
+def _narrow(network: str, pretrained: bool, _folder: Path | None) -> Backbone:
     """timm's ResNet for frames of a few dozen pixels: a deep stem, then one BasicBlock a stage.
 
     It ends in average plus maximum pooling: small evidence must not drown in the background.
@@ -251,35 +310,37 @@ def _narrow(network: str, pretrained: bool) -> Backbone:
     stages = [stem, *(getattr(model, f"layer{i + 1}") for i in range(len(channels)))]
     pool = SelectAdaptivePool2d(pool_type="avgmax", flatten=True)
     backbone = Backbone(stages, pool, channels[-1], stride=4 * 2 ** (len(channels) - 1))
-    if (tag or pretrained) and not weights_file(network).exists():
+    if (tag or pretrained) and not own_weights(network).exists():
         known = [f"narrow/{file.stem}" for file in sorted(WEIGHTS.glob("*.safetensors"))]
         raise ValueError(
             f"backbone 'narrow/{network}' has no pretrained weights: expected one of {', '.join(known)}, "
             f"or narrow/{widths} and recipe.pretrained=false"
         )
     if pretrained:
-        backbone.load_state_dict(load_file(weights_file(network)))
+        backbone.load_state_dict(load_file(own_weights(network)))
     return backbone
 
 
-def weights_file(network: str) -> Path:
+def own_weights(network: str) -> Path:
     """Where the weights of narrow/`network` lie that its tag names."""
     return WEIGHTS / f"{network}.safetensors"
 
 
-def _slowfast(network: str, pretrained: bool) -> Backbone:
+def _slowfast(network: str, pretrained: bool, folder: Path | None) -> Backbone:
     if network != "r50-8x8":
         raise ValueError(f"backbone 'slowfast/{network}' is unknown; {nearest(network, ['r50-8x8'])}")
     stages = slowfast.slowfast_stages()
-    if pretrained:
-        slowfast.load_kinetics(stages)
+    if pretrained and folder is not None:
+        _load(partial(slowfast.load_kinetics, stages), f"slowfast/{network}", folder)
+    elif pretrained:
+        slowfast.load_kinetics(stages, torch.hub.load_state_dict_from_url(slowfast.WEIGHTS, map_location="cpu"))
     num_features = slowfast.WIDTHS[-1] + slowfast.FAST_WIDTHS[-1]
     return Backbone(stages, slowfast.PoolBoth(), num_features, reads_clips=True)
 
 
-def _temporal_shift(network: str, pretrained: bool) -> Backbone:
+def _temporal_shift(network: str, pretrained: bool, folder: Path | None) -> Backbone:
     num_segments, name = _segments(network)
-    still = build_backbone(name, pretrained)
+    still = build_backbone(name, pretrained, folder)
     temporal_shift.insert(still.stages, num_segments, name)
     to_frames, to_videos = nn.Flatten(0, 1), nn.Unflatten(0, (-1, num_segments))
     stages = [to_frames, *still.stages, to_videos]

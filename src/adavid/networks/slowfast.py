@@ -9,7 +9,8 @@ N clips, S frames (slow S / 4), CHW: channels, height, width, D features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,13 +98,9 @@ def slowfast_stages() -> list[nn.Module]:
     return layers
 
 
-def load_kinetics(stages: Sequence[nn.Module]) -> None:
-    """Loads the published weights (Kinetics-400, PyTorchVideo's model zoo).
-
-    Raises:
-        OSError: they cannot be fetched.
-    """
-    state = torch.hub.load_state_dict_from_url(WEIGHTS, map_location="cpu")["model_state"]
+def load_kinetics(stages: Sequence[nn.Module], published: Mapping[str, Any]) -> None:
+    """Loads the published weights (Kinetics-400, PyTorchVideo's model zoo): what the file at `WEIGHTS` holds."""
+    state = published["model_state"]
     module = nn.ModuleList(stages)
     module.load_state_dict({key: state[published_name(key)] for key in module.state_dict()})
 

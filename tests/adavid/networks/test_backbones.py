@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import urllib.error
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
 import torchvision
+from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ from adavid.cost import Ledger, audit, price
 from adavid.data.batch import View
 from adavid.data.transforms import evaluation_crop, normalize
 from adavid.networks import lite, slowfast
-from adavid.networks.backbones import BackboneSpec, FrameClassifier, build_backbone
+from adavid.networks.backbones import BackboneSpec, FrameClassifier, build_backbone, weights_file
 
 
 def resnet18() -> Callable[[Tensor], Tensor]:
@@ -209,9 +211,70 @@ def test_weights_that_cannot_be_fetched(name: str, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torchvision.models, "get_model", offline)
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(ValueError, match=rf"'{name}'.*Name or service not known.*recipe\.pretrained=false") as error:
+    with pytest.raises(ValueError) as caught:
         build_backbone(name, pretrained=True)
-    assert "\n" not in str(error.value)
+    assert str(caught.value) == (
+        f"backbone '{name}': its pretrained weights cannot be fetched (<urlopen error Name or service not known>); "
+        "recipe.weights=/folder takes files, recipe.pretrained=false starts from random weights instead"
+    )
+
+
+FILES = {
+    "torchvision/resnet18": ("resnet18-f37072fd.pth", "resnet18.safetensors", "resnet18.pth"),
+    "timm/efficientnet_b0.ra_in1k": (
+        "models--timm--efficientnet_b0.ra_in1k/snapshots/0123/model.safetensors",
+        "efficientnet_b0_ra-3dd342df.pth",
+        "efficientnet_b0.ra_in1k.safetensors",
+    ),
+}
+
+
+def write_weights(name: str, file: Path, seed: int = 0) -> None:
+    """A file of random weights of a whole network, its head included."""
+    torch.manual_seed(seed)
+    library, _, network = name.partition("/")
+    make: Any = {"torchvision": torchvision.models.get_model, "timm": timm.create_model}[library]
+    state = make(network).state_dict()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == ".safetensors":
+        save_file(state, file)
+    else:
+        torch.save(state, file)
+
+
+@pytest.mark.parametrize(("name", "file"), [(name, file) for name, files in FILES.items() for file in files])
+def test_weights_from_a_folder(name: str, file: str, tmp_path: Path) -> None:
+    write_weights(name, tmp_path / file)
+    torch.manual_seed(0)
+    expected = build_backbone(name).state_dict()
+    shifted = [f"tsm/8/{name}"] if name.startswith("torchvision/") else []
+    for network in (name, *shifted):
+        found = build_backbone(network, pretrained=True, folder=tmp_path).state_dict()
+        assert all(map(torch.equal, expected.values(), found.values()))
+        assert weights_file(network, tmp_path) == tmp_path / file
+
+
+def test_weights_of_slowfast_from_a_folder(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = build_backbone("slowfast/r50-8x8")
+    published = {slowfast.published_name(key): value for key, value in network.stages.state_dict().items()}
+    torch.save({"model_state": published}, tmp_path / "SLOWFAST_8x8_R50.pyth")
+    found = build_backbone("slowfast/r50-8x8", pretrained=True, folder=tmp_path).state_dict()
+    assert all(torch.equal(value, found[key]) for key, value in network.state_dict().items())
+
+
+def test_weights_that_are_not_in_the_folder_or_are_of_another_network(tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as caught:
+        build_backbone("torchvision/resnet18", pretrained=True, folder=tmp_path)
+    expected = "expected one of resnet18-f37072fd.pth, resnet18.safetensors, resnet18.pth"
+    assert str(caught.value) == f"recipe.weights: {tmp_path} has no weights of torchvision/resnet18: {expected}"
+    file = tmp_path / "resnet18.pth"
+    write_weights("timm/efficientnet_b0", file)
+    with pytest.raises(ValueError) as caught:
+        build_backbone("torchvision/resnet18", pretrained=True, folder=tmp_path)
+    assert str(caught.value).startswith(f"recipe.weights: {file}: expected the weights of torchvision/resnet18: ")
+    assert "\n" not in str(caught.value)
+    assert [weights_file(name, tmp_path) for name in ("lite/0", "narrow/8-16-32.glyphs")] == [None, None]
 
 
 def test_a_spec_has_a_size() -> None:
