@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from adavid.cores import share_cores
 from benchmarks.layers import ROOT, catalogue, method_files, methods_of, profiles
-from benchmarks.workspace import Workspace
+from benchmarks.workspace import PUBLISHED, Workspace
 
 if TYPE_CHECKING:
     from benchmarks.dashboard import Dashboard
@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("reference", _reference, "make what the plan of the committed records still lacks")
     sub.add_argument("--dry-run", action="store_true", help="print the plan alone")
     _add_jobs(sub)
-    sub.set_defaults(records="reference")
+    sub.set_defaults(records=PUBLISHED)
     sub = command("verify", _verify, "score records anew from their predictions, and recompute their hashes")
     sub.add_argument("folder", help="of records, or above some")
     command("list", _list, "methods, variants and data sets")

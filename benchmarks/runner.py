@@ -72,7 +72,8 @@ def bench(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
             control = evaluate(method, data_of(run, method), run.config["trainer"], decisions=decisions)
             of_control = {"decisions": "shuffled", **operating_point}
             write_evaluation(folder, SHUFFLED, run, method, control, None, of_control, times)
-        strips = write_strips(folder, method, run.catalogue, evaluation.predictions)
+        shows_frames = run.catalogue.publishable or not workspace.is_published
+        strips = write_strips(folder, method, run.catalogue, evaluation.predictions) if shows_frames else ()
         # Last, since the main record says that all of it is done.
         record = write_evaluation(folder, MAIN, run, method, evaluation, validation, operating_point, times)
         dashboard.finish(run, record, strips)
@@ -197,6 +198,7 @@ def write_evaluation(
             left_out=data.left_out,
             fingerprint=data.fingerprint,
             class_names=tuple(data.class_names),
+            **({} if data.turns is None else data.turns._asdict()),
         ),
         config=run.config,
         config_hash=run.hash,

@@ -42,13 +42,13 @@ def write_strips(
         What `strips.json` holds, the cheapest video first.
     """
     checked = catalogue.checked
-    clip_of = {record.video_id: record.clip for record in checked.videos[catalogue.report_split]}
+    record_of = {record.video_id: record for record in checked.videos[catalogue.report_split]}
     view = next(iter(method.views.values()))
     strips = []
     (folder / "strips").mkdir(parents=True, exist_ok=True)
     for i, n in enumerate(_spread(predictions, num_strips)):
         video_id = str(predictions.video_id[n])
-        frames_TCHW = catalogue.reading.read(checked.open(clip_of[video_id]), {"frames": view})["frames"]
+        frames_TCHW = catalogue.reading.read(checked.open(record_of[video_id]), {"frames": view})["frames"]
         if frames_TCHW.ndim == 5:  # clips: the frame in the middle of each
             frames_TCHW = frames_TCHW[:, frames_TCHW.shape[1] // 2]
         image = f"strips/{i}.jpg"

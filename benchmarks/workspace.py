@@ -9,6 +9,8 @@ from pathlib import Path
 
 from benchmarks.layers import ROOT
 
+PUBLISHED = "reference"  # the folder of results whose records are committed
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -39,6 +41,11 @@ class Workspace:
         root = Path(results or environment.get("ADAVID_RESULTS") or ROOT / "results")
         records = records or environment.get("ADAVID_RECORDS") or "runs"
         return cls(root, root / records, Path(cache or environment.get("ADAVID_CACHE") or ROOT / "cache"))
+
+    @property
+    def is_published(self) -> bool:
+        """Whether its records are those that are committed with the project."""
+        return self.records.name == PUBLISHED
 
     @property
     def shown_cache(self) -> str:

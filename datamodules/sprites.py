@@ -52,6 +52,7 @@ class SpritesCatalogue(VideoCatalogue):
 
     class_names = drawing.CLASS_NAMES
     level_names = tuple(drawing.LEVELS)  # easiest first
+    publishable = True
 
     def __init__(
         self,

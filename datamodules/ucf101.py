@@ -2,11 +2,13 @@
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from adavid import VideoCatalogue, VideoRecord, list_folder, read_text
+from adavid import Turns, VideoCatalogue, VideoRecord, list_folder, read_text
 
+FOLDS: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
 VAL_GROUPS = range(22, 26)  # in no test list
 CLIP = re.compile(r"(\w+)/v_\w+_(g\d\d)_c\d\d\.avi")
 
@@ -31,37 +33,45 @@ class Ucf101Catalogue(VideoCatalogue):
 
     Args:
         path: the folder with `ucfTrainTestlist/` and `UCF-101/<Class>/v_<Class>_g<group>_c<clip>.avi`.
-        fold: which of the three official splits into training and test.
+        fold: which of the three official splits into training and test. With null the runs take turns, and three of
+            them are reported as one, every clip tested once.
+        turn: the run's seed: with `fold` null, the run's fold is 1 + turn mod 3.
         **options: see `VideoCatalogue`.
 
     Raises:
         ValueError: a list is missing or a line malformed, or there is no clip; the message names it.
     """
 
-    def __init__(self, path: str, fold: Literal[1, 2, 3] = 1, **options: Any):
+    def __init__(self, path: str, fold: Literal[1, 2, 3] | None = None, turn: int = 0, **options: Any):
         super().__init__(**options)
+        self.turns = Turns(turn % len(FOLDS), len(FOLDS)) if fold is None else None
+        self._of_fold = partial(type(self), path, **options)
+        fold_number = fold or FOLDS[turn % len(FOLDS)]
         lists, clips = Path(path) / "ucfTrainTestlist", Path(path) / "UCF-101"
-        all_names = _read_classes(lists / "classInd.txt")
+        self.official_names = _read_classes(lists / "classInd.txt")
         listed = [
-            *_read_clips(lists / f"trainlist0{fold}.txt", "train", all_names),
-            *_read_clips(lists / f"testlist0{fold}.txt", "test", all_names),
+            *_read_clips(lists / f"trainlist0{fold_number}.txt", "train", self.official_names),
+            *_read_clips(lists / f"testlist0{fold_number}.txt", "test", self.official_names),
         ]
         folders = [folder for folder in list_folder(clips) if os.path.isdir(folder)]
         there = {file.relative_to(clips).as_posix() for folder in folders for file in list_folder(folder)}
         trained_on = {of.name for of in listed if of.clip in there and of.split == "train"}
         if not trained_on:
             raise ValueError(f"{clips}: has no clip to train on, such as {listed[0].clip}")
-        self.class_names = [name for name in all_names if name in trained_on]
+        self.class_names = [name for name in self.official_names if name in trained_on]
         listed = [of for of in listed if of.name in trained_on]
         self._records = [
             VideoRecord(of.clip, clips / of.clip, (self.class_names.index(of.name),), of.split, group=of.group)
             for of in listed
             if of.clip in there
         ]
-        self.left_out = _left_out(len(all_names) - len(trained_on), len(listed) - len(self._records))
+        self.left_out = _left_out(len(self.official_names) - len(trained_on), len(listed) - len(self._records))
 
     def records(self, split: str) -> list[VideoRecord]:
         return [record for record in self._records if record.split == split]
+
+    def in_turn(self) -> list[VideoCatalogue]:
+        return [self._of_fold(fold=fold) for fold in FOLDS]
 
 
 def _read_classes(path: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from adavid.config import locate
 from adavid.evaluation.records import (
     FORCED_LATENCY_JSON,
     OTHER_KINDS,
@@ -15,7 +16,7 @@ from adavid.evaluation.records import (
 )
 from adavid.evaluation.schema import read_json, to_json
 from benchmarks.compose import compose
-from benchmarks.layers import ROOT, method_files
+from benchmarks.layers import ROOT, catalogue, data_file, method_files
 from benchmarks.report.compare import with_comparisons
 from benchmarks.report.entries import group
 from benchmarks.report.tables import leaderboard, read_reported, rounded
@@ -31,6 +32,13 @@ def records() -> list[Record]:
     if not found:
         pytest.skip("no records are committed")
     return found
+
+
+def test_pictures_are_of_data_sets_that_may_be_published() -> None:
+    publishable = {kind for kind in catalogue("datamodules") if locate(data_file(kind).content.target).publishable}
+    assert publishable == {"sprites"}
+    pictures = [path for suffix in ("jpg", "jpeg", "png", "mp4", "avi") for path in REFERENCE.rglob(f"*.{suffix}")]
+    assert {path.relative_to(REFERENCE).parts[0] for path in pictures} <= publishable
 
 
 def test_every_hash_is_reproduced_from_its_configuration(records: list[Record]) -> None:

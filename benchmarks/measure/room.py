@@ -243,7 +243,7 @@ def _whole_videos(catalogue: VideoCatalogue) -> Iterator[tuple[np.ndarray, np.nd
     videos = catalogue.checked.videos["train"]
     chosen = np.unique(np.linspace(0, len(videos) - 1, NUM_SEPARATED).round().astype(int))
     for video in (videos[i] for i in chosen.tolist()):
-        evidence, source = catalogue.evidence(video), catalogue.checked.open(video.clip)
+        evidence, source = catalogue.evidence(video), catalogue.checked.open(video)
         assert evidence is not None
         view = View(source.num_frames, catalogue.reading.crop)
         frames_TCHW = catalogue.reading.read(source, {"frames": view})["frames"]

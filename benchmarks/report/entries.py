@@ -23,6 +23,7 @@ from adavid.evaluation.records import (
     OnlineRecord,
     Record,
     Strip,
+    pooled,
     read_records,
 )
 from adavid.evaluation.schema import method_label, read_json
@@ -106,7 +107,8 @@ class Entry:
         shared = essential({key: config.get(key, {}) for key in ("recipe", "trainer")})
         shared.get("recipe", {}).pop("warmup", None)
         start = sorted(set(config.get("weights", {}).values()))
-        return json.dumps([*self.place, shared, start], sort_keys=True)
+        folds = [part.data_info.fold for part in self.first.parts]
+        return json.dumps([*self.place, shared, start, folds], sort_keys=True)
 
     @property
     def warmup(self) -> Mapping[str, Any]:
@@ -136,7 +138,7 @@ class Entry:
 
     def runs(self, point: str = MAIN) -> dict[int, Predictions]:
         """The per-video predictions of a point, by seed."""
-        return {record.seed: _predictions(record.path, record.path.stat().st_mtime_ns) for record in self.points[point]}
+        return {record.seed: predictions_of(record.parts) for record in self.points[point]}
 
     def predictions(self) -> list[Predictions]:
         """The per-video predictions of the main point, one for each seed."""
@@ -150,7 +152,7 @@ class Entry:
     @functools.cached_property
     def online(self) -> list[OnlineRecord]:
         """The curves along the videos, one for each seed that has them."""
-        paths = (record.path.with_name(ONLINE_JSON) for record in self.main)
+        paths = (part.path.with_name(ONLINE_JSON) for record in self.main for part in record.parts)
         return [read_json(OnlineRecord, path) for path in paths if path.exists()]
 
     @functools.cached_property
@@ -187,10 +189,16 @@ class Entry:
         return float(np.mean(gflops)), float(np.mean(maps))
 
 
+def predictions_of(records: Iterable[Record]) -> Predictions:
+    """The per-video predictions of one record, or of several that are pooled."""
+    return _predictions(tuple((record.path, record.path.stat().st_mtime_ns) for record in records))
+
+
 @functools.cache
-def _predictions(path: Path, changed: int) -> Predictions:
+def _predictions(files: tuple[tuple[Path, int], ...]) -> Predictions:
     """One object for all comparisons that a run takes part in, so that its bootstrap is taken once."""
-    return read_predictions(path)
+    parts = [read_predictions(path) for path, _ in files]
+    return Predictions.joined(parts) if len(parts) > 1 else parts[0]
 
 
 def read_entries(results_dir: Path) -> list[Entry]:
@@ -212,7 +220,30 @@ def _entry(folder: Path, records: Sequence[Record]) -> Entry:
     for record in sorted(records, key=lambda record: (record.point, record.seed)):
         points.setdefault(record.point, []).append(record)
     top = folder.parents[3]  # of top/data/profile/method/hash
-    return Entry(REFERENCE if top.name == ROOTS[REFERENCE] else LOCAL, folder, points)
+    return Entry(REFERENCE if top.name == ROOTS[REFERENCE] else LOCAL, folder, _turns_together(points))
+
+
+def _turns_together(points: Mapping[str, Sequence[Record]]) -> Mapping[str, Sequence[Record]]:
+    """The records of each point; those of runs that took turns at a data set's folds pooled, as many as make a whole.
+
+    Whole are runs of consecutive seeds that have every fold. Where there are none yet, the folds of the first ones are
+    pooled that are there: they speak of these folds' videos alone, and of that number.
+    """
+    num_folds = points[MAIN][0].data_info.num_folds
+    if num_folds == 1:
+        return points
+    rounds: dict[int, set[int]] = {}
+    for record in points[MAIN]:
+        rounds.setdefault(record.seed // num_folds, set()).add(record.data_info.fold)
+    kept_folds = max(rounds.values(), key=len)
+    kept = [of for of, folds in rounds.items() if folds == kept_folds]
+    together: dict[str, list[Record]] = {}
+    for point, records in points.items():
+        for of in kept:
+            parts = [record for record in records if record.seed // num_folds == of]
+            if {record.data_info.fold for record in parts} == kept_folds:
+                together.setdefault(point, []).append(pooled(parts, predictions_of(parts), seed=of))
+    return together
 
 
 def operating_point(record: Record) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from adavid.actions import is_close, kind_of
+from adavid.evaluation.records import Record
 from benchmarks.report import charts, tables
 from benchmarks.report.columns import MEASURED, OF_LINES, OF_PAPERS, ON_PAGE, REPORTED, Column
 from benchmarks.report.compare import BASELINE, Comparison, drawn, equal_cost_line
@@ -163,7 +164,7 @@ def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
 
     first, place = records[0], entries[0].place
     num_videos = distinct(f"{record.data_info.num_videos:,}" for record in records)
-    skipped = max(record.data_info.num_skipped_bad for record in records)
+    skipped = max(part.data_info.num_skipped_bad for record in records for part in record.parts)
     left_out = distinct(record.data_info.left_out for record in records)
     empty = sorted({name for record in records for name in record.metrics.classes_without_positives})
     versions = [f"{name} {distinct(record.versions.get(name, '?') for record in records)}" for name in first.versions]
@@ -176,11 +177,22 @@ def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
         *([("classes without positives, scored 0", ", ".join(empty))] if empty else []),
         ("classes", distinct(len(record.data_info.class_names) for record in records)),
         ("frames per video", f"T = {distinct(record.frames.num_frames for record in records)}"),
-        ("seeds", distinct(record.seed for record in records)),
+        *([("folds", _folds(first))] if first.data_info.num_folds > 1 else []),
+        ("seeds", distinct(part.seed for record in records for part in record.parts)),
         ("device", distinct(record.device for record in records)),
         ("source revision", distinct(_revision(record.git_revision) for record in records)),
         ("versions", ", ".join(versions)),
     ]
+
+
+def _folds(record: Record) -> str:
+    """How the runs that took turns at a data set's folds are reported."""
+    num_folds = record.data_info.num_folds
+    which = ", ".join(str(1 + part.data_info.fold) for part in record.parts)
+    return (
+        f"{which} of {num_folds}, the run of seed s on fold 1 + s mod {num_folds}; a row pools the predictions of one "
+        "run a fold, each video scored by the run that did not train on it"
+    )
 
 
 def _revision(revision: str) -> str:

@@ -9,8 +9,11 @@ from .data.batch import VideoBatch as VideoBatch
 from .data.batch import View as View
 from .data.catalogue import SPLITS as SPLITS
 from .data.catalogue import Evidence as Evidence
+from .data.catalogue import Turns as Turns
 from .data.catalogue import VideoCatalogue as VideoCatalogue
 from .data.catalogue import VideoRecord as VideoRecord
+from .data.sources import Clip as Clip
+from .data.sources import Part as Part
 from .data.sources import list_media as list_media
 from .data.sources import media_by_name as media_by_name
 from .data.transforms import cut_patches as cut_patches

@@ -26,7 +26,8 @@ from yaml import YAMLError
 INCIDENTAL = {
     "recipe": {"pyramids", "family", "weights"},  # `pyramid` is what was taken of them; the files' contents count
     "model": {"seed"},  # the run's own, for methods that draw in evaluation
-    "data": {"num_workers", "cache", "contents", "root", "num_processes", "path", "videos"},  # known by their contents
+    # The videos are known by their contents; whose turn a fold is follows from the seed.
+    "data": {"num_workers", "cache", "contents", "root", "num_processes", "path", "videos", "turn"},
     "trainer": {"enable_progress_bar", "devices"},
 }
 

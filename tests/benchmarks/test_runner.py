@@ -191,6 +191,19 @@ def test_a_class_without_videos_is_said_with_the_score(
     assert note == "Note: no video of 1 of 3 classes (owl), which score 0: mAP at most 66.67."
 
 
+def test_pictures_that_may_not_be_published_stay_out_of_what_is_committed(
+    small: Run, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = replace(workspace, records=workspace.results / "reference")
+    assert not small.catalogue.publishable
+    folders = [runner.bench(small, where, Dashboard("off")) for where in (committed, workspace)]
+    assert [bool(list(folder.rglob("*.jpg"))) for folder in folders] == [False, True]
+    assert read_records(committed.records) and not list(committed.records.rglob("strips*"))
+    monkeypatch.setattr(type(small.catalogue), "publishable", True)
+    elsewhere = replace(workspace, records=workspace.results / "elsewhere" / "reference")
+    assert list(runner.bench(small, elsewhere, Dashboard("off")).rglob("*.jpg"))
+
+
 @pytest.fixture
 def apart(tmp_path: Path) -> Callable[..., Run]:
     """Composes uniform, or another method, on a few videos with a split for each purpose, and some words."""

@@ -46,13 +46,14 @@ def predictions(
     seed: int,
     num_classes: int,
     levels: tuple[str, ...] = (),
+    prefix: str = "",
 ) -> Predictions:
     """Predictions that are right for about the given fraction of the videos, which are all of the first classes."""
     rng = np.random.default_rng(seed)
     label_N = np.arange(NUM_VIDEOS) % len(CLASSES)
     said_N = np.where(rng.random(NUM_VIDEOS) < accuracy, label_N, rng.integers(len(CLASSES), size=NUM_VIDEOS))
     score_NK = np.eye(num_classes)[said_N] + 0.5 * rng.random((NUM_VIDEOS, num_classes))
-    ids = np.array([f"video{n:03d}" for n in range(NUM_VIDEOS)])
+    ids = np.array([f"{prefix}video{n:03d}" for n in range(NUM_VIDEOS)])
     level_N = np.resize(levels or ("",), NUM_VIDEOS)
     return Predictions(ids, np.eye(num_classes, dtype=int)[label_N], score_NK, action_NT, macs_N, used_N, level_N)
 
@@ -84,11 +85,13 @@ def add(
     num_replicates: int = 50,
     code: str = "",
     model_hash: str = "",
+    num_folds: int = 1,
 ) -> Path:
     """Writes one record and gives its folder; a method with several actions spends more on later videos.
 
     Actions are random where none are given. Their sizes are those that their names say unless they are given. On the
-    validation split (GFLOPs and mAP) it costs what it costs on test and attains `accuracy`, unless that is given.
+    validation split (GFLOPs and mAP) it costs what it costs on test and attains `accuracy`, unless that is given. With
+    folds, each of which has videos of its own, seeds take turns at them.
     """
     rng = np.random.default_rng(seed)
     share_N = np.linspace(0.5, 1.5, NUM_VIDEOS) if len(actions) > 1 else np.ones(NUM_VIDEOS)
@@ -97,7 +100,8 @@ def add(
     space = ActionSpace(actions, sizes or tuple(size_of(name) for name in actions), grid=grid)
     used_N = np.array(space.is_seen)[space.kind(action_NT)].sum(axis=1)
     macs_N = np.round(share_N * gflops * GFLOP).astype(int)
-    made = predictions(accuracy, action_NT, used_N, macs_N, seed, len(classes), levels)
+    prefix = f"fold{seed % num_folds} " if num_folds > 1 else ""
+    made = predictions(accuracy, action_NT, used_N, macs_N, seed, len(classes), levels, prefix)
     summary = summarize(
         made,
         classes,
@@ -119,7 +123,14 @@ def add(
         **dict(summary),
         validation=val and Validation(gflops_per_video=val[0], map=val[1]),
         training=Training(gmacs=train_gmacs + seed, stages=(StageEpochs(name="all", epochs=epochs),)),
-        data_info=DataInfo(num_videos=NUM_VIDEOS, num_skipped_bad=0, class_names=classes, fingerprint=fingerprint),
+        data_info=DataInfo(
+            num_videos=NUM_VIDEOS,
+            num_skipped_bad=0,
+            class_names=classes,
+            fingerprint=fingerprint,
+            fold=seed % num_folds,
+            num_folds=num_folds,
+        ),
         **{
             "config": config or {},
             "config_hash": config_hash,

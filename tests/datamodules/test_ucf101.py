@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.compose import compose
 from datamodules.ucf101 import Ucf101Catalogue
 from tests.adavid.data.videos import write_video
 
@@ -77,6 +78,24 @@ def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
         write_video(file, num_frames, codec="mpeg4")
     assert Ucf101Catalogue(path, fold=2).checked
     assert "adavid: not in this copy, and left out: 2 classes and 2 clips of the others\n" in capsys.readouterr().err
+
+
+def test_runs_take_turns_at_the_folds(tmp_path: Path) -> None:
+    path = write_copy(tmp_path)
+    runs = [Ucf101Catalogue(path, turn=seed) for seed in range(4)]
+    alone = [Ucf101Catalogue(path, fold=fold) for fold in (1, 2, 3)]
+    tested = [{record.video_id for record in catalogue.records("test")} for catalogue in alone]
+    assert all(tested) and len(set.union(*tested)) == sum(map(len, tested))  # every clip in one test list
+    for seed, run in enumerate(runs):
+        assert run.turns == (seed % 3, 3)
+        assert [record.video_id for record in run.records("test")] == [
+            record.video_id for record in alone[seed % 3].records("test")
+        ]
+    assert len({run.fingerprint for run in runs}) == 1  # they are reported as one
+    assert len({run.fingerprint for run in (runs[0], *alone)}) == 4 and all(of.turns is None for of in alone)
+    hashes = {compose("uniform", "ucf101", overrides=[f"data.path={path}"], seed=seed).hash for seed in range(3)}
+    of_one = [compose("uniform", "ucf101", overrides=[f"data.path={path}", "data.fold=2"], seed=s) for s in range(2)]
+    assert len(hashes) == 1 and hashes.isdisjoint({of_one[0].hash}) and of_one[0].hash == of_one[1].hash
 
 
 @pytest.mark.parametrize("line", ["YoYo/v_YoYo_g1_c01.avi 3", "YoYos/v_YoYos_g01_c01.avi 3", "v_YoYo_g01_c01.avi"])

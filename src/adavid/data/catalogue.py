@@ -19,7 +19,7 @@ from tqdm import tqdm
 from adavid.data.contents import content_hashes
 from adavid.data.packs import PackedCache, PackedClip
 from adavid.data.reading import Reading
-from adavid.data.sources import Clip, FrameSource, open_source
+from adavid.data.sources import Clip, FrameSource, Montage, Part, open_source
 
 SPLITS = ("train", "val", "test")
 
@@ -31,6 +31,8 @@ class VideoRecord:
     `level` is one of the data set's levels of difficulty, "" where it has none: it is reported by, and trains nothing.
     `group` names videos that are not independent of each other, cut from one recording or shot in one place, "" where
     the video stands alone: a group is in one split, and intervals are for other groups.
+    `parts` is what the video is put together of where it is no file of its own: clips in order of time, each with the
+    number of frames that it fills. Then `path` is that of the part which the labels and the group are of.
     """
 
     video_id: str
@@ -41,10 +43,12 @@ class VideoRecord:
     end: float | None = None
     level: str = ""
     group: str = ""
+    parts: tuple[Part, ...] = ()
 
     @property
-    def clip(self) -> Clip:
-        return Clip(self.path, self.start, self.end)
+    def clips(self) -> tuple[Clip, ...]:
+        """What has to be read for it."""
+        return tuple(part.clip for part in self.parts) or (Clip(self.path, self.start, self.end),)
 
 
 class Evidence(NamedTuple):
@@ -57,6 +61,18 @@ class Evidence(NamedTuple):
 
     is_shown: np.ndarray
     is_clear: np.ndarray
+
+
+class Turns(NamedTuple):
+    """Which of a data set's folds a run reads, of how many, where the runs take turns.
+
+    Attributes:
+        fold: from 0.
+        num_folds: runs that are reported as one: the test videos of all folds are the data set's.
+    """
+
+    fold: int
+    num_folds: int
 
 
 @dataclass(frozen=True)
@@ -73,9 +89,10 @@ class CheckedVideos:
     bad: tuple[str, ...]
     packed: Mapping[Clip, PackedClip]
 
-    def open(self, clip: Clip) -> FrameSource:
-        """Opens the clip of one of the videos."""
-        return self.packed[clip] if self.packed else open_source(*clip)
+    def open(self, record: VideoRecord) -> FrameSource:
+        """Opens one of the videos."""
+        sources = [self.packed[clip] if self.packed else open_source(*clip) for clip in record.clips]
+        return Montage(sources, [part.num_frames for part in record.parts]) if record.parts else sources[0]
 
 
 class VideoCatalogue(ABC):
@@ -99,6 +116,8 @@ class VideoCatalogue(ABC):
         class_names: the name of each label.
         level_names: levels of difficulty, easiest first, where the data set has some.
         left_out: what of the data set a partial copy lacks, in words; "" where it is whole, or the list is the user's.
+        publishable: whether its pictures may stand in records that are committed.
+        turns: where the runs of different seeds read different folds, which one this is.
         reading: how the views of one video are read.
 
     Raises:
@@ -108,6 +127,8 @@ class VideoCatalogue(ABC):
     class_names: Sequence[str]
     level_names: Sequence[str] = ()
     left_out: str = ""
+    publishable: bool = False
+    turns: Turns | None = None
 
     def __init__(
         self,
@@ -146,6 +167,10 @@ class VideoCatalogue(ABC):
         """
         return None
 
+    def in_turn(self) -> Sequence[VideoCatalogue]:
+        """The data set as each fold has it, where the runs take turns; by itself, as here, where they do not."""
+        return [self]
+
     # What follows from it
 
     @property
@@ -164,11 +189,20 @@ class VideoCatalogue(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Eight hexadecimal digits that change with the videos of any split, their pictures, labels or cuts."""
+        """Eight hexadecimal digits that change with the videos of any split, their pictures, labels or cuts.
+
+        Where the runs take turns, with those of any fold: the same for all runs that are reported together.
+        """
+        if self.turns is not None:
+            of_folds = [fold.fingerprint for fold in self.in_turn()]
+            return hashlib.sha256(repr(of_folds).encode()).hexdigest()[:8]
         digest = hashlib.sha256(repr(list(self.class_names)).encode())
         for record in self._all_records():
             identity = (record.video_id, record.labels, record.split, record.start, record.end)
             digest.update(repr((*identity, self._hashes[record.path])).encode())
+            for part in record.parts:
+                of_part = (part.clip.start, part.clip.end, part.num_frames, self._hashes[part.clip.path])
+                digest.update(repr(of_part).encode())
         return digest.hexdigest()[:8]
 
     @cached_property
@@ -190,33 +224,38 @@ class VideoCatalogue(ABC):
         videos: dict[str, tuple[VideoRecord, ...]] = {}
         packed: dict[Clip, PackedClip] = {}
         bad: list[str] = []
+        unreadable: set[Clip] = set()
         for split, records in self.splits.items():
+            clips = list(dict.fromkeys(clip for record in records for clip in record.clips))
             if records and self.cache is not None:
-                pack = PackedCache(self.cache, {of.clip: self._hashes[of.path] for of in records}, split)
+                pack = PackedCache(self.cache, {clip: self._hashes[clip.path] for clip in clips}, split)
                 packed |= pack.clips
                 errors = pack.errors
             else:
-                progress = tqdm(records, desc=f"checking {split}", unit="video", disable=not records)
-                errors = {of.clip: error for of in progress if (error := _error(of.clip)) is not None}
-            videos[split] = tuple(record for record in records if record.clip not in errors)
-            messages = [errors[record.clip] for record in records if record.clip in errors]
+                progress = tqdm(clips, desc=f"checking {split}", unit="video", disable=not records)
+                errors = {clip: error for clip in progress if (error := _error(clip)) is not None}
+            videos[split] = tuple(record for record in records if errors.keys().isdisjoint(record.clips))
+            unreadable |= errors.keys()
+            of_records = ([errors[clip] for clip in record.clips if clip in errors] for record in records)
+            messages = [of_record[0] for of_record in of_records if of_record]
             if records and not videos[split]:
                 raise ValueError(f"no {split!r} video can be read; the first: {messages[0]}")
             bad += messages
         if bad and not self.skip_bad:
             head = f"{len(bad)} of the data set's videos cannot be read; skip_bad=true leaves them out"
-            raise ValueError("\n".join([head, *bad]))
-        if copies := [(one, other) for one, other in copies if other in videos[other.split]]:
+            raise ValueError("\n".join([head, *dict.fromkeys(bad)]))
+        if copies := [(one, other) for one, other in copies if other.clip not in unreadable]:
             one, other = copies[0]
             more = f", and {len(copies) - 1} more" if len(copies) > 1 else ""
-            place = f"{_named(other)} in {other.split!r} is a copy of {_named(one)} in {one.split!r}"
+            place = f"{_named(other.clip)} in {other.split!r} is a copy of {_named(one.clip)} in {one.split!r}"
             print(f"adavid: the same pictures in two splits: {place}{more}", file=sys.stderr)
         return CheckedVideos(videos, tuple(bad), packed)
 
     @cached_property
     def _hashes(self) -> dict[Path, str | None]:
         """What the files hold, by path."""
-        return content_hashes((record.path for record in self._all_records()), self.contents)
+        paths = (clip.path for record in self._all_records() for clip in record.clips)
+        return content_hashes(paths, self.contents)
 
     def _all_records(self) -> Iterator[VideoRecord]:
         for records in self.splits.values():
@@ -238,28 +277,34 @@ class VideoCatalogue(ABC):
         for record in self._all_records():
             other = first.setdefault(record.group, record) if record.group else record
             if other.split != record.split:
-                videos = f"{_named(other)} in {other.split!r} and {_named(record)} in {record.split!r}"
+                videos = f"{other.path} in {other.split!r} and {record.path} in {record.split!r}"
                 raise ValueError(f"group {record.group!r}: expected in one split, found {videos}")
 
-    def _copies(self) -> list[tuple[VideoRecord, VideoRecord]]:
-        """Videos that show pictures of an earlier split's, each with that one; ValueError where it is the same file."""
+    def _copies(self) -> list[tuple[_Shown, _Shown]]:
+        """Clips that show pictures of an earlier split's, each with that one; ValueError where it is the same file."""
         copies = []
-        by_content: dict[str, list[VideoRecord]] = {}
-        for record in self._all_records():
-            content = self._hashes[record.path]
+        by_content: dict[str, list[_Shown]] = {}
+        for shown in dict.fromkeys(_Shown(of.split, clip) for of in self._all_records() for clip in of.clips):
+            content = self._hashes[shown.clip.path]
             if content is None:
                 continue
             earlier = by_content.setdefault(content, [])
-            shared = [other for other in earlier if other.split != record.split and _overlap(other, record)]
+            shared = [other for other in earlier if other.split != shown.split and _overlap(other.clip, shown.clip)]
             for other in shared:
-                if os.path.samefile(other.path, record.path):
-                    named = "" if other.clip == record.clip else f" as {_named(other)}"
-                    raise ValueError(
-                        f"{_named(record)}: expected in one split, found in {other.split!r}{named} and {record.split!r}"
-                    )
-            copies += [(other, record) for other in shared[:1]]
-            earlier.append(record)
+                if os.path.samefile(other.clip.path, shown.clip.path):
+                    named = "" if other.clip == shown.clip else f" as {_named(other.clip)}"
+                    found = f"found in {other.split!r}{named} and {shown.split!r}"
+                    raise ValueError(f"{_named(shown.clip)}: expected in one split, {found}")
+            copies += [(other, shown) for other in shared[:1]]
+            earlier.append(shown)
         return copies
+
+
+class _Shown(NamedTuple):
+    """A clip that videos of a split show."""
+
+    split: str
+    clip: Clip
 
 
 def _error(clip: Clip) -> str | None:
@@ -272,13 +317,13 @@ def _error(clip: Clip) -> str | None:
     return None
 
 
-def _overlap(one: VideoRecord, other: VideoRecord) -> bool:
+def _overlap(one: Clip, other: Clip) -> bool:
     last_start = max(one.start or 0, other.start or 0)
-    return all(record.end is None or last_start < record.end for record in (one, other))
+    return all(clip.end is None or last_start < clip.end for clip in (one, other))
 
 
-def _named(record: VideoRecord) -> str:
-    if record.start is None and record.end is None:
-        return str(record.path)
-    end = "its end" if record.end is None else f"{record.end:g} s"
-    return f"{record.path} from {record.start or 0:g} s to {end}"
+def _named(clip: Clip) -> str:
+    if clip.start is None and clip.end is None:
+        return str(clip.path)
+    end = "its end" if clip.end is None else f"{clip.end:g} s"
+    return f"{clip.path} from {clip.start or 0:g} s to {end}"

@@ -36,7 +36,7 @@ class VideoDataset(Dataset[VideoSample]):
         else:
             index, rng = key, None
         record = self.records[index]
-        source = self.catalogue.checked.open(record.clip)
+        source = self.catalogue.checked.open(record)
         frames = self.catalogue.reading.read(source, self.views, rng)
         return VideoSample(frames, record.labels, record.video_id, source.num_decoded, record.level, record.group)
 

@@ -262,6 +262,54 @@ class Clip(NamedTuple):
     end: float | None = None
 
 
+class Part(NamedTuple):
+    """A clip as a part of a video, and how many of the video's frames it fills, at whatever pace that takes."""
+
+    clip: Clip
+    num_frames: int
+
+
+class Montage:
+    """One video put together of several clips, one after the other; no file is written.
+
+    A part that fills N frames shows its clip from beginning to end: frame i of them is the clip's at (i + 1/2) / N of
+    its length.
+
+    Args:
+        sources: of the clips.
+        lengths: how many frames each of them fills.
+    """
+
+    def __init__(self, sources: Sequence[FrameSource], lengths: Sequence[int]):
+        assert len(sources) == len(lengths) > 0 and all(length > 0 for length in lengths)
+        self._sources = sources
+        self._first = np.cumsum([0, *lengths])
+        self.num_frames = int(self._first[-1])
+        self.num_decoded = 0
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Returns the frames, uint8 (T, C, H, W); indices may repeat and be in any order.
+
+        Raises:
+            ValueError: a frame cannot be decoded, or the parts differ in size.
+        """
+        import torch
+
+        index_T = np.asarray(indices)
+        part_T = np.searchsorted(self._first, index_T, side="right") - 1
+        self.num_decoded = 0
+        read: dict[int, Tensor] = {}  # by place in `indices`
+        for part in np.unique(part_T).tolist():
+            source, first, end = self._sources[part], self._first[part], self._first[part + 1]
+            places = np.flatnonzero(part_T == part)
+            own = (2 * (index_T[places] - first) + 1) * source.num_frames // (2 * (end - first))
+            read |= zip(places.tolist(), source.read(own.tolist()), strict=True)
+            self.num_decoded += source.num_decoded
+        if len({frame_CHW.shape for frame_CHW in read.values()}) > 1:
+            raise ValueError("the clips that a video is put together of differ in size")
+        return torch.stack([read[place] for place in range(len(indices))])
+
+
 class _Timeline(NamedTuple):
     """When the frames of a file are shown, in order."""
 

@@ -6,6 +6,7 @@ N videos, T frames, K classes.
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -63,6 +64,11 @@ class Predictions:
     def select(self, rows: np.ndarray) -> Predictions:
         """The given videos, in the given order."""
         return Predictions(*(getattr(self, of.name)[rows] for of in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Those of several models on different videos, one after the other."""
+        return cls(*(np.concatenate([getattr(part, of.name) for part in parts]) for of in fields(cls)))
 
     def unique(self) -> Predictions:
         """Each video once, sorted by id: distributed samplers pad the ranks by repeating videos."""

@@ -5,6 +5,9 @@ A record is one JSON of numbers and one NPZ of the per-video predictions that th
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +17,7 @@ from adavid.config import config_hash, essential
 from adavid.evaluation.predictions import Predictions, write_with_arrays
 from adavid.evaluation.room import ROOM_JSON, RoomRecord
 from adavid.evaluation.schema import Block, Result, read_json, to_json, write_json
-from adavid.evaluation.summary import ActionShares, Cost, Frames, Level, Metrics, Usage
+from adavid.evaluation.summary import ActionShares, Cost, Frames, Level, Metrics, Usage, summarize
 
 MAIN, SHUFFLED = "test", "shuffled"  # points of a run; all others are operating points of its curve
 LATENCY_JSON = "latency.json"  # of the method's own decisions
@@ -51,6 +54,8 @@ class DataInfo(Block):
         left_out: what of the data set the copy lacked, in words.
         fingerprint: of the data set: results on other videos are not comparable.
         class_names: K names, in the order of the labels.
+        fold: which fold of the data set the run read, from 0, where the runs of different seeds take turns.
+        num_folds: of how many.
     """
 
     num_videos: int
@@ -58,6 +63,8 @@ class DataInfo(Block):
     left_out: str = Field("", exclude_if=lambda words: not words)  # records from before have none
     fingerprint: str
     class_names: tuple[str, ...]
+    fold: int = Field(0, exclude_if=lambda fold: not fold)
+    num_folds: int = Field(1, exclude_if=lambda num: num == 1)
 
 
 class Validation(Block):
@@ -105,6 +112,13 @@ class Record(Result):
     versions: dict[str, str]
     device: str
     times: dict[str, float]
+
+    _parts: tuple[Record, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Record, ...]:
+        """The records that it pools; itself where it pools none (see `pooled`)."""
+        return self._parts or (self,)
 
 
 class LatencyRow(Block):
@@ -243,6 +257,58 @@ def model_identity(config: dict[str, Any], videos: str) -> str:
 def _hash_without(config: dict[str, Any], videos: str, *sections: str) -> str:
     determining = {section: of for section, of in config.items() if section not in sections}
     return config_hash(essential(determining) | {"videos": videos})
+
+
+def pooled(records: Sequence[Record], predictions: Predictions, seed: int) -> Record:
+    """The records of runs that took turns at a data set's folds, as one whose test videos are those of all of them.
+
+    Accuracy, its interval, cost, usage and frames follow from the pooled predictions: each video is scored by the model
+    that was not trained on it. Components, the audited part, what was decoded and what training took are means; the
+    rest is the first record's.
+
+    Args:
+        records: of one point of one configuration, a fold each.
+        predictions: of all of them, one after the other.
+        seed: that it goes by.
+    """
+    first = records[0]
+    share_F = [record.data_info.num_videos / len(predictions.video_id) for record in records]
+
+    def mean(number: Callable[[Record], float]) -> float:
+        """Over videos."""
+        return math.fsum(share * number(record) for share, record in zip(share_F, records, strict=True))
+
+    def of_component(name: str) -> float:
+        return mean(lambda record: record.cost.components.get(name, 0.0))
+
+    names = dict.fromkeys(name for record in records for name in record.cost.components)
+    summary = summarize(
+        predictions,
+        first.data_info.class_names,
+        first.usage.actions,
+        num_frames=first.frames.num_frames,
+        components={name: of_component(name) for name in names},
+        audited_gflops_per_video=mean(lambda record: record.cost.audited_gflops_per_video),
+        frames_decoded=mean(lambda record: record.frames.decoded),
+        level_names=list(dict.fromkeys(level.name for record in records for level in record.levels)),
+    )
+    training = first.training.model_copy(
+        update={"gmacs": statistics.fmean(record.training.gmacs for record in records)}
+    )
+    on_val = [record.validation for record in records if record.validation is not None]
+    validation = None
+    if len(on_val) == len(records):
+        gflops = statistics.fmean(of.gflops_per_video for of in on_val)
+        validation = Validation(map=statistics.fmean(of.map for of in on_val), gflops_per_video=gflops)
+    update = {
+        "seed": seed,
+        "training": training,
+        "validation": validation,
+        "data_info": first.data_info.model_copy(update={"num_videos": len(predictions.video_id)}),
+    }
+    whole = first.model_copy(update={**dict(summary), **update})
+    whole._path, whole._parts = first.path, tuple(records)
+    return whole
 
 
 def write_record(folder: str | Path, record: Record, predictions: Predictions) -> Record:
