@@ -36,6 +36,7 @@ from benchmarks.layers import (
 from benchmarks.measure.usage import check_shares
 from benchmarks.run import Recipe, Run, TrainerSettings
 
+OF_ALL_TRAINING = ("batch_size", "pretrained", "draws")  # what the recipe says of warm-ups and stages alike
 LONGEST_NAME = 80  # characters of a data set's name; file systems take 255 of a folder's
 
 
@@ -105,10 +106,7 @@ def layers_of(
     check_known(profile, profiles(), f"profile '{profile}'")
     if variant:
         check_known(variant, files.variants, f"{files.name}: variant '{variant}'")
-    of_variant = [
-        *(files.layers("variants", variant) if variant else []),
-        *(files.layers("variants", variant, "profiles", profile) if variant else []),
-    ]
+    of_variant = files.layers_of_variant(variant, profile) if variant else []
     if variant and not of_variant:
         raise ValueError(f"{files.name}: variant '{variant}' is the method itself in profile {profile}")
     kind, _, path = data.partition(":")
@@ -373,7 +371,7 @@ def effect(run: Run) -> str:
     specs = _networks(run)
     warmups = [warmup_of(run, spec).config for spec in specs] if run.recipe.warmup is not None else []
     own = {key: run.config[key] for key in ("model", "stages", "test", "curve", "weights")}
-    start = {"batch_size": run.recipe.batch_size, "pretrained": run.recipe.pretrained}
+    start = {key: run.config["recipe"][key] for key in OF_ALL_TRAINING}
     return config_hash(own | start | {"warmups": warmups, "specs": [str(spec) for spec in specs]})
 
 
@@ -456,14 +454,14 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
     how = OmegaConf.to_container(described, resolve=True)
     assert isinstance(how, dict)
     stages = [
-        make_stage(name, run.recipe.stage, stage, {"train": how["train"]})
+        make_stage(name, run.recipe.stage, {"train": how["train"]}, stage)
         for name, stage in run.recipe.warmup.items()
         if stage is not None
     ]
     method_class = locate(how["target"])
     config = {
         "target": how["target"],
-        "recipe": {key: run.config["recipe"][key] for key in ("batch_size", "pretrained")},
+        "recipe": {key: run.config["recipe"][key] for key in OF_ALL_TRAINING},
         "weights": {name: digest for name, digest in run.config["weights"].items() if name == spec.name},
         "model": dataclasses.asdict(build(schema(method_class, NOT_OF_THE_USER), how["model"], "model")),
         "stages": [dataclasses.asdict(stage) for stage in stages],

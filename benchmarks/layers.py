@@ -104,6 +104,15 @@ class MethodFiles:
             known |= {name: file.content.variants[name] is not None for name in file.names("variants")}
         return tuple(name for name, is_there in known.items() if is_there)
 
+    def layers_of_variant(self, variant: str, profile: str) -> list[Layer]:
+        """What a variant changes in a profile; nothing where it is the method itself."""
+        anywhere = self.layers("variants", variant)
+        return [*anywhere, *self.layers("variants", variant, "profiles", profile)]
+
+    def variants_in(self, profile: str) -> tuple[str, ...]:
+        """The variants that change something in a profile."""
+        return tuple(variant for variant in self.variants if self.layers_of_variant(variant, profile))
+
     def layers(self, *keys: str) -> list[Layer]:
         """What each of the files says under the keys."""
         return [layer for file in self.files if (layer := file.layer(*keys)).values]

@@ -13,6 +13,7 @@ import yaml
 
 from adavid.data.catalogue import VideoCatalogue
 from adavid.data.datamodule import VideoDataModule
+from adavid.data.dataset import Draws
 from adavid.evaluation.records import identity, model_identity, withdraw
 from adavid.files import locked, write_atomically
 from adavid.loading import build_method, restored
@@ -64,8 +65,9 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
             method.train_macs += sum(spent.values())  # one that several parts start from is trained once
         write_atomically(folder / CONFIG_YAML, yaml.safe_dump(run.config, sort_keys=False))
         with dashboard.watch(run, folder) as (loggers, callbacks):
-            videos = partial(data_of, run, method)
-            fit(method, run.stages, videos, folder, run.seed, run.config["trainer"], callbacks, loggers)
+            draws = _draws(run)
+            videos, keep = partial(data_of, run, method, draws=draws), draws is not None
+            fit(method, run.stages, videos, folder, run.seed, run.config["trainer"], callbacks, loggers, keep=keep)
     evaluated = channels_last((at or run).build_method(num_classes))
     evaluated.load_state_dict(method.state_dict())
     evaluated.train_macs = method.train_macs
@@ -150,8 +152,10 @@ def shared_backbone(run: Run, spec: BackboneSpec, workspace: Workspace) -> dict[
             torch.manual_seed(run.seed)
             method = channels_last(warmup.build_method(data.num_classes))
             _start(method, warmup)
-            videos, settings = partial(data_of, warmup, method), run.config["trainer"]
-            fit(method, warmup.stages, videos, folder, run.seed, settings, section="recipe.warmup")
+            draws = _draws(run)
+            videos, keep = partial(data_of, warmup, method, draws=draws), draws is not None
+            settings = run.config["trainer"]
+            fit(method, warmup.stages, videos, folder, run.seed, settings, section="recipe.warmup", keep=keep)
             (name,) = method.shared_backbones()
             classifier = method.get_submodule(name)
             state = {"state_dict": classifier.state_dict(), "train_macs": method.train_macs}
@@ -159,9 +163,9 @@ def shared_backbone(run: Run, spec: BackboneSpec, workspace: Workspace) -> dict[
     return state
 
 
-def data_of(run: Run, method: AdaptiveMethod, stage: int = 0) -> VideoDataModule:
+def data_of(run: Run, method: AdaptiveMethod, stage: int = 0, draws: Draws | None = None) -> VideoDataModule:
     """The run's videos as the method reads them, for a stage of training or for evaluation."""
-    return VideoDataModule(run.catalogue, method.views, run.recipe.batch_size, run.seed, stage)
+    return VideoDataModule(run.catalogue, method.views, run.recipe.batch_size, run.seed, stage, draws)
 
 
 def _start(method: AdaptiveMethod, run: Run) -> None:
@@ -175,6 +179,11 @@ def _start(method: AdaptiveMethod, run: Run) -> None:
         module: Any = method.get_submodule(name)
         started = module.backbone if isinstance(module, FrameClassifier) else module
         started.load_state_dict(backbone.state_dict())
+
+
+def _draws(run: Run) -> Draws | None:
+    """What all stages of a training draw of the videos, where the recipe fixes how much."""
+    return Draws(run.recipe.draws) if run.recipe.draws else None
 
 
 def _load(method: AdaptiveMethod, name: str, state: Mapping[str, torch.Tensor]) -> None:

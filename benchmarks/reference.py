@@ -198,7 +198,7 @@ def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
 def _own_variants(method: str) -> list[str]:
     """The variants that its own YAML names: those of a method that it extends are that one's."""
     files = method_files(method)
-    return [name for name in files.files[-1].names("variants") if name in files.variants]
+    return [name for name in files.files[-1].names("variants") if name in files.variants_in(PROFILE)]
 
 
 def _bench(run: Run) -> Line:

@@ -38,6 +38,8 @@ class Recipe:
         warmup_frames: T in the warm-up.
         weights: folder with files of the pretrained weights, called as torchvision's and timm's caches call them, or
             null to fetch them. A run is known by what they hold.
+        draws: crops and frames that training draws of each video, taking turns; what networks that a stage freezes say
+            of them is kept for the stage. 0 draws anew in every epoch and keeps nothing.
     """
 
     family: str
@@ -52,11 +54,14 @@ class Recipe:
     warmup: dict[str, Any] | None
     warmup_frames: int
     weights: str | None = None
+    draws: int = 0
 
     def __post_init__(self) -> None:
         for key in ("num_frames", "batch_size", "warmup_frames"):
             if getattr(self, key) < 1:
                 raise ValueError(f"recipe.{key} must be 1 or more, got {getattr(self, key)}")
+        if self.draws < 0:
+            raise ValueError(f"recipe.draws must be 0 or more, got {self.draws}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"recipe.dropout must lie in [0, 1), got {self.dropout}")
 

@@ -21,6 +21,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
+from adavid.kept import KeptFeatures
+
 with warnings.catch_warnings(action="ignore"):  # importing it scripts a loss function, which torch deprecates
     from fvcore.nn import FlopCountAnalysis
 
@@ -214,6 +216,10 @@ def price(module: nn.Module, *inputs: Any) -> Price:
     return known[key]
 
 
+def _learns(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
 class Ledger:
     """What each of B videos has spent, by component: running is billing.
 
@@ -221,9 +227,15 @@ class Ledger:
         macs: Headline multiply-accumulates by component, int64 (B,).
         audited: The audited part of them, by component, int64 (B,).
         train_macs: Headline multiply-accumulates of all rows, backward passes included (see `run`).
+
+    Args:
+        num_videos: B.
+        device: of the bills.
+        kept: What frozen networks have said of pictures, in training alone.
     """
 
-    def __init__(self, num_videos: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, num_videos: int, device: torch.device | str = "cpu", kept: KeptFeatures | None = None) -> None:
+        self._kept = kept
         self._zeros_B = torch.zeros(num_videos, dtype=torch.int64, device=device)
         self.macs: dict[str, Tensor] = {}
         self.audited: dict[str, Tensor] = {}
@@ -235,7 +247,10 @@ class Ledger:
         With N = 0 the module still runs, on an empty batch, and nobody pays. Nothing waits for the device.
         `train_macs` counts the forward pass once. While autograd records, a module with a parameter to train
         counts twice more (gradients by weights and by inputs), and a frozen module whose input requires a
-        gradient once more. So what learns is run apart from what is frozen before it.
+        gradient once more. So what learns is run apart from what is frozen before it: a module that says its `parts`,
+        one after the other, of which some are frozen and others learn, is run part by part.
+
+        Where outputs are kept, the videos pay as ever, and `train_macs` counts the rows that had to run.
 
         Args:
             name: The component on the bill, which any number of runs may share.
@@ -249,6 +264,11 @@ class Ledger:
         Raises:
             ValueError: As `price` does.
         """
+        parts: Sequence[nn.Module] = getattr(module, "parts", ())
+        if torch.is_grad_enabled() and len({_learns(part) for part in parts}) > 1:
+            for part in parts:
+                inputs = (self.run(name, part, *inputs, owner_N=owner_N),)
+            return inputs[0]
         tensors, num_rows = _tensors(inputs), len(owner_N)
         assert all(len(x) == num_rows for x in tensors), f"{name}: expected {num_rows} rows in every input"
         row = price(module, *inputs)
@@ -258,12 +278,16 @@ class Ledger:
             bill[name].index_add_(0, owner_N, torch.full_like(owner_N, macs))
         num_passes = 1
         if torch.is_grad_enabled():
-            if any(parameter.requires_grad for parameter in module.parameters()):
+            if _learns(module):
                 num_passes = 3
             elif any(x.requires_grad for x in tensors):
                 num_passes = 2
+        if self._kept is not None and self._kept.takes(module, inputs):
+            outputs, num_rows = self._kept.run(module, *inputs)
+        else:
+            outputs = module(*inputs)
         self.train_macs += num_passes * num_rows * row.macs
-        return module(*inputs)
+        return outputs
 
     @property
     def total_B(self) -> Tensor:

@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from adavid.actions import ActionSpace
 from adavid.cost import Ledger
 from adavid.data.batch import VideoBatch, View
+from adavid.kept import KeptFeatures
 from adavid.losses import cross_entropy
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
@@ -64,6 +65,7 @@ class AdaptiveMethod(LightningModule, ABC):
         self.stage: Stage | None = None  # set by `enter`; None while evaluating
         self.temperature = 1.0
         self.train_macs = 0  # spent in training so far, on this process
+        self.kept: KeptFeatures | None = None  # of frozen networks, in the stage under way
 
     # What a method says of itself
 
@@ -138,7 +140,7 @@ class AdaptiveMethod(LightningModule, ABC):
         self.check_batch(len(batch.video_id), f"stage '{self.stage.name}'")
         progress = self.trainer.global_step / max(1, self._num_steps()) * self.stage.epochs
         self.temperature = self.stage.tau * math.exp(self.stage.tau_decay * progress)
-        ledger = Ledger(len(batch.video_id), self.device)
+        ledger = Ledger(len(batch.video_id), self.device, self.kept)
         terms = getattr(self, self.stage.loss)(batch, ledger)
         self.train_macs += ledger.train_macs
         logged = {f"{self.stage.name}/{name}": value.detach() for name, value in terms.items()}

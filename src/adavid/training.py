@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from adavid.data.batch import VideoBatch
 from adavid.evaluation.collector import Evaluation, GFLOPsCallback
 from adavid.files import reason, set_aside, write_atomically
+from adavid.kept import KeptFeatures
 from adavid.method import AdaptiveMethod
 from adavid.stage import Stage
 
@@ -68,6 +69,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     loggers: Any = False,
     section: str = "stages",
+    keep: bool = False,
 ) -> None:
     """Train `method` through `stages`, from the last one on that `folder` says is finished, which is loaded.
 
@@ -81,6 +83,7 @@ def fit(
         callbacks: further ones.
         loggers: Lightning's loggers, False for none.
         section: of the configuration, that the stages stand in.
+        keep: what networks that a stage freezes say of a picture, for the stage.
 
     Raises:
         Diverged: see `Divergence`.
@@ -97,6 +100,7 @@ def fit(
         done = stage_checkpoint(folder, i, stage.name)
         last = done.with_suffix(".ckpt")
         method.enter(stage)
+        method.kept = KeptFeatures() if keep else None
         print(f"{stage.name}: {stage.epochs} epochs, training {', '.join(stage.train)}")
         checkpoint = ModelCheckpoint(
             folder, filename=last.stem, save_on_train_epoch_end=True, enable_version_counter=False
@@ -115,7 +119,7 @@ def fit(
             state = {"state_dict": method.state_dict(), "train_macs": method.train_macs}
             write_atomically(done, partial(torch.save, state))
             last.unlink(missing_ok=True)
-    method.stage = None
+    method.stage = method.kept = None
 
 
 def stage_checkpoint(folder: Path, index: int, name: str) -> Path:

@@ -32,6 +32,7 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "warmup": lambda recipe: None,
     "stage": lambda recipe: {"clip_norm": 99.0},
     "pyramid": lambda recipe: [{"name": spec.name, "size": spec.size + 32} for spec in recipe.pyramid],
+    "draws": lambda recipe: recipe.draws + 2,
     "weights": lambda recipe: "/folder",  # the embedded networks bring their own
     "pyramids": lambda recipe: {"new": [{"name": "narrow/8-16-32", "size": 32}]},
 }

@@ -28,7 +28,7 @@ from tests.conftest import NUM_CLASSES, RandomVideos, opinionated, random_batch,
 TINY = [
     pytest.param((name, variant), id=f"{name}@{variant}" if variant else name)
     for name in methods_of("tiny")
-    for variant in ("", *method_files(name).variants)
+    for variant in ("", *method_files(name).variants_in("tiny"))
 ]
 SMALL = {"dpn107": 64, "slowfast": 64}  # pixels: at full size these take minutes
 

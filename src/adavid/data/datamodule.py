@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from adavid.data.batch import VideoBatch, VideoSample, View, collate
 from adavid.data.catalogue import VideoCatalogue
-from adavid.data.dataset import EpochSampler, VideoDataset
+from adavid.data.dataset import Draws, EpochSampler, VideoDataset
 from adavid.data.transforms import normalize
 
 
@@ -27,16 +27,23 @@ class VideoDataModule(LightningDataModule):
         batch_size: videos a batch, on each device.
         seed: of the order and the augmentation in training.
         stage: which stage of training it is for, from 0.
+        draws: see `VideoDataset`.
     """
 
     def __init__(
-        self, catalogue: VideoCatalogue, views: Mapping[str, View], batch_size: int, seed: int = 0, stage: int = 0
+        self,
+        catalogue: VideoCatalogue,
+        views: Mapping[str, View],
+        batch_size: int,
+        seed: int = 0,
+        stage: int = 0,
+        draws: Draws | None = None,
     ) -> None:
         super().__init__()
         self.catalogue = catalogue
         self.views = dict(views)
         self.batch_size = batch_size
-        self.seed, self.stage = seed, stage
+        self.seed, self.stage, self.draws = seed, stage, draws
 
     def setup(self, stage: str | None = None) -> None:
         """Checks that every video can be read, once a catalogue; see `VideoCatalogue.checked`."""
@@ -59,7 +66,7 @@ class VideoDataModule(LightningDataModule):
         return batch._replace(frames={name: normalize(frames) for name, frames in batch.frames.items()})
 
     def _dataset(self, split: str) -> VideoDataset:
-        return VideoDataset(self.catalogue, split, self.views, self.seed, self.stage)
+        return VideoDataset(self.catalogue, split, self.views, self.seed, self.stage, self.draws)
 
     def _loader(
         self, dataset: VideoDataset, sampler: EpochSampler | None = None, drop_last: bool = False

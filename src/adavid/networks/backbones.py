@@ -146,6 +146,11 @@ class FrameClassifier(nn.Module):
         nn.init.zeros_(linear.bias)
         self.head: nn.Module = nn.Sequential(nn.Dropout(dropout), linear)
 
+    @property
+    def parts(self) -> tuple[nn.Module, nn.Module]:
+        """What it is, one after the other: one may learn while the other is frozen."""
+        return self.backbone, self.head
+
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.backbone(x))
 

@@ -5,7 +5,8 @@ https://github.com/mit-han-lab/temporal-shift-module (MIT; read, not used).
 
 An eighth of the channels comes from the next frame, an eighth from the one before, zeros beyond the ends, in front of
 the first convolution of every residual block ("residual shift"): of all blocks of a ResNet, of every second one of each
-stage in networks as deep as ResNet-101, and of MobileNetV2's blocks that have a shortcut.
+stage in networks as deep as ResNet-101, and of MobileNetV2's blocks that have a shortcut. EfficientNets are made of the
+same blocks, which the paper did not try.
 
 N videos, T frames (CHW: channels, height, width).
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from timm.models._efficientnet_blocks import InvertedResidual as EfficientBlock
 from timm.models.resnet import BasicBlock as NarrowBlock
 from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
@@ -55,11 +57,16 @@ def insert(stages: nn.Sequential, num_segments: int, name: str) -> None:
     residual = (BasicBlock, Bottleneck, NarrowBlock)
     blocks = [[module for module in stage.modules() if isinstance(module, residual)] for stage in stages]
     inverted = [module for module in stages.modules() if isinstance(module, InvertedResidual)]
-    if not any(blocks) and not inverted:
-        raise ValueError(f"backbone 'tsm/{num_segments}/{name}': temporal shift is for ResNets and MobileNetV2")
+    efficient = [module for module in stages.modules() if isinstance(module, EfficientBlock)]
+    if not any(blocks) and not inverted and not efficient:
+        known = "ResNets, MobileNetV2 and EfficientNets"
+        raise ValueError(f"backbone 'tsm/{num_segments}/{name}': temporal shift is for {known}")
     step = 2 if max(map(len, blocks)) >= DEEP else 1
     for block in (block for of_stage in blocks for block in of_stage[::step]):
         block.conv1 = TemporalShift(block.conv1, num_segments)
     for block in inverted:
         if block.use_res_connect:
             block.conv[0] = TemporalShift(block.conv[0], num_segments)
+    for block in efficient:
+        if block.has_skip:
+            block.conv_pw = TemporalShift(block.conv_pw, num_segments)

@@ -24,6 +24,7 @@ def test_the_shift_in_closed_form() -> None:
         ("torchvision/resnet101", 2 + 2 + 12 + 2),  # every second one of each stage
         ("torchvision/mobilenet_v2", 10),  # those with a shortcut
         ("narrow/8-16-32", 2),
+        ("lite/0", 9),  # those with a shortcut
     ],
 )
 def test_where_the_shifts_are(network: str, num: int) -> None:
@@ -59,7 +60,7 @@ def test_shapes_price_and_view() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("tsm/8/timm/efficientnet_b0", "backbone 'tsm/8/timm/efficientnet_b0': temporal shift is for ResNets and"),
+        ("tsm/8/timm/dpn68", "backbone 'tsm/8/timm/dpn68': temporal shift is for ResNets, MobileNetV2"),
         ("tsm/x/torchvision/resnet50", "expected tsm/frames/library/network, such as tsm/8/torchvision/resnet50"),
         ("tsm/8/torchvision/resnet5", "'torchvision/resnet5' is unknown; did you mean 'resnet50'"),
     ],
