@@ -152,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--profile", default=None)
     sub = command("reference", _reference, "make what the plan of the committed records still lacks")
     sub.add_argument("--dry-run", action="store_true", help="print the plan alone")
+    _add_settings(sub)
     _add_jobs(sub)
     sub.set_defaults(records=PUBLISHED)
     sub = command("verify", _verify, "score records anew from their predictions, and recompute their hashes")
@@ -406,10 +407,11 @@ def _compare(arguments: argparse.Namespace, workspace: Workspace) -> None:
 def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from adavid.environment import git_revision
     from benchmarks.jobs import check_all_done, run_all
-    from benchmarks.reference import left_of, plan, table
+    from benchmarks.reference import board_of, left_of, plan, table
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it has set INFO
-    lines = plan(cache=workspace.shown_cache)
+    board = board_of(arguments.data, arguments.profile)
+    lines = plan(board, overrides=arguments.overrides, cache=workspace.shown_cache)
     print(table(lines, workspace, arguments.jobs), flush=True)
     left = [line.cell for line in left_of(lines, workspace.records)]
     if arguments.dry_run or not left:
@@ -418,8 +420,13 @@ def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
         raise ValueError(
             "reference: the checkout has changes: commit them first, as records name the commit they are of"
         )
-    cells = [replace(cell, words=(*cell.words, *_folder_words(arguments))) for cell in left]
-    failed = run_all(cells, arguments.jobs, workspace.cache / "logs" / "reference")
+    settings = ("--data", board.data, "--profile", board.profile, *arguments.overrides)
+    cells = [replace(cell, words=(*cell.words, *settings, *_folder_words(arguments))) for cell in left]
+    timed = [cell for cell in cells if cell.words[0] == "latency"]  # by itself, or it times the others too
+    logs = workspace.cache / "logs" / "reference"
+    failed: list[str] = []
+    for some, jobs in (([cell for cell in cells if cell not in timed], arguments.jobs), (timed, 1)):
+        failed += run_all(some, jobs, logs) if some else []
     _leaderboard(arguments, workspace)
     check_all_done(failed, len(cells))
 

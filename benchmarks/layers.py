@@ -152,7 +152,7 @@ def methods_of(profile: str) -> list[str]:
 
 def recipe_file() -> SettingsFile:
     """The recipe that all methods share."""
-    return SettingsFile.read(RECIPE, "profiles", "warmup_methods", "tune", "references", "room")
+    return SettingsFile.read(RECIPE, "profiles", "warmup_methods", "tune", "references", "room", "boards")
 
 
 def profiles() -> list[str]:

@@ -1,38 +1,89 @@
-"""The plan of the committed records: the command lines that make them, which have been run, how long the others take.
+"""The plan of a board's committed records: the command lines that make them, which were run, how long the others take.
 
-It follows from the catalogue: every method, every curve, every variant. A record of today's settings counts whatever
-code made it, so that records outlive what comes after them; the plan says where that is another one than today's, and
-a folder that is removed is made anew.
+It follows from the recipe's `boards` and from the catalogue: every method, every curve, every variant. A record of
+today's settings counts whatever code made it, so that records outlive what comes after them; the plan says where that
+is another one than today's, and a folder that is removed is made anew.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import pandas as pd
+from omegaconf import OmegaConf
 
+from adavid.config import build
 from adavid.digest import code_digest
 from adavid.environment import device_name
-from adavid.evaluation.records import MAIN, ONLINE_JSON, Record, read_records
+from adavid.evaluation.records import LATENCY_JSON, MAIN, ONLINE_JSON, OTHER_KINDS, Record, read_records
 from adavid.evaluation.room import ROOM_JSON, RoomRecord
 from adavid.evaluation.schema import read_json
 from benchmarks.compose import compose
 from benchmarks.jobs import Cell
-from benchmarks.layers import method_files, methods_of, references, room_networks
+from benchmarks.layers import (
+    RECIPE,
+    check_known,
+    method_files,
+    methods_of,
+    recipe_file,
+    references,
+    room_networks,
+    shown,
+)
 from benchmarks.measure.online import is_worth_watching
 from benchmarks.models import last_stage
 from benchmarks.run import Run
 from benchmarks.runner import curve_points
 from benchmarks.workspace import Workspace
 
-PROFILE = "tiny"
-SEEDS = (0, 1, 2, 3, 4)  # of every method's main row, curve and answers along the videos
-VARIANT_SEEDS = (0, 1, 2)
+MEASURES = ("curve", "online", "latency", "room")
 BOUND = "uniform@ceiling"  # what the data allow, at ten times the training: one seed, as nothing is compared with it
+
+
+@dataclass(frozen=True)
+class Board:
+    """All methods on a data set in a profile, as far as their records are committed.
+
+    Attributes:
+        data: a name of the data catalogue.
+        profile: one of the recipe's.
+        seeds: of every method's main row, and of what is measured of it.
+        variant_seeds: of its variants; none where the board has no variants.
+        measures: what is measured beside the main rows.
+
+    Raises:
+        ValueError: a measure is unknown.
+    """
+
+    data: str
+    profile: str
+    seeds: list[int]
+    variant_seeds: list[int] = field(default_factory=list)
+    measures: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for measure in self.measures:
+            check_known(measure, MEASURES, f"{shown(RECIPE)}: boards: {self.data}, {self.profile}: measure '{measure}'")
+
+
+def board_of(data: str, profile: str) -> Board:
+    """The board of a data set in a profile.
+
+    Raises:
+        ValueError: no records of it are committed.
+    """
+    described = OmegaConf.to_container(recipe_file().content.boards)
+    assert isinstance(described, list)
+    boards = [build(Board, of, "boards") for of in described]
+    found = next((board for board in boards if (board.data, board.profile) == (data, profile)), None)
+    if found is None:
+        known = ", ".join(f"DATA={board.data} PROFILE={board.profile}" for board in boards)
+        raise ValueError(f"reference: no records of {data} in profile {profile} are committed; there is {known}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -40,7 +91,7 @@ class Line:
     """One command line of the plan.
 
     Attributes:
-        command: bench, curve, online or room.
+        command: bench, curve, online, latency or room.
         run: what it is run on.
         files: in the run's folder, that are there once it is done.
         trainings: that it takes.
@@ -78,7 +129,7 @@ class Line:
 
     def is_of_other_code(self, records: Path) -> bool:
         """Whether records that are there were made by other code than today's."""
-        paths = [self.run.folder(records) / name for name in self.files if name != ONLINE_JSON]
+        paths = [self.run.folder(records) / name for name in self.files if name not in OTHER_KINDS]
         today = code_digest(*self.run.config["sources"])
         return any(read_json(Record, path).code != today for path in paths if path.exists())
 
@@ -89,17 +140,19 @@ class Line:
         return self.trainings * (train_s + eval_s) + self.evaluations * eval_s
 
 
+@dataclass(frozen=True)
 class RoomLine(Line):
-    """The room that adaptivity has: one command for all seeds, its file beside the methods' folders."""
+    """The room that adaptivity has: one command for all seeds, its file beside the methods' folders.
+
+    Attributes:
+        all_seeds: those that a record of its networks has.
+    """
+
+    all_seeds: tuple[int, ...] = ()
 
     @property
     def seeds(self) -> str:
         return ",".join(map(str, self.all_seeds))
-
-    @property
-    def all_seeds(self) -> tuple[int, ...]:
-        """Those that a record of its networks has."""
-        return VARIANT_SEEDS if self.run.variant else SEEDS
 
     @property
     def models(self) -> list[Run]:
@@ -117,31 +170,42 @@ class RoomLine(Line):
         return (record.config_hash, record.seeds) == (self.run.hash, self.all_seeds)
 
 
-def plan(methods: Sequence[str] = (), cache: str = "cache") -> list[Line]:
+def plan(board: Board, methods: Sequence[str] = (), overrides: Sequence[str] = (), cache: str = "cache") -> list[Line]:
     """The command lines in the order in which they are run.
 
-    Main rows, curves, answers along the videos, variants, the curves of those that claims have to beat, the room.
+    Main rows, what is measured of them, variants, the curves of those that claims have to beat, the room.
 
     Args:
+        board: whose records they make.
         methods: of the catalogue; none are all of them, those that are one run once.
-        cache: see `compose`.
+        overrides: see `compose`.
+        cache: likewise.
     """
-    runs = [compose(method, profile=PROFILE, cache=cache) for method in methods or methods_of(PROFILE)]
+
+    def composed(method: str, variant: str = "") -> Run:
+        return compose(method, board.data, board.profile, variant, overrides, cache=cache)
+
+    runs = [composed(method) for method in methods or methods_of(board.profile)]
     variants = [
-        compose(run.method, profile=PROFILE, variant=variant, cache=cache)
+        composed(run.method, variant)
         for run in runs
-        for variant in _own_variants(run.method)
+        if board.variant_seeds
+        for variant in _own_variants(run.method, board.profile)
     ]
-    networks = room_networks(PROFILE)
     compared_along = {label for labels in references().values() for label in labels}
+    networks = room_networks(board.profile)
+    of_measure = {
+        "curve": [_curve(run) for run in runs if run.config["curve"]],
+        "online": [Line("online", run, (ONLINE_JSON,), 0, 2) for run in runs if is_worth_watching(run)],
+        "latency": [Line("latency", run, (LATENCY_JSON,), 0, 1) for run in runs],
+    }
     lines = [
-        *_seeded(SEEDS, [_bench(run) for run in runs]),
-        *_seeded(SEEDS, [_curve(run) for run in runs if run.config["curve"]]),
-        *_seeded(SEEDS, [Line("online", run, (ONLINE_JSON,), 0, 2) for run in runs if is_worth_watching(run)]),
-        *_seeded(VARIANT_SEEDS, [_bench(run) for run in variants if run.label != BOUND]),
-        *_seeded(VARIANT_SEEDS, [_curve(run) for run in variants if run.label in compared_along]),
-        *(RoomLine("room", of, (), 0, 2 * len(VARIANT_SEEDS)) for of in (*runs, *variants) if of.label == networks),
-        *_seeded(VARIANT_SEEDS[:1], [_bench(run) for run in variants if run.label == BOUND]),
+        *_seeded(board.seeds, [_bench(run) for run in runs]),
+        *_seeded(board.seeds, [line for name, of in of_measure.items() if name in board.measures for line in of]),
+        *_seeded(board.variant_seeds, [_bench(run) for run in variants if run.label != BOUND]),
+        *_seeded(board.variant_seeds, [_curve(run) for run in variants if run.label in compared_along]),
+        *(_room(run, board) for run in (*runs, *variants) if "room" in board.measures and run.label == networks),
+        *_seeded(board.variant_seeds[:1], [_bench(run) for run in variants if run.label == BOUND]),
     ]
     return list(_trained_once(lines))
 
@@ -195,10 +259,15 @@ def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
     return f"{shown}\n\n{recorded}, about {hours:.1f} h by the times of records made on {device}{others}"
 
 
-def _own_variants(method: str) -> list[str]:
+def _own_variants(method: str, profile: str) -> list[str]:
     """The variants that its own YAML names: those of a method that it extends are that one's."""
     files = method_files(method)
-    return [name for name in files.files[-1].names("variants") if name in files.variants_in(PROFILE)]
+    return [name for name in files.files[-1].names("variants") if name in files.variants_in(profile)]
+
+
+def _room(run: Run, board: Board) -> Line:
+    seeds = tuple(board.variant_seeds if run.variant else board.seeds)
+    return RoomLine("room", run, (), 0, 2 * len(seeds), seeds)
 
 
 def _bench(run: Run) -> Line:

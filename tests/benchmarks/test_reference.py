@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,15 +17,19 @@ from benchmarks.compose import compose
 from benchmarks.jobs import Cell
 from benchmarks.layers import methods_of, room_networks
 from benchmarks.models import last_stage
-from benchmarks.reference import BOUND, SEEDS, VARIANT_SEEDS, Line, left_of, plan, table
+from benchmarks.reference import BOUND, Board, Line, RoomLine, board_of, left_of, plan, table
 from benchmarks.workspace import Workspace
 from tests.benchmarks.test_room_report import add_room
 from tests.benchmarks.toys import add
+from tests.datamodules.test_ucf101 import write_copy
+
+SPRITES = board_of("sprites", "tiny")
+SEEDS, VARIANT_SEEDS = SPRITES.seeds, SPRITES.variant_seeds
 
 
 @pytest.fixture(scope="module")
 def lines() -> list[Line]:
-    return plan(["lstm", "lstm_cf", "liteeval", "tsm", "uniform"])
+    return plan(SPRITES, ["lstm", "lstm_cf", "liteeval", "tsm", "uniform"])
 
 
 @pytest.fixture
@@ -46,8 +50,49 @@ def test_every_method_its_curve_and_its_variants_are_in_the_plan(lines: list[Lin
     assert variants[0] == ("bench", "lstm@last") and ("bench", "lstm_cf@last") not in variants
     assert {name.partition("@")[0] for _, name in variants[1:]} == {"liteeval", "uniform"} and len(variants) > 5
     assert seeds.pop(("bench", BOUND)) == (0,)
-    assert all(of == (VARIANT_SEEDS if "@" in label else SEEDS) for (_, label), of in seeds.items())
+    assert all(list(of) == (VARIANT_SEEDS if "@" in label else SEEDS) for (_, label), of in seeds.items())
     assert set(VARIANT_SEEDS) <= set(SEEDS)
+
+
+def test_a_board_of_real_videos_has_a_seed_a_fold_and_times(tmp_path: Path) -> None:
+    words = [f"data.path={write_copy(tmp_path)}"]
+    for data in ("ucf101", "ucf101_untrimmed"):
+        board = board_of(data, "lite")
+        lines = plan(board, ["uniform", "arnet"], [*words, *(["data.labelled=1"] if "_" in data else [])])
+        assert board.seeds == [0, 1, 2] and lines[0].run.catalogue.turns == (0, 3)
+        commands = [(line.command, line.run.label) for line in lines if line.run.seed == 0]
+        measured = [(command, name) for command in ("bench", "curve") for name in ("uniform", "arnet")]
+        online = [("online", "arnet")] if "online" in board.measures else []
+        assert commands == [*measured, *online, ("latency", "uniform"), ("latency", "arnet")]
+
+
+def test_boards_that_there_are_none_of() -> None:
+    with pytest.raises(ValueError) as caught:
+        board_of("sprites", "paper")
+    assert str(caught.value).startswith(
+        "reference: no records of sprites in profile paper are committed; there is DATA="
+    )
+    with pytest.raises(ValueError, match="boards: sprites, tiny: measure 'curves' is unknown; did you mean 'curve'"):
+        Board("sprites", "tiny", [0], measures=["curves"])
+
+
+def test_times_are_taken_alone(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[list[str], int]] = []
+
+    def run_all(cells: Sequence[Cell], num_jobs: int, logs: Path) -> list[str]:
+        ran.append(([cell.words[0] for cell in cells], num_jobs))
+        assert all("--data sprites --profile tiny recipe.dropout=0.1 --results" in " ".join(of.words) for of in cells)
+        return []
+
+    timed = replace(SPRITES, measures=["latency"], seeds=[0], variant_seeds=[])
+    monkeypatch.setattr(reference, "board_of", lambda data, profile: timed)
+    monkeypatch.setattr(reference, "methods_of", lambda profile: ["uniform", "lstm"])
+    monkeypatch.setattr(jobs, "run_all", run_all)
+    monkeypatch.setattr("benchmarks.__main__._leaderboard", lambda *_: None)
+    monkeypatch.setattr("adavid.environment.git_revision", lambda: "0" * 40)
+    folders = ["--results", str(workspace.results), "--cache", str(workspace.cache)]
+    assert main(["reference", "--jobs", "2", *folders, "recipe.dropout=0.1"]) == 0
+    assert ran == [(["bench", "bench"], 2), (["latency", "latency"], 1)]
 
 
 def test_a_line_is_one_command(lines: list[Line]) -> None:
@@ -60,8 +105,8 @@ def test_a_line_is_one_command(lines: list[Line]) -> None:
 
 def test_a_curve_is_done_with_all_of_its_points(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["curve.train={dropout: [0.0, 0.5, 0.1]}", "curve.test={num_frames: [2, 4]}"]
-    monkeypatch.setattr(reference, "compose", functools.partial(compose, overrides=words))
-    (line,) = (line for line in plan(["uniform"]) if (line.command, line.run.seed) == ("curve", 1))
+    monkeypatch.setattr(reference, "compose", lambda *of, **options: compose(*of[:-1], words, **options))
+    (line,) = (line for line in plan(SPRITES, ["uniform"]) if (line.command, line.run.seed) == ("curve", 1))
     assert len(line.files) == line.evaluations == 3 * 2
     assert line.trainings == 2  # it is trained itself without dropout
     folder = line.run.folder(workspace.records)
@@ -72,8 +117,8 @@ def test_a_curve_is_done_with_all_of_its_points(workspace: Workspace, monkeypatc
     assert line.is_done(workspace.records)
 
 
-def test_the_room_is_measured_once_for_all_seeds(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    (line,) = (line for line in plan(["cascade"]) if line.command == "room")
+def test_the_room_is_measured_once_for_all_seeds(workspace: Workspace) -> None:
+    (line,) = (line for line in plan(SPRITES, ["cascade"]) if line.command == "room")
     assert line.cell == Cell("room", ("room", "--seeds", "0,1,2")) and not line.is_done(workspace.records)
     path = workspace.records / "sprites" / "tiny" / ROOM_JSON
     other = add_room(workspace.results)
@@ -84,8 +129,9 @@ def test_the_room_is_measured_once_for_all_seeds(workspace: Workspace, monkeypat
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
-        monkeypatch.setattr(reference, "VARIANT_SEEDS", seeds)
-        assert line.is_done(workspace.records) is is_done and not line.is_of_other_code(workspace.records)
+        assert isinstance(line, RoomLine)
+        of_seeds = replace(line, all_seeds=seeds)
+        assert of_seeds.is_done(workspace.records) is is_done and not of_seeds.is_of_other_code(workspace.records)
 
 
 def test_the_plan_says_what_is_left_and_how_long_it_takes(
@@ -119,13 +165,13 @@ def test_the_plan_says_what_is_left_and_how_long_it_takes(
 
 
 def test_a_variant_that_is_only_evaluated_differently_trains_nothing() -> None:
-    trainings = {line.run.label: line.trainings for line in plan(["sofnet"]) if line.command == "bench"}
+    trainings = {line.run.label: line.trainings for line in plan(SPRITES, ["sofnet"]) if line.command == "bench"}
     assert trainings["sofnet"] == trainings["sofnet@no_guidance"] == 1
     assert trainings["sofnet@no_early_termination"] == 0
 
 
 def test_the_room_needs_the_models_of_all_its_seeds(workspace: Workspace) -> None:
-    lines = [line for line in plan(["cascade"]) if line.command in ("bench", "room")]
+    lines = [line for line in plan(SPRITES, ["cascade"]) if line.command in ("bench", "room")]
     benches = [line for line in lines if line.command == "bench"]
     for line in (line for line in benches if line.run.label == room_networks("tiny")):
         folder = line.run.folder(workspace.records)
@@ -142,7 +188,7 @@ def test_the_command_prints_the_plan_and_runs_what_is_left(
 ) -> None:
     ran: list[tuple[Sequence[Cell], int]] = []
     revision = "0" * 40
-    monkeypatch.setattr(reference, "plan", lambda cache: lines[:2])
+    monkeypatch.setattr(reference, "plan", lambda board, overrides, cache: lines[:2])
     monkeypatch.setattr(jobs, "run_all", lambda cells, number, logs: ran.append((cells, number)) or [cells[1].name])
     monkeypatch.setattr("adavid.environment.git_revision", lambda: revision)
     monkeypatch.setattr("benchmarks.__main__._leaderboard", lambda *_: None)
@@ -158,6 +204,7 @@ def test_the_command_prints_the_plan_and_runs_what_is_left(
     ((cells, number),) = ran
     assert number == 3 and cells[0].words == (
         *lines[0].cell.words,
+        *("--data", "sprites", "--profile", "tiny"),
         "--results",
         str(tmp_path),
         "--records",
