@@ -9,11 +9,15 @@ import pytest
 
 from adavid.evaluation.metrics import mean_average_precision
 from adavid.evaluation.predictions import read_predictions
+from adavid.evaluation.records import read_records
 from adavid.evaluation.stats import bootstrap_map, interval
+from benchmarks.__main__ import main
 from benchmarks.report import write_leaderboard
 from benchmarks.report.compare import Comparison, against_label
 from benchmarks.report.entries import Entry, read_entries
+from benchmarks.report.verify import verify
 from tests.benchmarks.toys import NUM_VIDEOS, add, add_online
+from tests.datamodules.test_ucf101 import NAMES, write_copy
 
 
 def add_folds(results: Path, method: str, *seeds: int, **options: object) -> list[Path]:
@@ -85,3 +89,24 @@ def test_the_page_says_how(tmp_path: Path) -> None:
     page = (tmp_path / "leaderboard.html").read_text()
     assert "1, 2, 3 of 3, the run of seed s on fold 1 + s mod 3; a row pools the predictions of one run a fold" in page
     assert f"{3 * NUM_VIDEOS} (test split)" in page
+
+
+@pytest.mark.slow
+def test_runs_on_ucf101_take_turns_and_make_one_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"data.path={write_copy(tmp_path)}", "data.num_workers=0", "recipe.batch_size=4", "recipe.num_frames=2"]
+    words += ["recipe.warmup=null", "stages.further.epochs=1", "trainer.accelerator=cpu"]
+    folders = ["--results", str(tmp_path / "results"), "--cache", str(tmp_path / "cache")]
+    assert main(["bench", "--method", "uniform", "--data", "ucf101", "--seeds", "0,1,2", *folders, *words]) == 0
+    assert "uniform" in capsys.readouterr().out
+    records = read_records(tmp_path / "results")
+    assert [(record.seed, record.data_info.fold, record.data_info.num_folds) for record in records] == [
+        (0, 0, 3),
+        (1, 1, 3),
+        (2, 2, 3),
+    ]
+    assert len({record.config_hash for record in records}) == 1
+    (record,) = entry_of(tmp_path / "results").main
+    (predictions,) = entry_of(tmp_path / "results").predictions()
+    assert record.data_info.num_videos == 12 == len(set(predictions.video_id))  # two classes, six tested groups
+    assert set(predictions.group_N) == {f"{name}/g{group:02d}" for name in NAMES[:2] for group in range(1, 7)}
+    verify(tmp_path / "results")
