@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from adavid import Clip, Part, VideoRecord
+from adavid import Clip, Part, VideoRecord, video_generator
 from datamodules.ucf101 import Ucf101Catalogue
 
 NUM_FRAMES = 320  # of a video
@@ -81,8 +78,7 @@ class Ucf101UntrimmedCatalogue(Ucf101Catalogue):
     def _surrounded(self, record: VideoRecord, around: Sequence[VideoRecord], i: int) -> VideoRecord:
         """The video number `i` of those with this evidence."""
         video_id = f"{record.video_id}#{i}"
-        digest = hashlib.sha256(f"{self.data_seed}/{video_id}".encode()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        rng = video_generator(self.data_seed, video_id)
         evidence = round(NUM_FRAMES * rng.uniform(self.least, self.most))
         before = int(rng.integers(NUM_FRAMES - evidence + 1))
         after = NUM_FRAMES - evidence - before

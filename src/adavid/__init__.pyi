@@ -49,6 +49,7 @@ from .routing import no_frames as no_frames
 from .routing import run_on_frames as run_on_frames
 from .routing import run_on_rows as run_on_rows
 from .routing import run_over_time as run_over_time
+from .routing import video_generator as video_generator
 from .stage import Stage as Stage
 
 __version__: str

@@ -128,7 +128,7 @@ def mean_of_used(logits_BTK: Tensor, used_BT: Tensor) -> Tensor:
 
 
 def video_generator(seed: int, video_id: str) -> np.random.Generator:
-    """Randomness of one video in evaluation: the same alone, in any batch and in any order."""
+    """Randomness of one video, where training is not: the same alone, in any batch and in any order."""
     digest = hashlib.sha256(f"{seed}/{video_id}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
