@@ -17,6 +17,10 @@ RECORD ?= results/reference
 TRIALS ?= 8
 A ?= arnet
 
+# glibc gives what a large tensor took back to the system at once, and gets it anew page by page: half of the time at 160 px.
+export MALLOC_MMAP_MAX_ ?= 0
+export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
+
 PY = $(VENV)/bin/python
 ADAVID = $(VENV)/bin/adavid
 OF = --method '$(METHOD)' --variant '$(VARIANT)' --data '$(DATA)' --profile '$(PROFILE)'

@@ -11,9 +11,12 @@ from typing import Any
 import torch
 import yaml
 
+from adavid.config import config_hash
 from adavid.data.catalogue import VideoCatalogue
 from adavid.data.datamodule import VideoDataModule
 from adavid.data.dataset import Draws
+from adavid.digest import code_digest
+from adavid.environment import versions
 from adavid.evaluation.records import identity, model_identity, withdraw
 from adavid.files import locked, write_atomically
 from adavid.loading import build_method, restored
@@ -65,8 +68,8 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
             method.train_macs += sum(spent.values())  # one that several parts start from is trained once
         write_atomically(folder / CONFIG_YAML, yaml.safe_dump(run.config, sort_keys=False))
         with dashboard.watch(run, folder) as (loggers, callbacks):
-            draws = _draws(run)
-            videos, keep = partial(data_of, run, method, draws=draws), draws is not None
+            draws, keep = _draws(run), _features(run, workspace)
+            videos = partial(data_of, run, method, draws=draws)
             fit(method, run.stages, videos, folder, run.seed, run.config["trainer"], callbacks, loggers, keep=keep)
     evaluated = channels_last((at or run).build_method(num_classes))
     evaluated.load_state_dict(method.state_dict())
@@ -152,8 +155,8 @@ def shared_backbone(run: Run, spec: BackboneSpec, workspace: Workspace) -> dict[
             torch.manual_seed(run.seed)
             method = channels_last(warmup.build_method(data.num_classes))
             _start(method, warmup)
-            draws = _draws(run)
-            videos, keep = partial(data_of, warmup, method, draws=draws), draws is not None
+            draws, keep = _draws(run), _features(run, workspace)
+            videos = partial(data_of, warmup, method, draws=draws)
             settings = run.config["trainer"]
             fit(method, warmup.stages, videos, folder, run.seed, settings, section="recipe.warmup", keep=keep)
             (name,) = method.shared_backbones()
@@ -184,6 +187,14 @@ def _start(method: AdaptiveMethod, run: Run) -> None:
 def _draws(run: Run) -> Draws | None:
     """What all stages of a training draw of the videos, where the recipe fixes how much."""
     return Draws(run.recipe.draws) if run.recipe.draws else None
+
+
+def _features(run: Run, workspace: Workspace) -> Path | None:
+    """Where its stages keep what frozen networks say, where the recipe fixes what they see: of this version of them."""
+    if not run.recipe.draws:
+        return None
+    networks = code_digest("adavid.networks.backbones", beside=())
+    return workspace.cache / "features" / config_hash(versions() | {"networks": networks})
 
 
 def _load(method: AdaptiveMethod, name: str, state: Mapping[str, torch.Tensor]) -> None:

@@ -39,7 +39,7 @@ class Recipe:
         weights: folder with files of the pretrained weights, called as torchvision's and timm's caches call them, or
             null to fetch them. A run is known by what they hold.
         draws: crops and frames that training draws of each video, taking turns; what networks that a stage freezes say
-            of them is kept for the stage. 0 draws anew in every epoch and keeps nothing.
+            of them is kept, for all stages and runs. 0 draws anew in every epoch and keeps nothing.
     """
 
     family: str

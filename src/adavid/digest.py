@@ -6,7 +6,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from adavid.checkout import checkout
@@ -23,30 +23,31 @@ SCORES = "adavid.evaluation."
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def code_digest(*modules: str) -> str:
+def code_digest(*modules: str, beside: Sequence[str] = ALWAYS) -> str:
     """Eight hexadecimal digits of modules, and of the project's that they reach by import.
 
     Comments, docstrings and layout make no difference to it.
 
     Args:
         modules: by dotted name: a method's, its data set's, those that train what it starts from.
+        beside: further ones, likewise; what trains and evaluates, unless said otherwise.
 
     Raises:
         ValueError: there is no source of one.
     """
-    sources = reached(*modules)
+    sources = reached(*modules, beside=beside)
     digest = hashlib.sha256()
     for name in sorted(sources):
         digest.update(f"{name}:{_digest(sources[name], sources[name].stat().st_mtime_ns)}\n".encode())
     return digest.hexdigest()[:8]
 
 
-def reached(*modules: str) -> dict[str, Path]:
-    """The modules, what always runs beside them, and what they reach by import, each with its file."""
+def reached(*modules: str, beside: Sequence[str] = ALWAYS) -> dict[str, Path]:
+    """The modules, those beside them, and what they reach by import, each with its file."""
     checkout()
     own = {"adavid", "methods", "datamodules", *(name.partition(".")[0] for name in modules)}
     sources: dict[str, Path] = {}
-    left = [*modules, *ALWAYS]
+    left = [*modules, *beside]
     while left:
         name = left.pop()
         if name in sources:

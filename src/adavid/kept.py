@@ -1,33 +1,51 @@
 """What frozen networks say of pictures, kept while a stage trains: a picture that comes back is not looked at again.
 
+It is kept in files, an SQLite one for each network, for the stages and the runs that come after: those of all methods
+start from the same pretrained networks, and draw the same crops.
+
 N rows, CHW: channels, height, width.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-MAX_BYTES = 4 << 30  # of outputs; once they are kept, further ones are computed whenever they are asked for
+from adavid.database import with_database
+
+ROWS = 16  # that a network is run on at once, always: what it says of one does not depend, in any bit, on its company
+MAX_BYTES = 8 << 30  # of a network's file; once it is full, outputs are computed whenever they are asked for
+SET_UP = """
+    PRAGMA page_size = 16384; -- bytes: some outputs fit in
+    PRAGMA synchronous = OFF; -- a file that a power cut breaks is made anew
+    CREATE TABLE IF NOT EXISTS outputs (picture BLOB PRIMARY KEY, output BLOB);
+"""
+Key = bytes  # of a picture
 
 
 class KeptFeatures:
     """The outputs of networks that do not learn, by network and by the bytes of the picture.
 
     A frozen network in evaluation mode is a function of each picture by itself, so that what it once said stands for
-    the rest of the stage. Pictures come back where training draws crops from a fixed number (`recipe.draws`).
+    good. Pictures come back where training draws crops from a fixed number (`recipe.draws`).
 
     Args:
-        max_bytes: that outputs may take.
+        folder: for the files, of one version of the networks' code; made if need be. Several processes may share it.
+        max_bytes: that a network's file may take.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._outputs: WeakKeyDictionary[nn.Module, dict[bytes, Tensor]] = WeakKeyDictionary()
-        self._bytes_left = max_bytes
+    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
+        self._folder, self._max_bytes = folder, max_bytes
+        self._files: WeakKeyDictionary[nn.Module, Path] = WeakKeyDictionary()
+        self._seen: WeakKeyDictionary[nn.Module, set[Key]] = WeakKeyDictionary()
 
     def takes(self, module: nn.Module, inputs: tuple[Any, ...]) -> bool:
         """Whether the module is frozen and is given pictures (N, 3, H, W), no gradient asked for."""
@@ -39,20 +57,79 @@ class KeptFeatures:
         return x.ndim == 4 and x.shape[1] == 3 and not x.requires_grad and is_frozen and is_fixed
 
     def run(self, module: nn.Module, x_NCHW: Tensor) -> tuple[Tensor, int]:
-        """The module's outputs, one tensor with N rows, and for how many rows it had to run."""
-        known = self._outputs.setdefault(module, {})
-        keys = [hashlib.blake2b(row, digest_size=16).digest() for row in x_NCHW.cpu().contiguous().numpy()]
-        new = {key: n for n, key in enumerate(keys) if key not in known}  # the same picture twice runs once
-        fresh: dict[bytes, Tensor] = {}
-        if new or not keys:
-            rows = torch.tensor(list(new.values()), dtype=torch.long, device=x_NCHW.device)
+        """The module's outputs, one tensor with N rows, and how many of the pictures it had not been given before.
+
+        The number is of this object: it is the same whatever the files hold.
+
+        Raises:
+            ValueError: a file cannot be used.
+        """
+        if not len(x_NCHW):
+            return module(x_NCHW), 0
+        if module not in self._files:
+            self._files[module] = self._folder / f"{_identity(module)}.sqlite"
+        file, keys = self._files[module], list(_keys(x_NCHW))
+        known = _recall(file, set(keys))
+        left = {key: n for n, key in enumerate(keys) if key not in known}  # the same picture twice runs once
+        fresh: dict[Key, Tensor] = {}
+        rows = list(left.values())
+        for start in range(0, len(rows), ROWS):
+            some = rows[start : start + ROWS]
+            filled = some + some[-1:] * (ROWS - len(some))
             with torch.no_grad():
-                out_N = module(x_NCHW[rows])
-            if not keys:
-                return out_N, 0
-            fresh = dict(zip(new, out_N, strict=True))
-        for key, row in fresh.items():
-            if row.nbytes <= self._bytes_left:
-                known[key] = row.cpu().clone()
-                self._bytes_left -= row.nbytes
-        return torch.stack([fresh[key] if key in fresh else known[key].to(x_NCHW.device) for key in keys]), len(new)
+                out_N = module(x_NCHW[filled])
+            fresh |= {keys[n]: out.cpu() for n, out in zip(some, out_N, strict=False)}
+        if fresh:
+            _save(file, fresh, self._max_bytes)
+        seen = self._seen.setdefault(module, set())
+        num_new = len(set(keys) - seen)
+        seen.update(keys)
+        outputs = known | fresh
+        return torch.stack([outputs[key] for key in keys]).to(x_NCHW.device), num_new
+
+
+def _identity(module: nn.Module) -> str:
+    """Of a network by its parts, their settings and its weights."""
+    digest = hashlib.blake2b(repr(module).encode(), digest_size=16)
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _keys(x_NCHW: Tensor) -> Iterator[Key]:
+    """Of each picture, of its shape and of how a network computes on it."""
+    device = x_NCHW.device.type
+    precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_NCHW.dtype
+    context = hashlib.blake2b(f"{device} {precision} {tuple(x_NCHW.shape[1:])}\n".encode(), digest_size=16)
+    for picture_CHW in x_NCHW.cpu().contiguous():
+        digest = context.copy()
+        digest.update(picture_CHW.view(-1).view(torch.uint8).numpy())
+        yield digest.digest()
+
+
+# The files
+
+
+def _recall(file: Path, keys: Iterable[Key]) -> dict[Key, Tensor]:
+    """The outputs that a file holds."""
+
+    def read(database: sqlite3.Connection) -> dict[Key, bytes]:
+        query = "SELECT output FROM outputs WHERE picture = ?"
+        rows = {key: database.execute(query, (key,)).fetchone() for key in keys}
+        return {key: row[0] for key, row in rows.items() if row is not None}
+
+    return {key: safetensors.torch.load(output)[""] for key, output in with_database(file, SET_UP, read).items()}
+
+
+def _save(file: Path, outputs: dict[Key, Tensor], max_bytes: int) -> None:
+    """Adds outputs to a file, those of one call all or none: once it is full, none."""
+    rows = [(key, safetensors.torch.save({"": output})) for key, output in outputs.items()]
+
+    def write(database: sqlite3.Connection) -> None:
+        query = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+        (num_bytes,) = database.execute(query).fetchone()
+        if num_bytes + sum(len(output) for _, output in rows) <= max_bytes:
+            database.executemany("INSERT OR IGNORE INTO outputs VALUES (?, ?)", rows)
+
+    with_database(file, SET_UP, write)

@@ -69,7 +69,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     loggers: Any = False,
     section: str = "stages",
-    keep: bool = False,
+    keep: Path | None = None,
 ) -> None:
     """Train `method` through `stages`, from the last one on that `folder` says is finished, which is loaded.
 
@@ -83,7 +83,7 @@ def fit(
         callbacks: further ones.
         loggers: Lightning's loggers, False for none.
         section: of the configuration, that the stages stand in.
-        keep: what networks that a stage freezes say of a picture, for the stage.
+        keep: folder for what networks that a stage freezes say of pictures (see `KeptFeatures`); None keeps nothing.
 
     Raises:
         Diverged: see `Divergence`.
@@ -100,7 +100,7 @@ def fit(
         done = stage_checkpoint(folder, i, stage.name)
         last = done.with_suffix(".ckpt")
         method.enter(stage)
-        method.kept = KeptFeatures() if keep else None
+        method.kept = None if keep is None else KeptFeatures(keep)
         print(f"{stage.name}: {stage.epochs} epochs, training {', '.join(stage.train)}")
         checkpoint = ModelCheckpoint(
             folder, filename=last.stem, save_on_train_epoch_end=True, enable_version_counter=False

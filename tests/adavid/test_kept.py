@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, Trainer
 from adavid.cost import Ledger, price
 from adavid.data.datamodule import VideoDataModule
 from adavid.data.dataset import Draws, VideoDataset
-from adavid.kept import KeptFeatures
+from adavid.kept import ROWS, KeptFeatures
 from adavid.networks.backbones import BackboneSpec, FrameClassifier
 from adavid.stage import Stage
 from adavid.training import fit
@@ -34,8 +34,8 @@ def frozen() -> FrameClassifier:
     return FrameClassifier(SPEC, 3, dropout=0.5).eval().requires_grad_(False)
 
 
-def test_a_picture_that_comes_back_is_not_looked_at_again() -> None:
-    classifier, kept, frames_NCHW = frozen(), KeptFeatures(), torch.randn(4, 3, 16, 16)
+def test_a_picture_that_comes_back_is_not_looked_at_again(tmp_path: Path) -> None:
+    classifier, kept, frames_NCHW = frozen(), KeptFeatures(tmp_path), torch.randn(4, 3, 16, 16)
     row = price(classifier, frames_NCHW).macs
     ledgers = [Ledger(2, kept=kept) for _ in range(3)]
     given = [frames_NCHW, frames_NCHW.flip(0), torch.cat([frames_NCHW[:3], torch.randn(1, 3, 16, 16)])]
@@ -45,16 +45,16 @@ def test_a_picture_that_comes_back_is_not_looked_at_again() -> None:
     assert [ledger.train_macs for ledger in ledgers] == [4 * row, 0, row]
 
 
-def test_the_same_picture_twice_in_a_batch_runs_once_and_none_runs_on_nothing() -> None:
-    classifier, ledger, frame_1CHW = frozen(), Ledger(2, kept=KeptFeatures()), torch.randn(1, 3, 16, 16)
+def test_the_same_picture_twice_in_a_batch_runs_once_and_none_runs_on_nothing(tmp_path: Path) -> None:
+    classifier, ledger, frame_1CHW = frozen(), Ledger(2, kept=KeptFeatures(tmp_path)), torch.randn(1, 3, 16, 16)
     out_NK = ledger.run("net", classifier, frame_1CHW.expand(4, -1, -1, -1), owner_N=OWNER)
     torch.testing.assert_close(out_NK, classifier(frame_1CHW).expand(4, -1))
     assert ledger.run("net", classifier, frame_1CHW[:0], owner_N=OWNER[:0]).shape == (0, 3)
     assert ledger.train_macs == price(classifier, frame_1CHW).macs
 
 
-def test_what_learns_or_is_not_a_function_of_the_picture_is_not_kept() -> None:
-    classifier, kept, frames_NCHW = frozen(), KeptFeatures(), torch.randn(4, 3, 16, 16)
+def test_what_learns_or_is_not_a_function_of_the_picture_is_not_kept(tmp_path: Path) -> None:
+    classifier, kept, frames_NCHW = frozen(), KeptFeatures(tmp_path), torch.randn(4, 3, 16, 16)
     assert kept.takes(classifier, (frames_NCHW,))
     assert not kept.takes(classifier, (frames_NCHW.clone().requires_grad_(),))
     assert not kept.takes(torch.nn.Identity(), (torch.randn(4, 8),)) and not kept.takes(
@@ -64,18 +64,57 @@ def test_what_learns_or_is_not_a_function_of_the_picture_is_not_kept() -> None:
     assert not kept.takes(frozen().requires_grad_(), (frames_NCHW,))
 
 
-def test_without_room_it_is_computed_again() -> None:
-    classifier, frames_NCHW = frozen(), torch.randn(4, 3, 16, 16)
-    two_rows = KeptFeatures(max_bytes=2 * 3 * 4)
-    ledgers = [Ledger(2, kept=two_rows) for _ in range(2)]
-    for ledger in ledgers:
-        torch.testing.assert_close(ledger.run("net", classifier, frames_NCHW, owner_N=OWNER), classifier(frames_NCHW))
-    assert 2 * ledgers[1].train_macs == ledgers[0].train_macs
+def counted(classifier: FrameClassifier) -> list[int]:
+    """Grows with every run of a network, by the rows that it was run on."""
+    rows: list[int] = []
+    classifier.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    return rows
 
 
-@pytest.mark.parametrize("kept", [None, KeptFeatures()])
-def test_a_head_that_learns_over_a_frozen_backbone_is_billed_apart(kept: KeptFeatures | None) -> None:
+def test_it_is_kept_in_files_for_the_stages_and_runs_that_come_after(tmp_path: Path) -> None:
+    frames_NCHW, bills = torch.randn(4, 3, 16, 16), []
+    outputs, runs = [], []
+    for _ in range(2):  # another process builds the network anew
+        classifier, ledger = frozen(), Ledger(2, kept=KeptFeatures(tmp_path))
+        runs.append(counted(classifier))
+        outputs.append(ledger.run("net", classifier, frames_NCHW, owner_N=OWNER))
+        bills.append(ledger.train_macs)
+    assert runs == [[ROWS], []]
+    assert torch.equal(*outputs) and bills[0] == bills[1] > 0  # billed as if it had run: the files are of this machine
+    other = frozen()
+    other.head[1].bias.data += 1  # type: ignore[index,operator,union-attr]
+    torch.testing.assert_close(KeptFeatures(tmp_path).run(other, frames_NCHW)[0], other(frames_NCHW))
+
+
+def test_what_is_said_of_a_picture_does_not_depend_on_its_company(tmp_path: Path) -> None:
+    classifier, frames_NCHW = frozen(), torch.randn(2 * ROWS + 3, 3, 16, 16)
+    together, _ = KeptFeatures(tmp_path / "together").run(classifier, frames_NCHW)
+    alone = KeptFeatures(tmp_path / "alone")
+    for n, frame_CHW in enumerate(frames_NCHW):
+        assert torch.equal(alone.run(classifier, frame_CHW[None])[0], together[n : n + 1])
+
+
+def test_without_room_it_is_computed_again(tmp_path: Path) -> None:
     classifier, frames_NCHW = frozen(), torch.randn(4, 3, 16, 16)
+    rows, full = counted(classifier), KeptFeatures(tmp_path, max_bytes=0)
+    for _ in range(2):
+        torch.testing.assert_close(full.run(classifier, frames_NCHW)[0], classifier(frames_NCHW))
+    assert rows == [ROWS, 4, ROWS, 4]
+
+
+def test_a_broken_file_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classifier, frames_NCHW = frozen(), torch.randn(4, 3, 16, 16)
+    expected, _ = KeptFeatures(tmp_path).run(classifier, frames_NCHW)
+    (file,) = tmp_path.glob("*.sqlite")
+    file.write_bytes(b"no database" * 1000)
+    assert torch.equal(KeptFeatures(tmp_path).run(classifier, frames_NCHW)[0], expected)
+    assert f"{file.name}: file is not a database; set aside" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_head_that_learns_over_a_frozen_backbone_is_billed_apart(keep: bool, tmp_path: Path) -> None:
+    classifier, frames_NCHW = frozen(), torch.randn(4, 3, 16, 16)
+    kept = KeptFeatures(tmp_path) if keep else None
     classifier.head.requires_grad_()
     backbone, head = price(classifier.backbone, frames_NCHW).macs, price(classifier.head, torch.zeros(4, 8)).macs
     assert price(classifier, frames_NCHW).macs == backbone + head
@@ -106,11 +145,11 @@ class Macs(Callback):
 def test_a_stage_over_a_frozen_backbone_learns_the_same_for_less(root: Path, tmp_path: Path) -> None:
     stage = Stage("probe", ["classifier.head"], epochs=5, lr=0.1)
     methods, spent = [], []
-    for keep in (False, True):
+    for keep in (None, tmp_path / "features"):
         torch.manual_seed(0)
         method, macs, draws = Uniform(3, SPEC, num_frames=4, dropout=0.0), Macs(), Draws(2)
         videos = VideoDataModule(Videos(videos_in(root)), method.views, batch_size=7, draws=draws)
-        folder = tmp_path / str(keep)
+        folder = tmp_path / str(keep is None)
         fit(method, [stage], lambda _, data=videos: data, folder, 0, TRAINER, [macs], keep=keep)  # type: ignore[misc]
         assert method.kept is None  # never in evaluation
         methods.append(method)

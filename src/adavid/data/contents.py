@@ -11,22 +11,19 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from tqdm import tqdm
 
 from adavid.data.sources import frame_names
-from adavid.files import locked, reason, set_aside
+from adavid.database import with_database
 
 Row = tuple[bytes, str, str]  # the absolute path, as the file system spells it; stamp; hash
-T = TypeVar("T")
 
 SAVE_EVERY_S = 5.0  # what a killed process has not saved is hashed again
-BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}  # the last: another program's tables
+TABLE = "CREATE TABLE IF NOT EXISTS contents (path BLOB PRIMARY KEY, stamp TEXT, hash TEXT);"
 
 
 def content_hashes(paths: Iterable[Path], memory: Path | None = None) -> dict[Path, str | None]:
@@ -105,30 +102,11 @@ def _recall(memory: Path, keys: Iterable[bytes]) -> dict[bytes, tuple[str, str]]
         rows = {key: database.execute(query, (key,)).fetchone() for key in keys}
         return {key: row for key, row in rows.items() if row is not None}
 
-    return _with(memory, read)
+    return with_database(memory, TABLE, read)
 
 
 def _save(memory: Path, rows: list[Row]) -> None:
     def write(database: sqlite3.Connection) -> None:
         database.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", rows)
 
-    _with(memory, write)
-
-
-def _with(memory: Path, work: Callable[[sqlite3.Connection], T]) -> T:
-    """Does some work on the memory, made anew where it is broken."""
-    with locked(memory.with_name(f"{memory.name}.lock")):
-        try:
-            return _open_and(memory, work)
-        except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # none: a text that is no UTF-8
-            if code & 0xFF not in BROKEN:  # the further bits say more of the same
-                raise ValueError(f"{memory}: cannot be used to keep content hashes ({reason(error)})") from error
-            set_aside(memory, str(error))
-        return _open_and(memory, work)
-
-
-def _open_and(memory: Path, work: Callable[[sqlite3.Connection], T]) -> T:
-    with closing(sqlite3.connect(memory)) as database, database:
-        database.execute("CREATE TABLE IF NOT EXISTS contents (path BLOB PRIMARY KEY, stamp TEXT, hash TEXT)")
-        return work(database)
+    with_database(memory, TABLE, write)
