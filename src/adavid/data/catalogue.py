@@ -13,10 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 import numpy as np
 from tqdm import tqdm
 
-from adavid.data.contents import content_hashes
+from adavid.data.contents import content_hashes, keep_readable, known_readable
 from adavid.data.packs import PackedCache, PackedClip
 from adavid.data.reading import Reading
 from adavid.data.sources import Clip, FrameSource, Montage, Part, open_source
@@ -209,6 +210,8 @@ class VideoCatalogue(ABC):
     def checked(self) -> CheckedVideos:
         """The videos that can be read: each is opened and its last frame decoded, or packed where there is a cache.
 
+        Where hashes of contents are kept, so is which contents this version of PyAV has decoded.
+
         What a partial copy lacks it says on stderr, and that some files are copies of each other in two splits.
 
         Raises:
@@ -232,8 +235,7 @@ class VideoCatalogue(ABC):
                 packed |= pack.clips
                 errors = pack.errors
             else:
-                progress = tqdm(clips, desc=f"checking {split}", unit="video", disable=not records)
-                errors = {clip: error for clip in progress if (error := _error(clip)) is not None}
+                errors = self._errors(clips, split)
             videos[split] = tuple(record for record in records if errors.keys().isdisjoint(record.clips))
             unreadable |= errors.keys()
             of_records = ([errors[clip] for clip in record.clips if clip in errors] for record in records)
@@ -256,6 +258,17 @@ class VideoCatalogue(ABC):
         """What the files hold, by path."""
         paths = (clip.path for record in self._all_records() for clip in record.clips)
         return content_hashes(paths, self.contents)
+
+    def _errors(self, clips: Sequence[Clip], split: str) -> dict[Clip, str]:
+        """Why clips cannot be read, of those that cannot."""
+        keys = {clip: f"{self._hashes[clip.path]} {clip.start} {clip.end} av {av.__version__}" for clip in clips}
+        known = set() if self.contents is None else known_readable(keys.values(), self.contents)
+        left = [clip for clip in clips if self._hashes[clip.path] is None or keys[clip] not in known]
+        progress = tqdm(left, desc=f"checking {split}", unit="video", disable=not left)
+        errors = {clip: error for clip in progress if (error := _error(clip)) is not None}
+        if self.contents is not None and len(errors) < len(left):
+            keep_readable([keys[clip] for clip in left if clip not in errors], self.contents)
+        return errors
 
     def _all_records(self) -> Iterator[VideoRecord]:
         for records in self.splits.values():

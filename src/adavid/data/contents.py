@@ -1,7 +1,7 @@
 """What media files hold, by hash: the same pictures are the same wherever they lie, and changed ones are others.
 
 Hashing reads every byte, so hashes are kept, in an SQLite file, beside the path, the size and the time of change that
-they were computed at.
+they were computed at; and so is which contents could be decoded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,10 @@ from adavid.database import with_database
 Row = tuple[bytes, str, str]  # the absolute path, as the file system spells it; stamp; hash
 
 SAVE_EVERY_S = 5.0  # what a killed process has not saved is hashed again
-TABLE = "CREATE TABLE IF NOT EXISTS contents (path BLOB PRIMARY KEY, stamp TEXT, hash TEXT);"
+TABLES = """
+    CREATE TABLE IF NOT EXISTS contents (path BLOB PRIMARY KEY, stamp TEXT, hash TEXT);
+    CREATE TABLE IF NOT EXISTS readable (content TEXT PRIMARY KEY);
+"""
 
 
 def content_hashes(paths: Iterable[Path], memory: Path | None = None) -> dict[Path, str | None]:
@@ -60,6 +63,33 @@ def content_hashes(paths: Iterable[Path], memory: Path | None = None) -> dict[Pa
         if memory is not None and fresh:
             _save(memory, fresh)
     return hashes
+
+
+def known_readable(contents: Collection[str], memory: Path) -> set[str]:
+    """Returns those contents that were kept as readable (see `keep_readable`).
+
+    Raises:
+        ValueError: the memory cannot be read or written; the message names it.
+    """
+
+    def read(database: sqlite3.Connection) -> set[str]:
+        return {row for (row,) in database.execute("SELECT content FROM readable")}
+
+    return with_database(memory, TABLES, read).intersection(contents)
+
+
+def keep_readable(contents: Collection[str], memory: Path) -> None:
+    """Keeps that contents, files' hashes with whatever else tells what was read of them, could be read.
+
+    Raises:
+        ValueError: the memory cannot be read or written; the message names it.
+    """
+
+    def write(database: sqlite3.Connection) -> None:
+        rows = [(content,) for content in contents]
+        database.executemany("INSERT OR IGNORE INTO readable VALUES (?)", rows)
+
+    with_database(memory, TABLES, write)
 
 
 def _stamp(path: Path) -> str:
@@ -102,11 +132,11 @@ def _recall(memory: Path, keys: Iterable[bytes]) -> dict[bytes, tuple[str, str]]
         rows = {key: database.execute(query, (key,)).fetchone() for key in keys}
         return {key: row for key, row in rows.items() if row is not None}
 
-    return with_database(memory, TABLE, read)
+    return with_database(memory, TABLES, read)
 
 
 def _save(memory: Path, rows: list[Row]) -> None:
     def write(database: sqlite3.Connection) -> None:
         database.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", rows)
 
-    with_database(memory, TABLE, write)
+    with_database(memory, TABLES, write)

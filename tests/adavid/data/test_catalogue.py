@@ -46,6 +46,31 @@ def dataset_of(path, views, split="val", **options):
 # What it is
 
 
+def test_what_could_be_decoded_is_not_decoded_again_to_check_it(own_root, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        catalogue_module, "open_source", lambda path, *cut: opened.append(path) or open_source(path, *cut)
+    )
+    broken = own_root / "broken.mkv"
+    broken.write_bytes(b"no video")
+
+    def check():
+        opened.clear()
+        videos = Videos(with_more(own_root, val=[broken]), contents=str(tmp_path / "contents.sqlite"), skip_bad=True)
+        assert len(videos.checked.bad) == 1
+        return set(opened)
+
+    every = set(sum(videos_in(own_root).values(), [broken]))
+    assert check() == every
+    assert check() == {broken}
+    changed = videos_in(own_root)["train"][0]
+    frame = next(changed.iterdir())
+    shutil.copyfile(next(file for file in changed.iterdir() if file.read_bytes() != frame.read_bytes()), frame)
+    assert check() == {broken, changed}
+    monkeypatch.setattr(catalogue_module.av, "__version__", "another")
+    assert check() == every
+
+
 def test_everything_is_computed_once(root, tmp_path, monkeypatch):
     hashed, digests = Counter(), Counter()
 
