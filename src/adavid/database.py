@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ def with_database(file: Path, set_up: str, work: Callable[[sqlite3.Connection], 
     Raises:
         ValueError: the file cannot be read or written; the message names it.
     """
-    with locked(file.with_name(f"{file.name}.lock")):
+    with _alone(file):
         try:
             return _open_and(file, set_up, work)
         except sqlite3.DatabaseError as error:
@@ -35,6 +35,16 @@ def with_database(file: Path, set_up: str, work: Callable[[sqlite3.Connection], 
                 raise ValueError(f"{file}: cannot be used ({reason(error)})") from error
             set_aside(file, str(error))
         return _open_and(file, set_up, work)
+
+
+def remove_database(file: Path) -> None:
+    """Removes an SQLite file once nobody works on it; whoever wants it next makes it anew."""
+    with _alone(file):
+        file.unlink(missing_ok=True)
+
+
+def _alone(file: Path) -> AbstractContextManager[None]:
+    return locked(file.with_name(f"{file.name}.lock"))
 
 
 def _open_and(file: Path, set_up: str, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -19,10 +19,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from adavid.database import with_database
+from adavid.database import remove_database, with_database
 
 ROWS = 16  # that a network is run on at once, always: what it says of one does not depend, in any bit, on its company
-MAX_BYTES = 8 << 30  # of a network's file; once it is full, outputs are computed whenever they are asked for
+MAX_BYTES = 2 << 30  # of a network's file; once it is full, outputs are computed whenever they are asked for
+MAX_BYTES_OF_ALL = 10 << 30  # of the files when a stage starts: networks that a run has trained do not come back
 SET_UP = """
     PRAGMA page_size = 16384; -- bytes: some outputs fit in
     PRAGMA synchronous = OFF; -- a file that a power cut breaks is made anew
@@ -40,10 +41,12 @@ class KeptFeatures:
     Args:
         folder: for the files, of one version of the networks' code; made if need be. Several processes may share it.
         max_bytes: that a network's file may take.
+        max_bytes_of_all: that all files may; those that were used last stay.
     """
 
-    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES, max_bytes_of_all: int = MAX_BYTES_OF_ALL) -> None:
         self._folder, self._max_bytes = folder, max_bytes
+        _make_room(folder, max_bytes_of_all)
         self._files: WeakKeyDictionary[nn.Module, Path] = WeakKeyDictionary()
         self._seen: WeakKeyDictionary[nn.Module, set[Key]] = WeakKeyDictionary()
 
@@ -67,7 +70,9 @@ class KeptFeatures:
         if not len(x_NCHW):
             return module(x_NCHW), 0
         if module not in self._files:
-            self._files[module] = self._folder / f"{_identity(module)}.sqlite"
+            self._files[module] = file = self._folder / f"{_identity(module)}.sqlite"
+            if file.exists():
+                file.touch()
         file, keys = self._files[module], list(_keys(x_NCHW))
         known = _recall(file, set(keys))
         left = {key: n for n, key in enumerate(keys) if key not in known}  # the same picture twice runs once
@@ -111,6 +116,16 @@ def _keys(x_NCHW: Tensor) -> Iterator[Key]:
 
 
 # The files
+
+
+def _make_room(folder: Path, max_bytes: int) -> None:
+    """Removes the files that were not used for the longest time until the others take no more than they may."""
+    status = {file: file.stat() for file in folder.glob("*.sqlite")}
+    num_bytes = 0
+    for file in sorted(status, key=lambda file: status[file].st_mtime_ns, reverse=True):
+        num_bytes += status[file].st_size
+        if num_bytes > max_bytes:
+            remove_database(file)
 
 
 def _recall(file: Path, keys: Iterable[Key]) -> dict[Key, Tensor]:

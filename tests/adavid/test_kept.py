@@ -64,10 +64,10 @@ def test_what_learns_or_is_not_a_function_of_the_picture_is_not_kept(tmp_path: P
     assert not kept.takes(frozen().requires_grad_(), (frames_NCHW,))
 
 
-def counted(classifier: FrameClassifier) -> list[int]:
+def counted(network: torch.nn.Module) -> list[int]:
     """Grows with every run of a network, by the rows that it was run on."""
     rows: list[int] = []
-    classifier.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    network.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
     return rows
 
 
@@ -100,6 +100,23 @@ def test_without_room_it_is_computed_again(tmp_path: Path) -> None:
     for _ in range(2):
         torch.testing.assert_close(full.run(classifier, frames_NCHW)[0], classifier(frames_NCHW))
     assert rows == [ROWS, 4, ROWS, 4]
+
+
+def test_files_that_were_used_last_stay(tmp_path: Path) -> None:
+    networks = [torch.nn.Conv2d(3, 4, 3).eval().requires_grad_(False) for _ in range(3)]
+    frames_NCHW = torch.randn(4, 3, 16, 16)
+    rows = [counted(network) for network in networks]
+
+    def look(*which: int, max_bytes: int = 1 << 20) -> None:
+        kept = KeptFeatures(tmp_path, max_bytes_of_all=max_bytes)
+        for n in which:
+            kept.run(networks[n], frames_NCHW)
+
+    look(0, 1, 2)
+    look(0)
+    (num_bytes,) = {file.stat().st_size for file in tmp_path.glob("*.sqlite")}
+    look(2, 0, 1, max_bytes=2 * num_bytes)
+    assert rows == [[ROWS], [ROWS, ROWS], [ROWS]]
 
 
 def test_a_broken_file_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
