@@ -14,7 +14,7 @@ import yaml
 from adavid.config import config_hash
 from adavid.data.catalogue import VideoCatalogue
 from adavid.data.datamodule import VideoDataModule
-from adavid.data.dataset import Draws
+from adavid.data.draws import Draws
 from adavid.digest import code_digest
 from adavid.environment import versions
 from adavid.evaluation.records import identity, model_identity, withdraw
@@ -68,7 +68,7 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
             method.train_macs += sum(spent.values())  # one that several parts start from is trained once
         write_atomically(folder / CONFIG_YAML, yaml.safe_dump(run.config, sort_keys=False))
         with dashboard.watch(run, folder) as (loggers, callbacks):
-            draws, keep = _draws(run), _features(run, workspace)
+            draws, keep = _kept(run, workspace)
             videos = partial(data_of, run, method, draws=draws)
             fit(method, run.stages, videos, folder, run.seed, run.config["trainer"], callbacks, loggers, keep=keep)
     evaluated = channels_last((at or run).build_method(num_classes))
@@ -155,7 +155,7 @@ def shared_backbone(run: Run, spec: BackboneSpec, workspace: Workspace) -> dict[
             torch.manual_seed(run.seed)
             method = channels_last(warmup.build_method(data.num_classes))
             _start(method, warmup)
-            draws, keep = _draws(run), _features(run, workspace)
+            draws, keep = _kept(run, workspace)
             videos = partial(data_of, warmup, method, draws=draws)
             settings = run.config["trainer"]
             fit(method, warmup.stages, videos, folder, run.seed, settings, section="recipe.warmup", keep=keep)
@@ -184,17 +184,20 @@ def _start(method: AdaptiveMethod, run: Run) -> None:
         started.load_state_dict(backbone.state_dict())
 
 
-def _draws(run: Run) -> Draws | None:
-    """What all stages of a training draw of the videos, where the recipe fixes how much."""
-    return Draws(run.recipe.draws) if run.recipe.draws else None
+def _kept(run: Run, workspace: Workspace) -> tuple[Draws, Path] | tuple[None, None]:
+    """What all stages of a training draw of the videos, and where they keep what frozen networks say of it.
 
-
-def _features(run: Run, workspace: Workspace) -> Path | None:
-    """Where its stages keep what frozen networks say, where the recipe fixes what they see: of this version of them."""
+    Where the recipe fixes how much is drawn; what is kept is of today's code and libraries.
+    """
     if not run.recipe.draws:
-        return None
-    networks = code_digest("adavid.networks.backbones", beside=())
-    return workspace.cache / "features" / config_hash(versions() | {"networks": networks})
+        return None, None
+
+    def folder(name: str, module: str) -> Path:
+        code = code_digest(module, beside=())
+        return workspace.cache / name / config_hash(versions() | {"code": code})
+
+    draws = Draws(run.recipe.draws, folder("draws", "adavid.data.reading"))
+    return draws, folder("features", "adavid.networks.backbones")
 
 
 def _load(method: AdaptiveMethod, name: str, state: Mapping[str, torch.Tensor]) -> None:

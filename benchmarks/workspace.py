@@ -19,8 +19,8 @@ class Workspace:
     Attributes:
         results: holds the leaderboard, and a folder for each kind of record.
         records: where this process leaves its records: `runs` in the results, or `reference`, which are committed.
-        cache: generated data, decoded frames, hashes of files, shared backbones, what frozen networks say; may be
-            deleted between runs.
+        cache: generated data, decoded frames, hashes of files, shared backbones, what training draws and frozen
+            networks say of it; may be deleted between runs.
     """
 
     results: Path

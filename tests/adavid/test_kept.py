@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, Trainer
 
 from adavid.cost import Ledger, price
 from adavid.data.datamodule import VideoDataModule
-from adavid.data.dataset import Draws, VideoDataset
+from adavid.data.draws import Draws
 from adavid.kept import ROWS, KeptFeatures
 from adavid.networks.backbones import BackboneSpec, FrameClassifier
 from adavid.stage import Stage
@@ -164,7 +164,7 @@ def test_a_stage_over_a_frozen_backbone_learns_the_same_for_less(root: Path, tmp
     methods, spent = [], []
     for keep in (None, tmp_path / "features"):
         torch.manual_seed(0)
-        method, macs, draws = Uniform(3, SPEC, num_frames=4, dropout=0.0), Macs(), Draws(2)
+        method, macs, draws = Uniform(3, SPEC, num_frames=4, dropout=0.0), Macs(), Draws(2, tmp_path / "draws")
         videos = VideoDataModule(Videos(videos_in(root)), method.views, batch_size=7, draws=draws)
         folder = tmp_path / str(keep is None)
         fit(method, [stage], lambda _, data=videos: data, folder, 0, TRAINER, [macs], keep=keep)  # type: ignore[misc]
@@ -181,20 +181,3 @@ def test_a_stage_over_a_frozen_backbone_learns_the_same_for_less(root: Path, tmp
     )
     assert every == 5 * [7 * 4 * (backbone + 3 * head)]
     assert kept[2:] == 3 * [7 * 4 * 3 * head] and every[0] >= kept[0] >= kept[1] > kept[2]  # some frames come twice
-
-
-def test_training_takes_turns_at_fixed_draws(root: Path) -> None:
-    catalogue = Videos(videos_in(root))
-    views = Uniform(3, SPEC, num_frames=4).views
-
-    def frames(epoch: int, stage: int = 0, draws: Draws | None = None, seed: int = 0) -> torch.Tensor:
-        dataset = VideoDataset(catalogue, "train", views, seed=seed, stage=stage, draws=draws)
-        return dataset[epoch, 1].frames["frames"]
-
-    draws = Draws(2)
-    first, second = frames(0, draws=draws), frames(1, draws=draws)
-    assert not torch.equal(first, second) and frames(2, draws=draws) is first and frames(5, 3, draws) is second
-    assert torch.equal(frames(4, 1, Draws(2)), first) and not torch.equal(frames(0, 0, Draws(2), seed=1), first)
-    assert torch.equal(frames(0), first) and not torch.equal(frames(2), first)  # anew in every epoch
-    without_room = Draws(2, max_bytes=0)
-    assert torch.equal(frames(0, 0, without_room), first) and not without_room.samples

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 
 from adavid.data.batch import VideoBatch, VideoSample, View, collate
 from adavid.data.catalogue import VideoCatalogue
-from adavid.data.dataset import Draws, EpochSampler, VideoDataset
+from adavid.data.dataset import EpochSampler, VideoDataset
+from adavid.data.draws import Draws
 from adavid.data.transforms import normalize
 
 

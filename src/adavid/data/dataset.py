@@ -9,27 +9,7 @@ from torch.utils.data import Dataset, Sampler
 
 from adavid.data.batch import VideoSample, View
 from adavid.data.catalogue import VideoCatalogue
-
-
-class Draws:
-    """A fixed number of training's draws of each video, each kept once it is read, as far as there is room.
-
-    Args:
-        num: of each video.
-        max_bytes: of samples; further ones are read whenever it is their turn.
-    """
-
-    def __init__(self, num: int, max_bytes: int = 4 << 30) -> None:
-        assert num > 0
-        self.num = num
-        self.samples: dict[tuple[int, int], VideoSample] = {}  # by draw and video
-        self._bytes_left = max_bytes
-
-    def keep(self, key: tuple[int, int], sample: VideoSample) -> None:
-        num_bytes = sum(frames.nbytes for frames in sample.frames.values())
-        if num_bytes <= self._bytes_left:
-            self.samples[key] = sample
-            self._bytes_left -= num_bytes
+from adavid.data.draws import Draws, Read
 
 
 class VideoDataset(Dataset[VideoSample]):
@@ -61,28 +41,31 @@ class VideoDataset(Dataset[VideoSample]):
         self.records = catalogue.checked.videos[split]
         self.views = views
         self.seed, self.stage, self.draws = seed, stage, draws
+        if draws is not None:
+            ids = [record.video_id for record in self.records]
+            self._kept = draws.of(repr((catalogue.fingerprint, catalogue.reading, sorted(views.items()), seed, ids)))
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, key: int | tuple[int, int]) -> VideoSample:
         if isinstance(key, int):
-            return self._read(key, None)
+            return self._sample(key, self._read(key))
         epoch, index = key
         if self.draws is None:
-            return self._read(index, np.random.default_rng([self.seed, self.stage, epoch, index]))
+            return self._sample(index, self._read(index, self.stage, epoch))
         draw = epoch % self.draws.num
-        if (draw, index) not in self.draws.samples:
-            sample = self._read(index, np.random.default_rng([self.seed, 0, draw, index]))
-            self.draws.keep((draw, index), sample)
-            return sample
-        return self.draws.samples[draw, index]
+        return self._sample(index, self._kept.get(f"{draw}-{index}", lambda: self._read(index, 0, draw)))
 
-    def _read(self, index: int, rng: np.random.Generator | None) -> VideoSample:
-        record = self.records[index]
-        source = self.catalogue.checked.open(record)
-        frames = self.catalogue.reading.read(source, self.views, rng)
-        return VideoSample(frames, record.labels, record.video_id, source.num_decoded, record.level, record.group)
+    def _read(self, index: int, *of_training: int) -> Read:
+        """A video's frames, for evaluation, or drawn for a stage and an epoch."""
+        source = self.catalogue.checked.open(self.records[index])
+        rng = np.random.default_rng([self.seed, *of_training, index]) if of_training else None
+        return self.catalogue.reading.read(source, self.views, rng), source.num_decoded
+
+    def _sample(self, index: int, read: Read) -> VideoSample:
+        record, (frames, num_decoded) = self.records[index], read
+        return VideoSample(frames, record.labels, record.video_id, num_decoded, record.level, record.group)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
