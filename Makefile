@@ -81,7 +81,7 @@ compare: env ## paired differences of A from B, or from all that a claim about A
 leaderboard: env ## regenerate results/leaderboard.{csv,md,html,png} from the result files
 	$(call takes)@$(ADAVID) leaderboard
 
-readme: env ## regenerate the tables of README.md and docs/sprites.md from the committed records
+readme: env ## regenerate the tables of README.md and docs/ from the committed records
 	$(call takes)@$(ADAVID) readme
 
 verify: env ## score the records in RECORD=folder anew from their predictions, recompute their hashes

@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(command("config", _config, "print every setting, and who set it"))
     command("flops", _flops, "the cost table")
     command("leaderboard", _leaderboard, "regenerate the leaderboard from the result files")
-    command("readme", _readme, "regenerate the tables of README.md and docs/sprites.md from the committed records")
+    command("readme", _readme, "regenerate the tables of README.md and docs/ from the committed records")
     sub = command("compare", _compare, "paired differences of a method from what it has to beat, or from another one")
     sub.add_argument("a")
     sub.add_argument("b", nargs="?", default="", help="without it: all that a claim about the first has to beat")
@@ -392,7 +392,7 @@ def _leaderboard(arguments: argparse.Namespace, workspace: Workspace) -> None:
 def _readme(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.report import write_tables
 
-    write_tables([ROOT / "README.md", ROOT / "docs" / "sprites.md"], workspace.results)
+    write_tables(workspace.results)
 
 
 def _compare(arguments: argparse.Namespace, workspace: Workspace) -> None:

@@ -54,6 +54,7 @@ class Board:
         seeds: of every method's main row, and of what is measured of it.
         variant_seeds: of its variants; none where the board has no variants.
         measures: what is measured beside the main rows.
+        latency_seeds: those that are timed, None all: a trained network takes as long as another of its kind.
 
     Raises:
         ValueError: a measure is unknown.
@@ -64,6 +65,7 @@ class Board:
     seeds: list[int]
     variant_seeds: list[int] = field(default_factory=list)
     measures: list[str] = field(default_factory=list)
+    latency_seeds: list[int] | None = None
 
     def __post_init__(self) -> None:
         for measure in self.measures:
@@ -197,11 +199,12 @@ def plan(board: Board, methods: Sequence[str] = (), overrides: Sequence[str] = (
     of_measure = {
         "curve": [_curve(run) for run in runs if run.config["curve"]],
         "online": [Line("online", run, (ONLINE_JSON,), 0, 2) for run in runs if is_worth_watching(run)],
-        "latency": [Line("latency", run, (LATENCY_JSON,), 0, 1) for run in runs],
     }
+    timed = board.latency_seeds if board.latency_seeds is not None else board.seeds
     lines = [
         *_seeded(board.seeds, [_bench(run) for run in runs]),
         *_seeded(board.seeds, [line for name, of in of_measure.items() if name in board.measures for line in of]),
+        *_seeded(timed, [Line("latency", run, (LATENCY_JSON,), 0, 1) for run in runs if "latency" in board.measures]),
         *_seeded(board.variant_seeds, [_bench(run) for run in variants if run.label != BOUND]),
         *_seeded(board.variant_seeds, [_curve(run) for run in variants if run.label in compared_along]),
         *(_room(run, board) for run in (*runs, *variants) if "room" in board.measures and run.label == networks),

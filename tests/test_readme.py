@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import methods
 from adavid.cost import Ledger, audit
 from benchmarks.compose import compose
 from benchmarks.layers import catalogue
-from benchmarks.report.markdown import committed, with_tables
+from benchmarks.report.markdown import PAGES, committed, with_tables
 from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,7 +125,7 @@ def test_without_records_no_figures_are_shown() -> None:
 def test_the_tables_are_those_of_the_committed_records() -> None:
     if not any(RECORDS.glob("*/*/seed*/test.json")):
         pytest.skip("no records are committed")
-    entries = committed(ROOT / "results", "sprites", "tiny")
-    for page in (ROOT / "README.md", ROOT / "docs" / "sprites.md"):
+    entries = cache(partial(committed, ROOT / "results"))
+    for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert with_tables(text, entries, page.name) == text, "run make readme"

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ NUM_REPLICATES, CHUNK = 1000, 64
 NUM_T = 200  # of Student's t, each as likely as the others
 REFERENCES = yaml.safe_load((ROOT / "benchmarks" / "recipe.yaml").read_text())["references"]
 SHUFFLED = "its own decisions shuffled across videos"
-BLOCK = re.compile(r"<!-- table: (\w+) -->\n(.*?)<!-- end of table -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- table: (\w+)(?: of [\w/]+)? -->\n(.*?)<!-- end of table -->", re.DOTALL)
 MARGIN = 1.0  # points of mAP
 
 
@@ -437,7 +438,7 @@ def test_the_readmes_figures_follow_from_the_committed_files() -> None:
     check((ROOT / "docs" / "sprites.md").read_text(encoding="utf-8"), records, is_whole=False)
 
 
-MARKS = "".join(f"<!-- table: {name} -->\n<!-- end of table -->\n" for name in (*CHECKS, *OF_ROOM))
+MARKS = "".join(f"<!-- table: {name} of toys/tiny -->\n<!-- end of table -->\n" for name in (*CHECKS, *OF_ROOM))
 
 
 @pytest.fixture(scope="module")
@@ -477,7 +478,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text(toys: Path) -> str:
     from benchmarks.report.markdown import committed, with_tables
 
-    return with_tables(MARKS, committed(toys, "toys", "tiny"), "page.md")
+    return with_tables(MARKS, partial(committed, toys), "page.md")
 
 
 def test_the_recomputation_finds_the_tables_true(text: str, toys: Path) -> None:

@@ -1,7 +1,7 @@
 """The leaderboard, the comparisons and the curves, from the result files alone.
 
 `write_leaderboard(results_dir, out_dir)`, `console_table(leaderboard)`, `compare(results_dir, a, b)`,
-`curve_report(results_dir, method)`, `write_tables(pages, results_dir)` and `verify(folder)` are what the command line
+`curve_report(results_dir, method)`, `write_tables(results_dir)` and `verify(folder)` are what the command line
 calls.
 """
 

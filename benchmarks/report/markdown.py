@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
 
 from adavid.files import write_atomically
-from benchmarks.layers import catalogue, method_files
+from benchmarks.layers import ROOT, catalogue, method_files
 from benchmarks.report import tables
 from benchmarks.report.columns import BY_KEY, REPORTED
 from benchmarks.report.compare import MEANING, Comparison, with_comparisons
 from benchmarks.report.entries import REFERENCE, Entry, Place, read_entries, series_names
-from benchmarks.report.formats import markdown_table, times
+from benchmarks.report.formats import markdown_table, significant, times
+from benchmarks.report.ranks import rank_tables
 from benchmarks.report.room import CEILING, shown_room
 from benchmarks.report.room import MEANING as ORACLES
 
@@ -23,7 +24,11 @@ MACHINES = (
     "A record is of the machine that it names. Another processor rounds otherwise, and a training then goes another "
     "way: made anew there, the records are other seeds of the same distribution, not the same digits."
 )
-BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+# <!-- table: NAME -->, of the embedded data set in profile tiny, or <!-- table: NAME of DATA/PROFILE DATA/PROFILE -->
+BLOCK = re.compile(r"(<!-- table: (\w+)(?: of ([\w/ ]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
+EMBEDDED = "sprites/tiny"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "sprites.md")
+Committed = Callable[[str, str], Sequence[Entry]]  # the committed entries of a data set in a profile
 
 
 def leaderboard_page(table: pd.DataFrame, by_place: Mapping[Place, Sequence[Entry]]) -> str:
@@ -75,13 +80,15 @@ def difference_table(compared: Sequence[tuple[str, Sequence[Comparison]]]) -> st
     return markdown_table(pd.DataFrame(rows))
 
 
-def write_tables(pages: Sequence[Path], results_dir: Path, data: str = "sprites", profile: str = "tiny") -> None:
+def write_tables(results_dir: Path, pages: Sequence[Path] = PAGES) -> None:
     """Replaces what stands between `<!-- table: NAME -->` and `<!-- end of table -->`, from the committed records.
+
+    They are those of `sprites` in profile tiny; `<!-- table: NAME of DATA/PROFILE -->` is of others.
 
     Raises:
         ValueError: a page has no such mark or one of an unknown table, or there are no records.
     """
-    entries = committed(results_dir, data, profile)
+    entries = cache(partial(committed, results_dir))
     texts = [with_tables(page.read_text(encoding="utf-8"), entries, str(page)) for page in pages]
     for page, text in zip(pages, texts, strict=True):
         write_atomically(page, text)
@@ -103,13 +110,19 @@ def committed(results_dir: Path, data: str, profile: str) -> list[Entry]:
     return with_comparisons(entries)
 
 
-def with_tables(text: str, entries: Sequence[Entry], what: str) -> str:
-    """A text with its generated tables as they follow from the entries of a place; an error calls it `what`."""
-    names = [name for _, name, _ in BLOCK.findall(text)]
+def with_tables(text: str, entries: Committed, what: str) -> str:
+    """A text with its generated tables as they follow from the entries of places; an error calls it `what`."""
+    names = [name for _, name, *_ in BLOCK.findall(text)]
     if not names or set(names) - set(TABLES):
         known = ", ".join(f"<!-- table: {name} -->" for name in TABLES)
         raise ValueError(f"{what}: expected marks of tables among {known}, each before a <!-- end of table -->")
-    return BLOCK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]](entries)}\n\n{found[3]}", text)
+
+    def table(found: re.Match[str]) -> str:
+        places = (place.split("/") for place in (found[3] or EMBEDDED).split())
+        made = TABLES[found[2]](*(entries(data, profile) for data, profile in places))
+        return f"{found[1]}\n{made}\n\n{found[4]}"
+
+    return BLOCK.sub(table, text)
 
 
 def _methods(entries: Sequence[Entry]) -> str:
@@ -146,13 +159,35 @@ def _levels(entries: Sequence[Entry]) -> str:
     return "" if levels is None else markdown_table(levels)
 
 
+def _times(entries: Sequence[Entry]) -> str:
+    """How much faster evaluation is than the baseline's: by the bill, and by the clock at each batch size.
+
+    At their best: the least time that the baseline takes at any batch size over the least that the method takes.
+    """
+    rows = []
+    for entry in entries:
+        for record in entry.latencies:
+            at = {f"batch {row.batch_size}": times(row.speedup_realised) for row in record.rows}
+            own = min(row.ms_per_video for row in record.rows)
+            baseline = min(row.baseline_ms_per_video for row in record.rows)
+            theory = record.rows[-1].speedup_theoretical
+            best = {"ms / video at its best": significant(own), "both at their best": times(baseline / own)}
+            rows.append({"method": f"`{entry.label}`", "by the bill": times(theory)} | at | best)
+    return markdown_table(pd.DataFrame(rows))
+
+
+def _ranks(*boards: Sequence[Entry]) -> str:
+    """The methods' order on several boards, and how far it agrees with that on the first one."""
+    return "\n\n".join(markdown_table(table) for table in rank_tables(boards))
+
+
 def _room(number: int, entries: Sequence[Entry]) -> str:
     """One of the tables of the room: what is attained, the resolution that is enough, what methods missed."""
     room = shown_room([entry for entry in entries if not entry.variant or entry.variant == CEILING])
     return "" if room is None or number >= len(room.tables) else markdown_table(room.tables[number][1])
 
 
-TABLES: dict[str, Callable[[Sequence[Entry]], str]] = {
+TABLES: dict[str, Callable[..., str]] = {  # of the entries of each place that a mark names
     "methods": _methods,
     "differences": _differences,
     "variants": _variants,
@@ -160,4 +195,6 @@ TABLES: dict[str, Callable[[Sequence[Entry]], str]] = {
     "room": partial(_room, 0),
     "sufficient": partial(_room, 1),
     "regret": partial(_room, 2),
+    "times": _times,
+    "ranks": _ranks,
 }

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -440,9 +441,8 @@ def test_unequal_training_is_said_wherever_a_pair_is_printed(tmp_path: Path, mon
     assert page.count(said) == pairs + 1 and page.count(", unequal training</summary>") == 1
     (row,) = pd.read_csv(tmp_path / "leaderboard.csv").query("method == 'arnet'").itertuples()
     assert said in row.equal_cost_line_notes
-    readme = with_tables(
-        "<!-- table: differences -->\n<!-- end of table -->", committed(tmp_path, "toys", "tiny"), "page.md"
-    )
+    text = "<!-- table: differences of toys/tiny -->\n<!-- end of table -->"
+    readme = with_tables(text, partial(committed, tmp_path), "page.md")
     assert readme.count(said) == pairs
 
 
@@ -555,14 +555,16 @@ def test_accuracy_by_level_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_marked_tables_are_replaced_and_nothing_else(results: Path) -> None:
-    text = "a\n<!-- table: methods -->\nold\n<!-- end of table -->\nb\n<!-- table: variants --><!-- end of table -->"
+    entries = partial(committed, results)
+    mark = "<!-- table: methods of toys/tiny -->"
+    text = f"a\n{mark}\nold\n<!-- end of table -->\nb\n<!-- table: variants --><!-- end of table -->"
     with pytest.raises(ValueError, match="expected marks of tables among <!-- table: methods -->"):
-        with_tables("nothing", committed(results, "toys", "tiny"), "page.md")
-    with pytest.raises(ValueError, match="expected committed records of sprites"):
-        committed(results, "sprites", "tiny")
-    made = with_tables(text, committed(results, "toys", "tiny"), "page.md")
-    assert made.startswith("a\n<!-- table: methods -->\n\n| method ") and "old" not in made
-    assert with_tables(made, committed(results, "toys", "tiny"), "page.md") == made
+        with_tables("nothing", entries, "page.md")
+    with pytest.raises(ValueError, match="expected committed records of sprites"):  # what a mark without a place is of
+        with_tables("<!-- table: methods -->\n<!-- end of table -->", entries, "page.md")
+    made = with_tables(text, entries, "page.md")
+    assert made.startswith(f"a\n{mark}\n\n| method ") and "old" not in made
+    assert with_tables(made, entries, "page.md") == made
 
 
 @pytest.mark.parametrize(

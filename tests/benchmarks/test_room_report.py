@@ -5,6 +5,7 @@ N videos, T frames, A kinds of action.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,9 @@ def test_the_page_shows_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(missed[""]) == ["uniform", "oracle of both", "sharp"]
     assert missed.iloc[0].tolist()[1:5] == ["100.0", "100.0", "50.0", "64.0"]
     assert missed.iloc[2].tolist()[1:5] == ["50.0", "50.0", "20.0", "48.0"]  # a 32 costs a quarter of a 64
-    table = with_tables("<!-- table: room -->\n<!-- end of table -->", committed(tmp_path, "toys", "tiny"), "page.md")
+    table = with_tables(
+        "<!-- table: room of toys/tiny -->\n<!-- end of table -->", partial(committed, tmp_path), "page.md"
+    )
     assert "oracle of both" in table
 
 
