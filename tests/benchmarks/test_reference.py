@@ -64,6 +64,7 @@ def test_a_board_of_real_videos_has_a_seed_a_fold_and_times(tmp_path: Path) -> N
         measured = [(command, name) for command in ("bench", "curve") for name in ("uniform", "arnet")]
         online = [("online", "arnet")] if "online" in board.measures else []
         assert commands == [*measured, *online, ("latency", "uniform"), ("latency", "arnet")]
+        assert {line.run.seed for line in lines if line.command == "latency"} == {0}
 
 
 def test_boards_that_there_are_none_of() -> None:
