@@ -11,12 +11,9 @@ from typing import Any
 import torch
 import yaml
 
-from adavid.config import config_hash
 from adavid.data.catalogue import VideoCatalogue
 from adavid.data.datamodule import VideoDataModule
 from adavid.data.draws import Draws
-from adavid.digest import code_digest
-from adavid.environment import versions
 from adavid.evaluation.records import identity, model_identity, withdraw
 from adavid.files import locked, write_atomically
 from adavid.loading import build_method, restored
@@ -185,19 +182,12 @@ def _start(method: AdaptiveMethod, run: Run) -> None:
 
 
 def _kept(run: Run, workspace: Workspace) -> tuple[Draws, Path] | tuple[None, None]:
-    """What all stages of a training draw of the videos, and where they keep what frozen networks say of it.
-
-    Where the recipe fixes how much is drawn; what is kept is of today's code and libraries.
-    """
+    """What all stages of a training draw of the videos, and the folder in which that and what frozen networks say of it
+    are kept; neither where the recipe does not fix how much is drawn."""
     if not run.recipe.draws:
         return None, None
-
-    def folder(name: str, module: str) -> Path:
-        code = code_digest(module, beside=())
-        return workspace.cache / name / config_hash(versions() | {"code": code})
-
-    draws = Draws(run.recipe.draws, folder("draws", "adavid.data.reading"))
-    return draws, folder("features", "adavid.networks.backbones")
+    folder = workspace.cache / "kept"
+    return Draws(run.recipe.draws, folder), folder
 
 
 def _load(method: AdaptiveMethod, name: str, state: Mapping[str, torch.Tensor]) -> None:

@@ -54,7 +54,7 @@ class Board:
         seeds: of every method's main row, and of what is measured of it.
         variant_seeds: of its variants; none where the board has no variants.
         measures: what is measured beside the main rows.
-        latency_seeds: those that are timed, None all: a trained network takes as long as another of its kind.
+        latency_seeds: those of its seeds that are timed, which takes the machine for itself; None are all.
 
     Raises:
         ValueError: a measure is unknown.
@@ -68,6 +68,7 @@ class Board:
     latency_seeds: list[int] | None = None
 
     def __post_init__(self) -> None:
+        assert set(self.latency_seeds or []) <= set(self.seeds)
         for measure in self.measures:
             check_known(measure, MEASURES, f"{shown(RECIPE)}: boards: {self.data}, {self.profile}: measure '{measure}'")
 

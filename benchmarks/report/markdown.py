@@ -25,7 +25,8 @@ MACHINES = (
     "way: made anew there, the records are other seeds of the same distribution, not the same digits."
 )
 # <!-- table: NAME -->, of the embedded data set in profile tiny, or <!-- table: NAME of DATA/PROFILE DATA/PROFILE -->
-BLOCK = re.compile(r"(<!-- table: (\w+)(?: of ([\w/ ]+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- table: (\w+)(?: of (\S+/\S+(?: \S+/\S+)*))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
+MARK = "<!-- table: "
 EMBEDDED = "sprites/tiny"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "sprites.md")
 Committed = Callable[[str, str], Sequence[Entry]]  # the committed entries of a data set in a profile
@@ -113,9 +114,11 @@ def committed(results_dir: Path, data: str, profile: str) -> list[Entry]:
 def with_tables(text: str, entries: Committed, what: str) -> str:
     """A text with its generated tables as they follow from the entries of places; an error calls it `what`."""
     names = [name for _, name, *_ in BLOCK.findall(text)]
-    if not names or set(names) - set(TABLES):
+    if not names or set(names) - set(TABLES) or len(names) < text.count(MARK):
         known = ", ".join(f"<!-- table: {name} -->" for name in TABLES)
-        raise ValueError(f"{what}: expected marks of tables among {known}, each before a <!-- end of table -->")
+        raise ValueError(
+            f"{what}: expected marks of tables among {known}, or of DATA/PROFILE, each before an <!-- end of table -->"
+        )
 
     def table(found: re.Match[str]) -> str:
         places = (place.split("/") for place in (found[3] or EMBEDDED).split())

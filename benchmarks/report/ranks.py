@@ -54,8 +54,8 @@ def rank_tables(boards: Sequence[Sequence[Entry]]) -> list[pd.DataFrame]:
     if not all(boards):
         raise ValueError("expected committed records of every board")
     by_label = [{entry.label: entry for entry in board if not entry.variant} for board in boards]
-    names = [board[0].place.data for board in boards]
-    labels = sorted(set.intersection(*map(set, by_label)), key=lambda label: -_map(by_label[0][label]))
+    names = [f"{board[0].place.data}/{board[0].place.profile}" for board in boards]
+    labels = sorted(set.intersection(*map(set, by_label)), key=lambda label: (-_map(by_label[0][label]), label))
     line = next(iter(references()))
     methods = pd.DataFrame({"method": [f"`{label}`" for label in labels]})
     agreements = []
@@ -68,7 +68,10 @@ def rank_tables(boards: Sequence[Sequence[Entry]]) -> list[pd.DataFrame]:
             methods[f"{title}, {name}"] = list(map(_cell, values[name], ranks[name]))
         first, *others = names
         known = values.dropna()
-        agreement = {f"{name} with {first}": str(correlation(known[first], known[name])) for name in others}
+        agreement = {
+            f"{name} with {first}": str(correlation(known[first], known[name])) if len(known) > 2 else ""
+            for name in others
+        }
         agreements.append({"order by": title} | agreement)
     return [methods, pd.DataFrame(agreements)]
 

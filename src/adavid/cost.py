@@ -248,9 +248,10 @@ class Ledger:
         `train_macs` counts the forward pass once. While autograd records, a module with a parameter to train
         counts twice more (gradients by weights and by inputs), and a frozen module whose input requires a
         gradient once more. So what learns is run apart from what is frozen before it: a module that says its `parts`,
-        one after the other, of which some are frozen and others learn, is run part by part.
+        one after the other, of which some are frozen and others learn, is run part by part; and so is any where outputs
+        are kept.
 
-        Where outputs are kept, the videos pay as ever, and `train_macs` counts the rows that had to run.
+        Where outputs are kept, the videos pay as ever, and `train_macs` counts each picture once a stage and network.
 
         Args:
             name: The component on the bill, which any number of runs may share.
@@ -265,7 +266,9 @@ class Ledger:
             ValueError: As `price` does.
         """
         parts: Sequence[nn.Module] = getattr(module, "parts", ())
-        if torch.is_grad_enabled() and len({_learns(part) for part in parts}) > 1:
+        if parts and (
+            self._kept is not None or (torch.is_grad_enabled() and len({_learns(part) for part in parts}) > 1)
+        ):
             for part in parts:
                 inputs = (self.run(name, part, *inputs, owner_N=owner_N),)
             return inputs[0]

@@ -184,9 +184,12 @@ class AdaptiveMethod(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["train_macs"] = self.train_macs
+        checkpoint["seen"] = {} if self.kept is None else self.kept.seen
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.train_macs = checkpoint["train_macs"]
+        if self.kept is not None:
+            self.kept.seen = checkpoint["seen"]
 
     def _num_steps(self) -> int:
         return int(self.trainer.estimated_stepping_batches)

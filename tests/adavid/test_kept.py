@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from adavid.data.draws import Draws
 from adavid.kept import ROWS, KeptFeatures
 from adavid.networks.backbones import BackboneSpec, FrameClassifier
 from adavid.stage import Stage
-from adavid.training import fit
+from adavid.store import Store
+from adavid.training import channels_last, fit
 from methods.uniform import Uniform
 from tests.adavid.data.videos import Videos, videos_in, write_folders
 
@@ -35,31 +38,29 @@ def frozen() -> FrameClassifier:
 
 
 def test_a_picture_that_comes_back_is_not_looked_at_again(tmp_path: Path) -> None:
-    classifier, kept, frames_NCHW = frozen(), KeptFeatures(tmp_path), torch.randn(4, 3, 16, 16)
-    row = price(classifier, frames_NCHW).macs
+    network, kept, frames_NCHW = frozen().backbone, KeptFeatures(tmp_path), torch.randn(4, 3, 16, 16)
+    row = price(network, frames_NCHW).macs
     ledgers = [Ledger(2, kept=kept) for _ in range(3)]
     given = [frames_NCHW, frames_NCHW.flip(0), torch.cat([frames_NCHW[:3], torch.randn(1, 3, 16, 16)])]
     for ledger, x_NCHW in zip(ledgers, given, strict=True):
-        torch.testing.assert_close(ledger.run("net", classifier, x_NCHW, owner_N=OWNER), classifier(x_NCHW))
+        torch.testing.assert_close(ledger.run("net", network, x_NCHW, owner_N=OWNER), network(x_NCHW))
         assert ledger.total_B.tolist() == [2 * row, 2 * row]  # the videos pay as ever
     assert [ledger.train_macs for ledger in ledgers] == [4 * row, 0, row]
 
 
 def test_the_same_picture_twice_in_a_batch_runs_once_and_none_runs_on_nothing(tmp_path: Path) -> None:
-    classifier, ledger, frame_1CHW = frozen(), Ledger(2, kept=KeptFeatures(tmp_path)), torch.randn(1, 3, 16, 16)
-    out_NK = ledger.run("net", classifier, frame_1CHW.expand(4, -1, -1, -1), owner_N=OWNER)
-    torch.testing.assert_close(out_NK, classifier(frame_1CHW).expand(4, -1))
-    assert ledger.run("net", classifier, frame_1CHW[:0], owner_N=OWNER[:0]).shape == (0, 3)
-    assert ledger.train_macs == price(classifier, frame_1CHW).macs
+    network, ledger, frame_1CHW = frozen().backbone, Ledger(2, kept=KeptFeatures(tmp_path)), torch.randn(1, 3, 16, 16)
+    out_NK = ledger.run("net", network, frame_1CHW.expand(4, -1, -1, -1), owner_N=OWNER)
+    torch.testing.assert_close(out_NK, network(frame_1CHW).expand(4, -1))
+    assert ledger.run("net", network, frame_1CHW[:0], owner_N=OWNER[:0]).shape == (0, 8)
+    assert ledger.train_macs == price(network, frame_1CHW).macs
 
 
 def test_what_learns_or_is_not_a_function_of_the_picture_is_not_kept(tmp_path: Path) -> None:
-    classifier, kept, frames_NCHW = frozen(), KeptFeatures(tmp_path), torch.randn(4, 3, 16, 16)
-    assert kept.takes(classifier, (frames_NCHW,))
-    assert not kept.takes(classifier, (frames_NCHW.clone().requires_grad_(),))
-    assert not kept.takes(torch.nn.Identity(), (torch.randn(4, 8),)) and not kept.takes(
-        classifier, (frames_NCHW, OWNER)
-    )
+    network, kept, frames_NCHW = frozen(), KeptFeatures(tmp_path), torch.randn(4, 3, 16, 16)
+    assert kept.takes(network, (frames_NCHW,))
+    assert not kept.takes(network, (frames_NCHW.clone().requires_grad_(),))
+    assert not kept.takes(torch.nn.Identity(), (torch.randn(4, 8),)) and not kept.takes(network, (frames_NCHW, OWNER))
     assert not kept.takes(frozen().train(), (frames_NCHW,))  # dropout draws, BatchNorm mixes the rows
     assert not kept.takes(frozen().requires_grad_(), (frames_NCHW,))
 
@@ -75,56 +76,73 @@ def test_it_is_kept_in_files_for_the_stages_and_runs_that_come_after(tmp_path: P
     frames_NCHW, bills = torch.randn(4, 3, 16, 16), []
     outputs, runs = [], []
     for _ in range(2):  # another process builds the network anew
-        classifier, ledger = frozen(), Ledger(2, kept=KeptFeatures(tmp_path))
-        runs.append(counted(classifier))
-        outputs.append(ledger.run("net", classifier, frames_NCHW, owner_N=OWNER))
+        network, ledger = frozen().backbone, Ledger(2, kept=KeptFeatures(tmp_path))
+        runs.append(counted(network))
+        outputs.append(ledger.run("net", network, frames_NCHW, owner_N=OWNER))
         bills.append(ledger.train_macs)
     assert runs == [[ROWS], []]
     assert torch.equal(*outputs) and bills[0] == bills[1] > 0  # billed as if it had run: the files are of this machine
-    other = frozen()
-    other.head[1].bias.data += 1  # type: ignore[index,operator,union-attr]
+    other = frozen().backbone
+    next(other.parameters()).data += 1
     torch.testing.assert_close(KeptFeatures(tmp_path).run(other, frames_NCHW)[0], other(frames_NCHW))
 
 
 def test_what_is_said_of_a_picture_does_not_depend_on_its_company(tmp_path: Path) -> None:
-    classifier, frames_NCHW = frozen(), torch.randn(2 * ROWS + 3, 3, 16, 16)
-    together, _ = KeptFeatures(tmp_path / "together").run(classifier, frames_NCHW)
+    network, frames_NCHW = frozen(), torch.randn(2 * ROWS + 3, 3, 16, 16)
+    together, _ = KeptFeatures(tmp_path / "together").run(network, frames_NCHW)
     alone = KeptFeatures(tmp_path / "alone")
     for n, frame_CHW in enumerate(frames_NCHW):
-        assert torch.equal(alone.run(classifier, frame_CHW[None])[0], together[n : n + 1])
+        assert torch.equal(alone.run(network, frame_CHW[None])[0], together[n : n + 1])
+
+
+def test_maps_of_networks_that_lie_channels_last_are_kept(tmp_path: Path) -> None:
+    frames_NCHW = torch.randn(ROWS, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+    stages = channels_last(frozen().backbone.stages)  # type: ignore[arg-type]
+    rows = counted(stages)
+    fresh, recalled = (KeptFeatures(tmp_path).run(stages, frames_NCHW)[0] for _ in range(2))
+    assert fresh.ndim == 4 and torch.equal(fresh, recalled) and rows == [ROWS]
+    torch.testing.assert_close(fresh, stages(frames_NCHW))
+
+
+def test_what_is_larger_than_its_picture_is_computed_each_time(tmp_path: Path) -> None:
+    wide = torch.nn.Conv2d(3, 4, 1).eval().requires_grad_(False)
+    rows, kept, frames_NCHW = counted(wide), KeptFeatures(tmp_path), torch.randn(ROWS, 3, 16, 16)
+    assert [kept.run(wide, frames_NCHW)[1] for _ in range(2)] == [ROWS, 0]  # billed once
+    assert rows == [ROWS, ROWS]
+
+
+def test_networks_are_told_apart_by_all_that_their_outputs_follow_from(tmp_path: Path) -> None:
+    class Shifted(torch.nn.Module):
+        """Has a buffer that no checkpoint holds, and a setting that it does not print."""
+
+        def __init__(self, by: float) -> None:
+            super().__init__()
+            self.register_buffer("by", torch.tensor(by), persistent=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((1, 2, 3)) + self.by
+
+    kept, frames_NCHW = KeptFeatures(tmp_path), torch.randn(ROWS, 3, 16, 16)
+    ones = [kept.run(Shifted(by).eval(), frames_NCHW)[0] for by in (0.0, 1.0)]
+    torch.testing.assert_close(ones[1], ones[0] + 1)
+    half_precision, _ = kept.run(Shifted(0.0).eval().half(), frames_NCHW.half())
+    assert half_precision.dtype == torch.half
 
 
 def test_without_room_it_is_computed_again(tmp_path: Path) -> None:
-    classifier, frames_NCHW = frozen(), torch.randn(4, 3, 16, 16)
-    rows, full = counted(classifier), KeptFeatures(tmp_path, max_bytes=0)
+    network, frames_NCHW = frozen().backbone, torch.randn(4, 3, 16, 16)
+    rows, full = counted(network), KeptFeatures(tmp_path, partial(Store, max_bytes=0))
     for _ in range(2):
-        torch.testing.assert_close(full.run(classifier, frames_NCHW)[0], classifier(frames_NCHW))
+        torch.testing.assert_close(full.run(network, frames_NCHW)[0], network(frames_NCHW))
     assert rows == [ROWS, 4, ROWS, 4]
 
 
-def test_files_that_were_used_last_stay(tmp_path: Path) -> None:
-    networks = [torch.nn.Conv2d(3, 4, 3).eval().requires_grad_(False) for _ in range(3)]
-    frames_NCHW = torch.randn(4, 3, 16, 16)
-    rows = [counted(network) for network in networks]
-
-    def look(*which: int, max_bytes: int = 1 << 20) -> None:
-        kept = KeptFeatures(tmp_path, max_bytes_of_all=max_bytes)
-        for n in which:
-            kept.run(networks[n], frames_NCHW)
-
-    look(0, 1, 2)
-    look(0)
-    (num_bytes,) = {file.stat().st_size for file in tmp_path.glob("*.sqlite")}
-    look(2, 0, 1, max_bytes=2 * num_bytes)
-    assert rows == [[ROWS], [ROWS, ROWS], [ROWS]]
-
-
 def test_a_broken_file_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    classifier, frames_NCHW = frozen(), torch.randn(4, 3, 16, 16)
-    expected, _ = KeptFeatures(tmp_path).run(classifier, frames_NCHW)
+    network, frames_NCHW = frozen(), torch.randn(4, 3, 16, 16)
+    expected, _ = KeptFeatures(tmp_path).run(network, frames_NCHW)
     (file,) = tmp_path.glob("*.sqlite")
     file.write_bytes(b"no database" * 1000)
-    assert torch.equal(KeptFeatures(tmp_path).run(classifier, frames_NCHW)[0], expected)
+    assert torch.equal(KeptFeatures(tmp_path).run(network, frames_NCHW)[0], expected)
     assert f"{file.name}: file is not a database; set aside" in capsys.readouterr().err
 
 
@@ -181,3 +199,25 @@ def test_a_stage_over_a_frozen_backbone_learns_the_same_for_less(root: Path, tmp
     )
     assert every == 5 * [7 * 4 * (backbone + 3 * head)]
     assert kept[2:] == 3 * [7 * 4 * 3 * head] and every[0] >= kept[0] >= kept[1] > kept[2]  # some frames come twice
+
+
+class Stopped(Callback):
+    """Ends a training after its second epoch, as a power cut might."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.current_epoch == 2:
+            raise RuntimeError("stopped")
+
+
+def test_a_training_that_goes_on_bills_what_one_in_one_go_does(root: Path, tmp_path: Path) -> None:
+    spent, stage = [], Stage("probe", ["classifier.head"], epochs=3, lr=0.1)
+    for stops in (False, True):
+        folder = tmp_path / str(stops)
+        for callbacks in ([Stopped()], []) if stops else ([],):
+            torch.manual_seed(0)
+            method, draws = Uniform(3, SPEC, num_frames=4, dropout=0.0), Draws(2, tmp_path / "kept")
+            videos = VideoDataModule(Videos(videos_in(root)), method.views, batch_size=7, draws=draws)
+            with contextlib.suppress(RuntimeError):
+                fit(method, [stage], lambda _, data=videos: data, folder, 0, TRAINER, callbacks, keep=tmp_path / "kept")  # type: ignore[misc]
+        spent.append(method.train_macs)
+    assert spent[0] == spent[1] > 0

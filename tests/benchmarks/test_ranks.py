@@ -40,7 +40,7 @@ def test_methods_are_ranked_on_every_board_and_those_that_lack_one_left_out(tmp_
     lines = with_tables(text, partial(committed, tmp_path), "page.md").splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
     (head, _, *methods, _, _, of_map, _) = cells
-    assert head[:3] == ["method", "mAP %, toys", "mAP %, real"]
+    assert head[:3] == ["method", "mAP %, toys/tiny", "mAP %, real/tiny"]
     assert [row[0] for row in methods[:4]] == ["`uniform`", "`lstm`", "`arnet`", "`sofnet`"]
     assert [row[1][-3:] for row in methods[:4]] == ["(1)", "(2)", "(3)", "(4)"]
     assert [row[2][-3:] for row in methods[:4]] == ["(3)", "(1)", "(2)", "(4)"]

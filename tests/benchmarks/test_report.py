@@ -557,7 +557,7 @@ def test_accuracy_by_level_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_marked_tables_are_replaced_and_nothing_else(results: Path) -> None:
     entries = partial(committed, results)
     mark = "<!-- table: methods of toys/tiny -->"
-    text = f"a\n{mark}\nold\n<!-- end of table -->\nb\n<!-- table: variants --><!-- end of table -->"
+    text = f"a\n{mark}\nold\n<!-- end of table -->\nb\n<!-- table: variants of toys/tiny -->\n<!-- end of table -->"
     with pytest.raises(ValueError, match="expected marks of tables among <!-- table: methods -->"):
         with_tables("nothing", entries, "page.md")
     with pytest.raises(ValueError, match="expected committed records of sprites"):  # what a mark without a place is of

@@ -13,14 +13,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 import numpy as np
 from tqdm import tqdm
 
+from adavid.config import config_hash
 from adavid.data.contents import content_hashes, keep_readable, known_readable
 from adavid.data.packs import PackedCache, PackedClip
 from adavid.data.reading import Reading
 from adavid.data.sources import Clip, FrameSource, Montage, Part, open_source
+from adavid.digest import code_digest
+from adavid.environment import versions
 
 SPLITS = ("train", "val", "test")
 
@@ -110,7 +112,8 @@ class VideoCatalogue(ABC):
         scales: sides of the training crop as fractions of the short side, in descending order.
         flip: whether half of the training clips are mirrored; not where left and right tell classes apart.
         cache: folder to keep every clip's decoded frames in (3 bytes a pixel: for short clips), or None.
-        contents: file to keep the files' content hashes in, so that each is computed once, or None.
+        contents: file to keep the files' content hashes in, and which of them could be decoded, so that each is read
+            through once, or None.
         skip_bad: leave out videos that cannot be read, rather than raise.
 
     Attributes:
@@ -210,7 +213,7 @@ class VideoCatalogue(ABC):
     def checked(self) -> CheckedVideos:
         """The videos that can be read: each is opened and its last frame decoded, or packed where there is a cache.
 
-        Where hashes of contents are kept, so is which contents this version of PyAV has decoded.
+        Where hashes of contents are kept, so is which contents this code, with these libraries, has decoded.
 
         What a partial copy lacks it says on stderr, and that some files are copies of each other in two splits.
 
@@ -261,7 +264,10 @@ class VideoCatalogue(ABC):
 
     def _errors(self, clips: Sequence[Clip], split: str) -> dict[Clip, str]:
         """Why clips cannot be read, of those that cannot."""
-        keys = {clip: f"{self._hashes[clip.path]} {clip.start} {clip.end} av {av.__version__}" for clip in clips}
+        decoded_by = config_hash({"code": code_digest("adavid.data.sources", beside=()), "libraries": versions()})
+        keys = {
+            clip: f"{self._hashes[clip.path]}{clip.path.suffix} {clip.start} {clip.end} {decoded_by}" for clip in clips
+        }
         known = set() if self.contents is None else known_readable(keys.values(), self.contents)
         left = [clip for clip in clips if self._hashes[clip.path] is None or keys[clip] not in known]
         progress = tqdm(left, desc=f"checking {split}", unit="video", disable=not left)

@@ -67,7 +67,8 @@ class VideoDataModule(LightningDataModule):
         return batch._replace(frames={name: normalize(frames) for name, frames in batch.frames.items()})
 
     def _dataset(self, split: str) -> VideoDataset:
-        return VideoDataset(self.catalogue, split, self.views, self.seed, self.stage, self.draws)
+        draws = self.draws if split == "train" else None
+        return VideoDataset(self.catalogue, split, self.views, self.seed, self.stage, draws)
 
     def _loader(
         self, dataset: VideoDataset, sampler: EpochSampler | None = None, drop_last: bool = False

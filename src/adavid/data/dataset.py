@@ -9,7 +9,9 @@ from torch.utils.data import Dataset, Sampler
 
 from adavid.data.batch import VideoSample, View
 from adavid.data.catalogue import VideoCatalogue
-from adavid.data.draws import Draws, Read
+from adavid.data.draws import Draws, Frames
+
+Read = tuple[Frames, int]  # and how many were decoded for them
 
 
 class VideoDataset(Dataset[VideoSample]):
@@ -42,7 +44,7 @@ class VideoDataset(Dataset[VideoSample]):
         self.views = views
         self.seed, self.stage, self.draws = seed, stage, draws
         if draws is not None:
-            ids = [record.video_id for record in self.records]
+            ids = [record.video_id for record in self.records]  # the fingerprint is of all folds
             self._kept = draws.of(repr((catalogue.fingerprint, catalogue.reading, sorted(views.items()), seed, ids)))
 
     def __len__(self) -> int:
@@ -55,7 +57,8 @@ class VideoDataset(Dataset[VideoSample]):
         if self.draws is None:
             return self._sample(index, self._read(index, self.stage, epoch))
         draw = epoch % self.draws.num
-        return self._sample(index, self._kept.get(f"{draw}-{index}", lambda: self._read(index, 0, draw)))
+        frames = self._kept.get(f"{draw}-{index}", self.views, lambda: self._read(index, 0, draw)[0])
+        return self._sample(index, (frames, 0))
 
     def _read(self, index: int, *of_training: int) -> Read:
         """A video's frames, for evaluation, or drawn for a stage and an epoch."""

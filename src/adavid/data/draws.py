@@ -3,85 +3,59 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
-import torch
 from torch import Tensor
 
-from adavid.files import reason, write_atomically
+from adavid.digest import code_digest
+from adavid.environment import versions
+from adavid.store import Store
 
-MAX_BYTES = 4 << 30  # of what is kept of one data set under one seed, and of what others left when it is wanted
-NUM_DECODED = ""  # no view is called so
-
-Read = tuple[dict[str, Tensor], int]  # the frames by view, and how many were decoded for them
+Frames = dict[str, Tensor]  # by view
 
 
 class Draws:
-    """A fixed number of draws of each video, each kept in a file once it is read.
+    """A fixed number of draws of each video, each kept once it is read.
 
     Args:
         num: of each video.
-        folder: for the files, of one version of the code that reads; made if need be. Several processes may share it.
-        max_bytes: that is kept of `what` (see `of`); further draws are read whenever it is their turn.
+        store: opens a file (see `Store`).
+        folder: for the files.
     """
 
-    def __init__(self, num: int, folder: Path, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, num: int, folder: Path, store: Callable[[Path], Store] = Store) -> None:
         assert num > 0
         self.num = num
-        self._folder, self._max_bytes = folder, max_bytes
+        self._folder, self._store = folder, store
 
     def of(self, what: str) -> KeptDraws:
-        """The draws of some videos: `what` says all that their frames follow from."""
-        folder = self._folder / hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.touch()
-        _make_room(self._folder, folder, self._max_bytes)
-        return KeptDraws(folder, self._max_bytes)
+        """The draws of some videos: `what` says all that their frames follow from, but for code and libraries."""
+        made_by = (code_digest("adavid.data.dataset", beside=()), versions())
+        name = hashlib.blake2b(repr((what, made_by)).encode(), digest_size=16).hexdigest()
+        return KeptDraws(partial(self._store, self._folder / f"draws-{name}.sqlite"))
 
 
 class KeptDraws:
-    """Draws in a folder, by name; see `Draws`."""
+    """Draws by name; see `Draws`. Of each process its own: the file is opened when it is first wanted."""
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder = folder
-        self._bytes_left = max_bytes - _num_bytes(folder)
+    def __init__(self, open_store: Callable[[], Store]) -> None:
+        self._open = open_store
+        self._store: Store | None = None
 
-    def get(self, name: str, read: Callable[[], Read]) -> Read:
-        """A draw as it was kept, or as it is read now.
+    def get(self, name: str, views: Collection[str], read: Callable[[], Frames]) -> Frames:
+        """The frames of a draw, by view, as they were kept or as they are read now.
 
         Raises:
-            ValueError: it cannot be kept; or as `read` does.
+            ValueError: the file cannot be used; or as `read` does.
         """
-        file = self._folder / f"{name}.safetensors"
-        try:
-            frames = safetensors.torch.load_file(file)
-            return frames, int(frames.pop(NUM_DECODED))
-        except (OSError, KeyError, safetensors.SafetensorError):  # not there, or damaged
-            frames, num_decoded = read()
-        frames = {view: clip.contiguous() for view, clip in frames.items()}
-        content = safetensors.torch.save({**frames, NUM_DECODED: torch.tensor(num_decoded)})
-        if len(content) <= self._bytes_left:
-            try:
-                write_atomically(file, content)
-            except OSError as error:
-                raise ValueError(f"{file}: cannot be written ({reason(error)})") from error
-            self._bytes_left -= len(content)
-        return frames, num_decoded
-
-
-def _make_room(root: Path, but: Path, max_bytes: int) -> None:
-    """Removes the other folders that were not wanted for the longest time until they take no more than they may."""
-    others = {folder: folder.stat().st_mtime_ns for folder in root.iterdir() if folder.is_dir() and folder != but}
-    num_bytes = 0
-    for folder in sorted(others, key=lambda folder: others[folder], reverse=True):
-        num_bytes += _num_bytes(folder)
-        if num_bytes > max_bytes:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _num_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        if self._store is None:
+            self._store = self._open()
+        keys = {view: f"{name} {view}".encode() for view in views}
+        kept = self._store.recall(keys.values())
+        if len(kept) == len(keys):
+            return {view: kept[key] for view, key in keys.items()}
+        frames = read()
+        self._store.keep({keys[view]: clip for view, clip in frames.items()})
+        return frames
