@@ -189,7 +189,7 @@ class AdaptiveMethod(LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.train_macs = checkpoint["train_macs"]
         if self.kept is not None:
-            self.kept.seen = checkpoint["seen"]
+            self.kept.seen = checkpoint.get("seen", {})  # none in one that an earlier version wrote
 
     def _num_steps(self) -> int:
         return int(self.trainer.estimated_stepping_batches)
