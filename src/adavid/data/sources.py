@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -341,17 +341,19 @@ def _timeline(path: Path, mtime_ns: int, num_bytes: int) -> tuple[_Timeline, Seq
 
 
 def _read_timeline(path: Path, num_bytes: int) -> tuple[_Timeline, Sequence[av.VideoFrame]]:
+    kept: list[av.VideoFrame] = []
     with _open_video(path) as (container, stream):
         tick, rate = stream.time_base, stream.average_rate or 25
         is_told = container.format.name not in UNTIMED_FORMATS
         shown = _times_of_packets(path, container, stream, num_bytes) if is_told else None
-    untimed = shown is None
-    kept: list[av.VideoFrame] = []
-    if shown is None:
-        times, kept = _times_of_frames(path)
-        if None in times or len(set(times)) < len(times):
-            times, tick = list(range(len(times))), Fraction(1) / rate
-        shown = dict.fromkeys(times, False)
+        untimed = shown is None
+        if shown is None:
+            # Packets that do not say were read to the end.
+            with _open_video(path) if is_told else nullcontext((container, stream)) as unread:
+                times, kept = _times_of_frames(*unread)
+            if None in times or len(set(times)) < len(times):
+                times, tick = list(range(len(times))), Fraction(1) / rate
+            shown = dict.fromkeys(times, False)
     if not shown:
         raise ValueError(f"{path}: no frame can be decoded")
     pts = np.array(sorted(shown), dtype=np.int64)
@@ -376,19 +378,18 @@ def _times_of_packets(path: Path, container: Any, stream: Any, num_bytes: int) -
     }
 
 
-def _times_of_frames(path: Path) -> tuple[list[Any], list[av.VideoFrame]]:
+def _times_of_frames(container: Any, stream: Any) -> tuple[list[Any], list[av.VideoFrame]]:
     """The times of the frames, in their order, which is right where a time is missing; and the frames, if they fit."""
     times: list[int | None] = []
     kept: list[av.VideoFrame] = []
-    with _open_video(path) as (container, stream):
-        for frame in container.decode(stream):
-            if not times:
-                num_bytes = sum(plane.buffer_size for plane in frame.planes)
-            times.append(frame.pts)
-            if len(times) * num_bytes <= KEPT_BYTES:
-                kept.append(frame)
-            else:
-                kept.clear()
+    for frame in container.decode(stream):
+        if not times:
+            num_bytes = sum(plane.buffer_size for plane in frame.planes)
+        times.append(frame.pts)
+        if len(times) * num_bytes <= KEPT_BYTES:
+            kept.append(frame)
+        else:
+            kept.clear()
     return times, kept
 
 

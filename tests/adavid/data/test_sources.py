@@ -70,9 +70,9 @@ def test_a_file_without_times_is_decoded_once_where_its_frames_can_be_kept(tmp_p
     for indices in ([39, 3, 20], [5]):
         assert np.array_equal(source.read_THWC(indices), truth_THWC[indices])
         assert source.num_decoded == max(indices) + 1
-    assert len(opened) == (3 if is_kept else 4)  # looked at, decoded for the times, and for a read or two
+    assert len(opened) == (2 if is_kept else 3)  # decoded for the times, and for a read or two
     VideoFile(path, 0.2).read([0])
-    assert len(opened) == (4 if is_kept else 5)  # the times are known
+    assert len(opened) == (3 if is_kept else 4)  # the times are known
 
 
 @pytest.mark.parametrize("name", REAL_VIDEOS)
