@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -18,6 +19,8 @@ from adavid.routing import hold_skips
 
 torch.set_num_threads(1)
 NUM_CLASSES = 5
+UCF101 = Path(__file__).resolve().parents[2] / "shared" / "ucf101"
+COPIES = {"ucf101": UCF101, "ucf101_untrimmed": UCF101}  # of data sets that are not made here; a test does without them
 
 
 def random_batch(

@@ -20,11 +20,10 @@ from benchmarks.layers import ROOT, catalogue, data_file, method_files
 from benchmarks.report.compare import with_comparisons
 from benchmarks.report.entries import group
 from benchmarks.report.tables import leaderboard, read_reported, rounded
+from tests.conftest import COPIES
 
 REFERENCE = ROOT / "results" / "reference"
 TIMED_WITH = ["recipe.pretrained=false"]  # with random weights
-UCF101 = ROOT.parent / "shared" / "ucf101"
-COPIES = {"ucf101": UCF101, "ucf101_untrimmed": UCF101}  # of data sets that are not made here
 
 
 @pytest.fixture(scope="module")

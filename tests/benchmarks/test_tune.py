@@ -29,6 +29,7 @@ from benchmarks.trial import Outcome, Request, attempt
 from benchmarks.tune import Study, Tuning, studies, tune, words_of
 from benchmarks.workspace import Workspace
 from tests.adavid.data.videos import write_video
+from tests.conftest import COPIES
 
 LR, ALPHA = "stages.joint.lr", "model.alpha"
 OF_ARNET = {ALPHA: {"low": 0.01, "high": 0.3, "log": True}, LR: {"low": 0.001, "high": 0.01, "log": True}}
@@ -213,6 +214,8 @@ def test_the_committed_trials_are_as_many_for_every_method() -> None:
     for folder in {file.parent for file in files}:
         numbers = {file.stem: len(read_trials(file)) for file in files if file.parent == folder}
         assert len(set(numbers.values())) == 1 and min(numbers.values()) >= 8, numbers
+        if not (ROOT / "results" / "reference" / folder.relative_to(ROOT / "results" / "tuning")).exists():
+            continue  # its board is not made yet, and not all of its methods are tuned
         methods = methods_of(folder.name)
         assert set(methods) - set(numbers) == {
             name for name in methods if not compose(name, profile=folder.name).search
@@ -221,7 +224,10 @@ def test_the_committed_trials_are_as_many_for_every_method() -> None:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "results" / "tuning").rglob("*.csv")), ids=lambda file: file.stem)
 def test_the_best_of_the_committed_trials_stands_in_the_yaml(file: Path) -> None:
-    run = compose(file.stem, file.parents[1].name, file.parent.name)
+    data, copy = file.parents[1].name, COPIES.get(file.parents[1].name)
+    if copy is not None and not copy.exists():
+        pytest.skip(f"needs a copy of {data}")
+    run = compose(file.stem, data, file.parent.name, overrides=[] if copy is None else [f"data.path={copy}"])
     complete = [trial for trial in read_trials(file) if trial.objective is not None]
     best = max(complete, key=lambda trial: trial.objective or 0.0)
     assert present(run, search_space(run)) == best.settings

@@ -6,8 +6,8 @@ import pytest
 from benchmarks.compose import compose
 from datamodules.ucf101 import Ucf101Catalogue
 from tests.adavid.data.videos import write_video
+from tests.conftest import UCF101
 
-UCF101 = (Path(__file__).parents[2] / "../shared/ucf101").resolve()
 NAMES = ["ApplyLipstick", "HandstandPushups", "YoYo"]
 
 

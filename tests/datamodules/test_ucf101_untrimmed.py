@@ -11,7 +11,8 @@ import pytest
 from adavid import SPLITS, View
 from adavid.data.sources import open_source
 from datamodules.ucf101_untrimmed import LONGEST, NUM_FRAMES, SHORTEST, Ucf101UntrimmedCatalogue, _lengths
-from tests.datamodules.test_ucf101 import UCF101, clip_of, write_copy
+from tests.conftest import UCF101
+from tests.datamodules.test_ucf101 import clip_of, write_copy
 
 SHARE = (0.2, 0.3)
 
