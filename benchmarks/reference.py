@@ -200,12 +200,13 @@ def plan(board: Board, methods: Sequence[str] = (), overrides: Sequence[str] = (
     of_measure = {
         "curve": [_curve(run) for run in runs if run.config["curve"]],
         "online": [Line("online", run, (ONLINE_JSON,), 0, 2) for run in runs if is_worth_watching(run)],
+        "latency": [Line("latency", run, (LATENCY_JSON,), 0, 1) for run in runs],
     }
-    timed = board.latency_seeds if board.latency_seeds is not None else board.seeds
+    timed = board.seeds if board.latency_seeds is None else board.latency_seeds
+    seeds_of = dict.fromkeys(MEASURES, board.seeds) | {"latency": timed}
     lines = [
         *_seeded(board.seeds, [_bench(run) for run in runs]),
-        *_seeded(board.seeds, [line for name, of in of_measure.items() if name in board.measures for line in of]),
-        *_seeded(timed, [Line("latency", run, (LATENCY_JSON,), 0, 1) for run in runs if "latency" in board.measures]),
+        *(line for name, of in of_measure.items() if name in board.measures for line in _seeded(seeds_of[name], of)),
         *_seeded(board.variant_seeds, [_bench(run) for run in variants if run.label != BOUND]),
         *_seeded(board.variant_seeds, [_curve(run) for run in variants if run.label in compared_along]),
         *(_room(run, board) for run in (*runs, *variants) if "room" in board.measures and run.label == networks),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import rankdata, spearmanr
 
 from benchmarks.layers import references
+from benchmarks.report.columns import BY_KEY, COLUMNS
 from benchmarks.report.entries import Entry
 
 NUM_RESAMPLES = 10_000
@@ -55,39 +56,27 @@ def rank_tables(boards: Sequence[Sequence[Entry]]) -> list[pd.DataFrame]:
         raise ValueError("expected committed records of every board")
     by_label = [{entry.label: entry for entry in board if not entry.variant} for board in boards]
     names = [f"{board[0].place.data}/{board[0].place.profile}" for board in boards]
-    labels = sorted(set.intersection(*map(set, by_label)), key=lambda label: (-_map(by_label[0][label]), label))
     line = next(iter(references()))
+    of_map = BY_KEY["map"]
+    of_line = next(column for column in COLUMNS if column.title == f"vs {line}")
+    labels = sorted(set.intersection(*map(set, by_label)), key=lambda label: (-of_map.read(by_label[0][label]), label))
     methods = pd.DataFrame({"method": [f"`{label}`" for label in labels]})
     agreements = []
-    for title, number in (("mAP %", _map), (f"vs {line}", _difference(line))):
+    for column in (of_map, of_line):
         values = pd.DataFrame(
-            {name: [number(of[label]) for label in labels] for name, of in zip(names, by_label, strict=True)}
+            {name: [column.read(of[label]) for label in labels] for name, of in zip(names, by_label, strict=True)}
         )
         ranks = values.dropna().rank(ascending=False).reindex(values.index)
         for name in names:
-            methods[f"{title}, {name}"] = list(map(_cell, values[name], ranks[name]))
+            methods[f"{column.title}, {name}"] = list(map(_cell, values[name], ranks[name]))
         first, *others = names
         known = values.dropna()
         agreement = {
             f"{name} with {first}": str(correlation(known[first], known[name])) if len(known) > 2 else ""
             for name in others
         }
-        agreements.append({"order by": title} | agreement)
+        agreements.append({"order by": column.title} | agreement)
     return [methods, pd.DataFrame(agreements)]
-
-
-def _map(entry: Entry) -> float:
-    return 100 * entry.mean(lambda record: record.metrics.map)
-
-
-def _difference(line: str) -> Callable[[Entry], float]:
-    """To a reference at the method's own cost, points of mAP; NaN where none is made."""
-
-    def read(entry: Entry) -> float:
-        found = (c.difference for c in entry.comparisons if c.against == line and c.difference is not None)
-        return next((100 * difference.mean for difference in found), np.nan)
-
-    return read
 
 
 def _cell(value: float, rank: float) -> str:

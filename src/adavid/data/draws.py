@@ -21,8 +21,8 @@ class Draws:
 
     Args:
         num: of each video.
-        store: opens a file (see `Store`).
         folder: for the files.
+        store: opens one (see `Store`).
     """
 
     def __init__(self, num: int, folder: Path, store: Callable[[Path], Store] = Store) -> None:
