@@ -1,10 +1,10 @@
-"""Every figure in the README's tables, computed anew from the committed files alone.
+"""Every figure in the tables of the README and of docs/, computed anew from the committed files alone.
 
 Scikit-learn's average precision and plain numpy on the JSON and NPZ files: nothing of the code that made the tables is
 used, so that a mistake there is not made twice. Which videos a replicate holds is said by numpy's generator, drawn from
 in the order that `adavid.evaluation.stats` draws in: so intervals agree to their last digit.
 
-N videos, K classes, S seeds, R replicates, P positives of a class by falling score.
+N videos, G groups of them, K classes, S seeds, R replicates, P positives of a class by falling score.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import yaml
 from scipy.optimize import lsq_linear
+from scipy.stats import rankdata, spearmanr
 from scipy.stats import t as student
 from sklearn.metrics import average_precision_score
 
@@ -29,26 +30,29 @@ NUM_REPLICATES, CHUNK = 1000, 64
 NUM_T = 200  # of Student's t, each as likely as the others
 REFERENCES = yaml.safe_load((ROOT / "benchmarks" / "recipe.yaml").read_text())["references"]
 SHUFFLED = "its own decisions shuffled across videos"
-BLOCK = re.compile(r"<!-- table: (\w+)(?: of [\w/]+)? -->\n(.*?)<!-- end of table -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- table: (\w+)(?: of ([\w/ ]+))? -->\n(.*?)<!-- end of table -->", re.DOTALL)
+EMBEDDED = "sprites/tiny"  # of a mark that says no place
 MARGIN = 1.0  # points of mAP
+EQUAL_COST = 1.05  # above it, a method is beyond the end of a line
 
 
 @dataclass(frozen=True)
 class Run:
-    """The files of one seed at one point."""
+    """The files of one seed at one point, or of several seeds that took turns at folds, each with its own videos."""
 
-    json_path: Path
+    json_paths: tuple[Path, ...]
 
     @functools.cached_property
-    def record(self) -> dict:  # type: ignore[type-arg]
-        return json.loads(self.json_path.read_text())  # type: ignore[no-any-return]
+    def records(self) -> list[dict]:  # type: ignore[type-arg]
+        return [json.loads(path.read_text()) for path in self.json_paths]
 
     @functools.cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """The predictions, videos in the order of their names."""
-        with np.load(self.json_path.with_suffix(".npz")) as held:
-            order = np.argsort(held["video_id"])
-            return {name: held[name][order] for name in held.files}
+        parts = [dict(np.load(path.with_suffix(".npz"))) for path in self.json_paths]
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        order = np.argsort(joined["video_id"])
+        return {name: of[order] for name, of in joined.items()}
 
     @functools.cached_property
     def map(self) -> float:
@@ -61,10 +65,13 @@ class Run:
 
     @functools.cached_property
     def map_R(self) -> np.ndarray:
-        """On draws of videos that are the same for all runs."""
+        """On draws of groups of videos that are the same for all runs."""
         label_NK, score_NK = self.arrays["label_NK"], self.arrays["score_NK"]
         assert weighted_map(label_NK, score_NK, np.ones((1, len(label_NK)), dtype=int)) == pytest.approx(self.map)
-        few = np.array_split(draws(len(label_NK)), NUM_REPLICATES // CHUNK)  # which fit into the processor's cache
+        names = self.arrays.get("group_N", np.full(len(label_NK), ""))
+        groups: dict[str, int] = {}  # in order of appearance; a video without one is one itself
+        group_N = [groups.setdefault(name or f"video {n}", len(groups)) for n, name in enumerate(names.tolist())]
+        few = np.array_split(draws(len(groups))[:, group_N], NUM_REPLICATES // CHUNK)  # fit into the processor's cache
         return np.concatenate([weighted_map(label_NK, score_NK, count_RN) for count_RN in few])
 
     @property
@@ -78,12 +85,12 @@ class Run:
 
 
 @functools.cache
-def draws(num_videos: int) -> np.ndarray:
-    """How often each video is in each replicate, (R, N)."""
+def draws(num_groups: int) -> np.ndarray:
+    """How often each group is in each replicate, (R, G)."""
     rng = np.random.default_rng(0)
     chunks = [min(CHUNK, NUM_REPLICATES - start) for start in range(0, NUM_REPLICATES, CHUNK)]
-    drawn_RN = np.concatenate([rng.integers(num_videos, size=(num_videos, num)).T for num in chunks])
-    return np.stack([np.bincount(drawn_N, minlength=num_videos) for drawn_N in drawn_RN]).astype(np.int32)
+    drawn_RG = np.concatenate([rng.integers(num_groups, size=(num_groups, num)).T for num in chunks])
+    return np.stack([np.bincount(drawn_G, minlength=num_groups) for drawn_G in drawn_RG]).astype(np.int32)
 
 
 def weighted_map(label_NK: np.ndarray, score_NK: np.ndarray, count_RN: np.ndarray) -> np.ndarray:
@@ -108,13 +115,23 @@ Points = dict[str, dict[int, Run]]  # by point, then by seed
 
 @functools.cache
 def read(folder: Path) -> dict[str, Points]:
-    """The records of a place by label: every label has one configuration."""
-    labels: dict[str, Points] = {}
+    """The records of a place by label: every label has one configuration.
+
+    Where seeds take turns at folds, a row's seed is the round: those seeds of it that have one fold each.
+    """
+    turns: dict[tuple[str, str, int], dict[int, Path]] = {}
     for path in sorted(folder.glob("*/*/seed*/*.npz")):
-        run = Run(path.with_suffix(".json"))
+        record = json.loads(path.with_suffix(".json").read_text())
         label, config_hash = path.parts[-4:-2]
-        labels.setdefault(label, {}).setdefault(path.stem, {})[run.record["seed"]] = run
+        num_folds = record["data_info"].get("num_folds", 1)
+        turn, fold = divmod(record["seed"], num_folds)
+        turns.setdefault((label, path.stem, turn), dict.fromkeys(range(num_folds), Path()))[fold] = path
         assert len({other.name for other in (folder / label).iterdir()}) == 1, f"{label}: {config_hash} is not alone"
+    labels: dict[str, Points] = {}
+    for (label, point, turn), of_fold in turns.items():
+        assert Path() not in of_fold.values(), f"{label}: {point} of round {turn} is not of all folds"
+        run = Run(tuple(path.with_suffix(".json") for path in of_fold.values()))
+        labels.setdefault(label, {}).setdefault(point, {})[turn] = run
     return {label: points for label, points in labels.items() if "test" in points}
 
 
@@ -163,11 +180,11 @@ def check_methods(rows: list[dict[str, str]], labels: dict[str, Points]) -> None
 
 
 def gmacs(runs: Sequence[Run]) -> float:
-    return float(np.mean([run.record["training"]["gmacs"] for run in runs]))
+    return float(np.mean([record["training"]["gmacs"] for run in runs for record in run.records]))
 
 
 def on_val(runs: Sequence[Run], key: str) -> float:
-    return float(np.mean([run.record["validation"][key] for run in runs]))
+    return float(np.mean([record["validation"][key] for run in runs for record in run.records]))
 
 
 Parts = list[tuple[float, dict[int, Run]]]  # what a method is compared with: weights and runs
@@ -178,7 +195,7 @@ def line_at(own: dict[int, Run], of: Sequence[str], labels: dict[str, Points]) -
     points = [runs for label in of for name, runs in labels[label].items() if name != "shuffled"]
     seeds = set(own)
     points = [{s: runs[s] for s in seeds} for runs in points if seeds <= set(runs)]
-    points = [runs for runs in points if all(run.record.get("validation") for run in runs.values())]
+    points = [runs for runs in points if all(of.get("validation") for run in runs.values() for of in run.records)]
     cost = on_val(list(own.values()), "gflops_per_video")
     found: list[tuple[float, Parts]] = []
     val = [(on_val(list(p.values()), "gflops_per_video"), on_val(list(p.values()), "map")) for p in points]
@@ -230,11 +247,16 @@ def check_differences(rows: list[dict[str, str]], labels: dict[str, Points]) -> 
         assert row["verdict"] in {verdict(*bounds) for bounds in rounded}, row
         for text, value in zip(row["by seed"].split(", "), value_S, strict=True):
             agrees(text, 100 * value)
-        gflops = sum(weight * np.mean([run.gflops for run in runs.values()]) for weight, runs in parts)
-        agrees(row["GFLOPs"], float(np.mean([run.gflops for run in own.values()]) / gflops))
+        its_gflops = sum(weight * np.mean([run.gflops for run in runs.values()]) for weight, runs in parts)
+        ratio = float(np.mean([run.gflops for run in own.values()]) / its_gflops)
+        agrees(row["GFLOPs"], ratio)
+        beyond = re.search(r"it costs (\S+) of its last point", row["note"])
+        assert (beyond is not None) == (against in REFERENCES and ratio > EQUAL_COST), row
+        if beyond:
+            agrees(beyond[1], ratio)
 
         trainings = {  # of several points of one model there is one
-            runs[min(own)].record["model_hash"]: gmacs(list(runs.values())) for weight, runs in parts if weight > 0
+            runs[min(own)].records[0]["model_hash"]: gmacs(list(runs.values())) for weight, runs in parts if weight > 0
         }
         mine, its = gmacs(list(own.values())), sum(trainings.values())
         unequal = re.search(r"unequal training: (\S+) against (\S+) GMACs", row["note"])
@@ -369,7 +391,7 @@ def check_regret(rows: list[dict[str, str]], labels: dict[str, Points], folder: 
             columns["clear evidence seen"] = [100.0]
             columns |= {level: [float(needed_SN[:, is_of_N].mean())] for level, is_of_N in of_level.items()}
         for run in labels.get(row[""] if row[""] != "uniform" else "", {}).get("test", {}).values():
-            actions = run.record["usage"]["actions"]
+            actions = run.records[0]["usage"]["actions"]
             places = np.repeat(np.arange(len(actions)), [action["places"] for action in actions])
             kind_NT = np.where(run.arrays["action_NT"] < 0, len(actions), places[run.arrays["action_NT"]])
             size_NT = np.array([*(action["size"] for action in actions), 0])[kind_NT]
@@ -399,30 +421,100 @@ def fitted_prices(kind_NT: np.ndarray, macs_N: np.ndarray, size_A: np.ndarray) -
     return np.array([*bounds.x, 0.0])[kind_NT]
 
 
-OF_ROOM: dict[str, Callable[[list[dict[str, str]], dict[str, Points], Path], None]] = {
+def check_times(rows: list[dict[str, str]], labels: dict[str, Points], folder: Path) -> None:
+    """One row a seed that was timed, and all that are recorded."""
+    timed = {label: sorted(folder.glob(f"{label}/*/seed*/latency.json")) for label in labels}
+    shown = [row["method"].strip("`") for row in rows]
+    assert sorted(shown) == sorted(label for label, paths in timed.items() for _ in paths)
+    for row in rows:
+        at = json.loads(timed[row["method"].strip("`")].pop(0).read_text())["rows"]
+        agrees(row["by the bill"], at[-1]["baseline_gflops_per_video"] / at[-1]["gflops_per_video"])
+        for size in at:
+            agrees(row[f"batch {size['batch_size']}"], size["speedup_realised"])
+        own, baseline = (min(size[key] for size in at) for key in ("ms_per_video", "baseline_ms_per_video"))
+        agrees(row["ms / video at its best"], own)
+        agrees(row["both at their best"], baseline / own)
+
+
+def check_ranks(table: str, boards: Sequence[dict[str, Points]]) -> None:
+    """Two tables: the methods that all boards have, and how far the order of each agrees with that of the first."""
+    methods, agreements = (rows_of(part) for part in table.strip().split("\n\n"))
+    names = [row["method"].strip("`") for row in methods]
+    assert set(names) == {label for label in set.intersection(*map(set, boards)) if "@" not in label}
+    by_map = [[100 * float(np.mean([run.map for run in of[name]["test"].values()])) for name in names] for of in boards]
+    line = next(iter(REFERENCES))
+    by_line = [[100 * above_line(name, REFERENCES[line], labels) for name in names] for labels in boards]
+    columns = list(methods[0])[1:]
+    assert [row["order by"] for row in agreements] == ["mAP %", f"vs {line}"]
+    for agreement, values in zip(agreements, (by_map, by_line), strict=True):
+        values_BM = np.array(values)
+        is_known_M = ~np.isnan(values_BM).any(axis=0)
+        for value_M in values_BM:
+            column, ranks = columns.pop(0), iter(rankdata(-value_M[is_known_M]))
+            for row, value, is_known in zip(methods, value_M, is_known_M, strict=True):
+                text, _, rank = row[column].partition(" ")
+                assert (text == "") == np.isnan(value) and (rank != "") == is_known
+                if text:
+                    agrees(text, value)
+                if rank:
+                    agrees(rank.strip("()"), next(ranks))
+        first_M, *others = values_BM[:, is_known_M]
+        for printed, other_M in zip(list(agreement.values())[1:], others, strict=True):
+            found = re.fullmatch(r"(\S+) \[(\S+), (\S+)\], (\d+) methods", printed)
+            assert found and int(found[4]) == is_known_M.sum()
+            drawn_RM = np.random.default_rng(0).integers(len(other_M), size=(10_000, len(other_M)))
+            rank_RM, other_RM = rankdata(first_M[drawn_RM], axis=1), rankdata(other_M[drawn_RM], axis=1)
+            with np.errstate(invalid="ignore"):  # a resample of one rank alone has no correlation
+                drawn_R = [np.corrcoef(x_M, y_M)[0, 1] for x_M, y_M in zip(rank_RM, other_RM, strict=True)]
+            low, high = np.nanpercentile(drawn_R, (2.5, 97.5))
+            for text, value in zip(found.groups(), (spearmanr(first_M, other_M).statistic, low, high), strict=False):
+                agrees(text, float(value))
+    assert not columns
+
+
+def above_line(label: str, of: Sequence[str], labels: dict[str, Points]) -> float:
+    """Its mAP above the line's at its own cost; not a number for those of the line, and where it does not reach."""
+    own = labels[label]["test"]
+    if label in of:
+        return np.nan
+    try:
+        parts = line_at(own, of, labels)
+    except ValueError:
+        return np.nan
+    return float(np.mean([own[s].map - sum(weight * runs[s].map for weight, runs in parts) for s in own]))
+
+
+OF_FOLDER: dict[str, Callable[[list[dict[str, str]], dict[str, Points], Path], None]] = {
     "room": check_room,
     "sufficient": check_sufficient,
     "regret": check_regret,
+    "times": check_times,
 }
-CHECKS: dict[str, Callable[[list[dict[str, str]], dict[str, Points]], None]] = {
+OF_RECORDS: dict[str, Callable[[list[dict[str, str]], dict[str, Points]], None]] = {
     "methods": check_methods,
     "differences": check_differences,
     "variants": check_differences,
     "levels": check_levels,
 }
+RANKS = "ranks"
 
 
-def check(text: str, folder: Path, is_whole: bool = True) -> None:
-    """Every figure in a text's tables is that of the records in a folder; `is_whole`: it has no other tables."""
-    labels, blocks = read(folder), BLOCK.findall(text)
+def check(text: str, reference: Path, is_whole: bool = True) -> None:
+    """Every figure in a text's tables is that of the records they are of; `is_whole`: it has no other tables."""
+    blocks = BLOCK.findall(text)
     assert blocks
-    for name, table in blocks:
-        if name in OF_ROOM and not (folder / "room.json").exists():
-            assert not table.strip()
-        elif name in OF_ROOM:
-            OF_ROOM[name](rows_of(table), labels, folder)
+    for name, places, table in blocks:
+        folders = [reference / place for place in (places or EMBEDDED).split()]
+        if name == RANKS:
+            check_ranks(table, [read(folder) for folder in folders])
+            continue
+        (folder,) = folders
+        if not table.strip():  # nothing is recorded that it could show
+            assert name in OF_FOLDER and not list(folder.rglob("latency.json" if name == "times" else "room.json"))
+        elif name in OF_FOLDER:
+            OF_FOLDER[name](rows_of(table), read(folder), folder)
         else:
-            CHECKS[name](rows_of(table), labels)
+            OF_RECORDS[name](rows_of(table), read(folder))
     if not is_whole:
         return
     unchecked = re.findall(r"^\|.*\d\.\d\d.*$", BLOCK.sub("", text), re.MULTILINE)
@@ -430,46 +522,54 @@ def check(text: str, folder: Path, is_whole: bool = True) -> None:
 
 
 @pytest.mark.slow
-def test_the_readmes_figures_follow_from_the_committed_files() -> None:
-    records = ROOT / "results" / "reference" / "sprites" / "tiny"
-    if not read(records):
+def test_the_pages_figures_follow_from_the_committed_files() -> None:
+    from benchmarks.report.markdown import PAGES
+
+    reference = ROOT / "results" / "reference"
+    if not read(reference / EMBEDDED):
         pytest.skip("no records are committed")
-    check((ROOT / "README.md").read_text(encoding="utf-8"), records)
-    check((ROOT / "docs" / "sprites.md").read_text(encoding="utf-8"), records, is_whole=False)
+    for page in PAGES:
+        check(page.read_text(encoding="utf-8"), reference, is_whole=page.name == "README.md")
 
 
-MARKS = "".join(f"<!-- table: {name} of toys/tiny -->\n<!-- end of table -->\n" for name in (*CHECKS, *OF_ROOM))
+TOYS, FOLDS = "toys/tiny", "folds/tiny"
+PLACES = [*((name, TOYS) for name in (*OF_RECORDS, *OF_FOLDER)), ("methods", FOLDS), ("differences", FOLDS)]
+PLACES += [(RANKS, f"{TOYS} {FOLDS}")]
+MARKS = "".join(f"<!-- table: {name} of {places} -->\n<!-- end of table -->\n" for name, places in PLACES)
 
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results with all that the tables can hold: costs on val that are not those on test, a variant of fewer seeds."""
+    """Results with all that the tables can hold: costs on val that are not those on test, a variant of fewer seeds.
+
+    In `folds` seeds take turns at folds, and videos are in groups.
+    """
     from tests.benchmarks.test_room_report import LEVELS as levels
     from tests.benchmarks.test_room_report import add_room
-    from tests.benchmarks.toys import ACTIONS, add
+    from tests.benchmarks.toys import ACTIONS, add, add_latency
 
     results = tmp_path_factory.mktemp("results")
     add_room(results)
     add(results, "uniform", variant="ceiling", gflops=16.0, accuracy=0.9, levels=levels)
-    for seed in range(3):
-        add(results, "uniform", seed=seed, gflops=4.0, accuracy=0.75, levels=levels, train_gmacs=102.0)
+    for seed, more in [
+        (seed, of) for seed in range(3) for of in ({}, {"data": "folds", "num_folds": 3, "num_groups": 9})
+    ]:
+        point = {"seed": seed, "levels": levels, **more}
+        add(results, "uniform", gflops=4.0, accuracy=0.75, train_gmacs=102.0, **point)  # type: ignore[arg-type]
         for i, (gflops, accuracy, val) in enumerate([(1.0, 0.5, 0.5), (2.0, 0.7, 0.55), (3.0, 0.7, 0.74)]):
-            add(
-                results,
-                "uniform",
-                seed=seed,
-                point=f"curve-{i}",
-                gflops=gflops,
-                accuracy=accuracy,
-                on_val=(gflops, val),
-            )
-        point = {"seed": seed, "actions": ACTIONS, "levels": levels, "train_gmacs": 200.0}
+            cost = {"gflops": gflops, "on_val": (gflops, val), "point": f"curve-{i}"}
+            add(results, "uniform", accuracy=accuracy, **cost, **point)  # type: ignore[arg-type]
+        point |= {"actions": ACTIONS, "train_gmacs": 200.0}
         add(results, "cascade", gflops=2.5, accuracy=0.7, on_val=(2.6, 0.72), **point)  # type: ignore[arg-type]
         add(results, "cascade", gflops=1.5, accuracy=0.6, on_val=(1.4, 0.66), point="curve-0", **point)  # type: ignore[arg-type]
         for name in ("test", "shuffled"):
             accuracy = 0.8 + 0.05 * seed if name == "test" else 0.5
             add(results, "arnet", gflops=2.0, accuracy=accuracy, point=name, **{**point, "train_gmacs": 100.0})  # type: ignore[arg-type]
-        add(results, "multi_scale", seed=seed, gflops=5.0, accuracy=0.8, levels=levels)
+        point |= {"actions": ("64",), "train_gmacs": 10.0}
+        folder = add(results, "multi_scale", gflops=5.0, accuracy=0.8, **point)  # type: ignore[arg-type]
+        add_latency(folder)
+        accuracy = 0.6 if more else 0.9
+        add(results, "sofnet", gflops=3.0, accuracy=accuracy, **point)  # type: ignore[arg-type]
     add(results, "arnet", variant="acc", gflops=9.0, actions=ACTIONS, levels=levels)
     return results
 
@@ -482,20 +582,21 @@ def text(toys: Path) -> str:
 
 
 def test_the_recomputation_finds_the_tables_true(text: str, toys: Path) -> None:
-    check(text, toys / "reference" / "toys" / "tiny")
-    against = [row["against"] for row in rows_of(dict(BLOCK.findall(text))["differences"])]
+    check(text, toys / "reference")
+    (table,) = (table for name, places, table in BLOCK.findall(text) if (name, places) == ("differences", TOYS))
+    against = [row["against"] for row in rows_of(table) if row["method"] == "`arnet`"]
     assert against == ["uniform", *REFERENCES, "multi_scale", SHUFFLED]
 
 
-@pytest.mark.parametrize("table", (*CHECKS, *OF_ROOM))
-def test_the_recomputation_finds_a_figure_that_is_false(text: str, toys: Path, table: str) -> None:
+@pytest.mark.parametrize(("table", "places"), PLACES)
+def test_the_recomputation_finds_a_figure_that_is_false(text: str, toys: Path, table: str, places: str) -> None:
     """Any single figure that is off by two in its last digit."""
-    (start, end) = next(found.span(2) for found in BLOCK.finditer(text) if found[1] == table)
-    figures = list(re.finditer(r"\d[\d,]*\.\d+", text[start:end]))
+    (block,) = (found for found in BLOCK.finditer(text) if (found[1], found[2]) == (table, places))
+    before, made, after = text[block.start() : block.start(3)], block[3], text[block.end(3) : block.end()]
+    figures = list(re.finditer(r"\d[\d,]*\.\d+", made))
     assert len(figures) > 3
     for figure in figures:
         value, decimals = float(figure[0].replace(",", "")), len(figure[0].partition(".")[2])
         false = f"{value + 2 * 10**-decimals:.{decimals}f}"
-        at = start + figure.start(), start + figure.end()
         with pytest.raises(AssertionError):
-            check(text[: at[0]] + false + text[at[1] :], toys / "reference" / "toys" / "tiny")
+            check(before + made[: figure.start()] + false + made[figure.end() :] + after, toys / "reference")

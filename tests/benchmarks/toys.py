@@ -47,6 +47,7 @@ def predictions(
     num_classes: int,
     levels: tuple[str, ...] = (),
     prefix: str = "",
+    num_groups: int = 0,
 ) -> Predictions:
     """Predictions that are right for about the given fraction of the videos, which are all of the first classes."""
     rng = np.random.default_rng(seed)
@@ -55,7 +56,10 @@ def predictions(
     score_NK = np.eye(num_classes)[said_N] + 0.5 * rng.random((NUM_VIDEOS, num_classes))
     ids = np.array([f"{prefix}video{n:03d}" for n in range(NUM_VIDEOS)])
     level_N = np.resize(levels or ("",), NUM_VIDEOS)
-    return Predictions(ids, np.eye(num_classes, dtype=int)[label_N], score_NK, action_NT, macs_N, used_N, level_N)
+    label_NK = np.eye(num_classes, dtype=int)[label_N]
+    groups = [f"{prefix}group{n}" for n in range(num_groups)]
+    group_N = np.resize(groups or ("",), NUM_VIDEOS)
+    return Predictions(ids, label_NK, score_NK, action_NT, macs_N, used_N, level_N, group_N=group_N)
 
 
 def add(
@@ -86,12 +90,13 @@ def add(
     code: str = "",
     model_hash: str = "",
     num_folds: int = 1,
+    num_groups: int = 0,
 ) -> Path:
     """Writes one record and gives its folder; a method with several actions spends more on later videos.
 
     Actions are random where none are given. Their sizes are those that their names say unless they are given. On the
     validation split (GFLOPs and mAP) it costs what it costs on test and attains `accuracy`, unless that is given. With
-    folds, each of which has videos of its own, seeds take turns at them.
+    folds, each of which has videos of its own, seeds take turns at them; with groups, videos do at these.
     """
     rng = np.random.default_rng(seed)
     share_N = np.linspace(0.5, 1.5, NUM_VIDEOS) if len(actions) > 1 else np.ones(NUM_VIDEOS)
@@ -101,7 +106,7 @@ def add(
     used_N = np.array(space.is_seen)[space.kind(action_NT)].sum(axis=1)
     macs_N = np.round(share_N * gflops * GFLOP).astype(int)
     prefix = f"fold{seed % num_folds} " if num_folds > 1 else ""
-    made = predictions(accuracy, action_NT, used_N, macs_N, seed, len(classes), levels, prefix)
+    made = predictions(accuracy, action_NT, used_N, macs_N, seed, len(classes), levels, prefix, num_groups)
     summary = summarize(
         made,
         classes,
