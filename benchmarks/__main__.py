@@ -152,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--profile", default=None)
     sub = command("reference", _reference, "make what the plan of the committed records still lacks")
     sub.add_argument("--dry-run", action="store_true", help="print the plan alone")
+    sub.add_argument("--method", default="", help="these of the catalogue alone, comma-separated")
     _add_settings(sub)
     _add_jobs(sub)
     sub.set_defaults(records=PUBLISHED)
@@ -411,7 +412,8 @@ def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it has set INFO
     board = board_of(arguments.data, arguments.profile)
-    lines = plan(board, overrides=arguments.overrides, cache=workspace.shown_cache)
+    methods = [name.strip() for name in arguments.method.split(",")] if arguments.method else []
+    lines = plan(board, methods, arguments.overrides, workspace.shown_cache)
     print(table(lines, workspace, arguments.jobs), flush=True)
     left = [line.cell for line in left_of(lines, workspace.records)]
     if arguments.dry_run or not left:

@@ -94,6 +94,8 @@ def test_times_are_taken_alone(workspace: Workspace, monkeypatch: pytest.MonkeyP
     folders = ["--results", str(workspace.results), "--cache", str(workspace.cache)]
     assert main(["reference", "--jobs", "2", *folders, "recipe.dropout=0.1"]) == 0
     assert ran == [(["bench", "bench"], 2), (["latency", "latency"], 1)]
+    assert main(["reference", "--method", "lstm", *folders, "recipe.dropout=0.1"]) == 0
+    assert ran[2:] == [(["bench"], 1), (["latency"], 1)]
 
 
 def test_a_line_is_one_command(lines: list[Line]) -> None:
