@@ -191,7 +191,7 @@ def test_the_command_prints_the_plan_and_runs_what_is_left(
 ) -> None:
     ran: list[tuple[Sequence[Cell], int]] = []
     revision = "0" * 40
-    monkeypatch.setattr(reference, "plan", lambda board, overrides, cache: lines[:2])
+    monkeypatch.setattr(reference, "plan", lambda board, methods, overrides, cache: lines[:2])
     monkeypatch.setattr(jobs, "run_all", lambda cells, number, logs: ran.append((cells, number)) or [cells[1].name])
     monkeypatch.setattr("adavid.environment.git_revision", lambda: revision)
     monkeypatch.setattr("benchmarks.__main__._leaderboard", lambda *_: None)
