@@ -20,9 +20,9 @@ Departures from the official code (from the paper only where said):
   resolutions are resized bilinearly with antialiasing (the code: nearest). In training n frames make segments of n / T
   (the code: n // T, which never reaches the end).
 - Several labels share the target evenly (the code takes the first); the last epoch is evaluated, none is chosen on val.
-- Options that the paper does not have, on in the tiny profile, whose networks start from nothing: `normalize`, a
-  LayerNorm before the LSTM; `dearest_gflops`, equation 10 on the paper's scale; and, in the YAML, slow branches with
-  fixed BatchNorm statistics in joint training.
+- Options that the paper does not have. In the profiles of small networks `dearest_gflops`, equation 10 on the paper's
+  scale: on their own, alpha would weigh next to nothing. In tiny, whose networks start from nothing, `normalize`, a
+  LayerNorm before the LSTM; and, in the YAML, slow branches with fixed BatchNorm statistics in joint training.
 - Policy gradient (supplementary, E) has a detached reward and scores only the draws that took effect; equation 11 is
   taken over these draws; the backbones learn by cross-entropy alone.
 - Table 4's rows keep alpha and beta (the paper moves its losses until GFLOPs match, and prints no weights).
