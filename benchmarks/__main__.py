@@ -308,7 +308,7 @@ def _curve(arguments: argparse.Namespace, workspace: Workspace) -> None:
             for run in runs:
                 bench_curve(run, workspace, dashboard)
     for method in dict.fromkeys(run.label for run in runs):
-        print(curve_report(workspace.results, method, data=runs[0].data, profile=runs[0].profile))
+        print(curve_report(workspace.results, method, runs[0].data, runs[0].profile, {run.seed for run in runs}))
 
 
 def _latency(arguments: argparse.Namespace, workspace: Workspace) -> None:

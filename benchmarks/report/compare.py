@@ -250,6 +250,7 @@ def curve_report(
     method: str,
     data: str | None = None,
     profile: str | None = None,
+    seeds: Collection[int] = (),
     out_dir: Path | None = None,
 ) -> str:
     """A method's operating points as a table, each with what is attained at equal cost, and as a PNG.
@@ -259,12 +260,13 @@ def curve_report(
         method: as in `compare`.
         data: only this data set.
         profile: only this profile.
+        seeds: only the runs of these.
         out_dir: where curve-<data>-<profile>-<method>.png goes; `results_dir` where not given.
 
     Raises:
         ValueError: as in `compare`; or the method has no curve points.
     """
-    chosen = _select(read_entries(Path(results_dir)), data, profile)
+    chosen = _select(read_entries(Path(results_dir), seeds), data, profile)
     found = find(chosen, method)
     blocks = []
     for place in sorted({entry.place for entry in found}):

@@ -201,9 +201,13 @@ def _predictions(files: tuple[tuple[Path, int], ...]) -> Predictions:
     return Predictions.joined(parts) if len(parts) > 1 else parts[0]
 
 
-def read_entries(results_dir: Path) -> list[Entry]:
-    """The entries below results/reference and results/runs that have been evaluated at their main point."""
-    return group(read_records(results_dir / ROOTS[REFERENCE], results_dir / ROOTS[LOCAL]))
+def read_entries(results_dir: Path, seeds: Collection[int] = ()) -> list[Entry]:
+    """The entries below results/reference and results/runs that have been evaluated at their main point.
+
+    With seeds, of the runs of these alone: of a fold, where they take turns at folds.
+    """
+    records = read_records(results_dir / ROOTS[REFERENCE], results_dir / ROOTS[LOCAL])
+    return group(record for record in records if not seeds or record.seed in seeds)
 
 
 def group(records: Iterable[Record]) -> list[Entry]:

@@ -12,7 +12,7 @@ from adavid.evaluation.predictions import read_predictions
 from adavid.evaluation.records import read_records
 from adavid.evaluation.stats import bootstrap_map, interval
 from benchmarks.__main__ import main
-from benchmarks.report import write_leaderboard
+from benchmarks.report import curve_report, write_leaderboard
 from benchmarks.report.compare import Comparison, against_label
 from benchmarks.report.entries import Entry, read_entries
 from benchmarks.report.verify import verify
@@ -72,6 +72,14 @@ def test_pooled_runs_are_compared_video_by_video(tmp_path: Path) -> None:
     sharp, uniform = (entry_of(tmp_path, name).main[0].metrics.map for name in ("sharp", "uniform"))
     assert difference is not None and list(difference.per_seed) == [0]
     assert difference.mean == pytest.approx(sharp - uniform)
+
+
+def test_the_curve_of_one_fold_is_reported_where_the_others_have_none_yet(tmp_path: Path) -> None:
+    add_folds(tmp_path, "uniform", 0, 1, 2)
+    add_folds(tmp_path, "uniform", 1, point="curve-half", gflops=2.0, operating_point={"num_frames": 2})
+    with pytest.raises(ValueError, match="expected curve points, found only its main one"):
+        curve_report(tmp_path, "uniform")
+    assert "num_frames=2" in curve_report(tmp_path, "uniform", seeds=[1])
 
 
 def test_a_point_without_all_folds_is_left_out_and_curves_along_the_videos_are_means(tmp_path: Path) -> None:
