@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from adavid.config import without_folders
 from adavid.digest import code_digest
 from adavid.environment import device_name, git_revision, versions
 from adavid.evaluation.collector import Evaluation
@@ -200,7 +201,7 @@ def write_evaluation(
             class_names=tuple(data.class_names),
             **({} if data.turns is None else data.turns._asdict()),
         ),
-        config=run.config,
+        config=without_folders(run.config),
         config_hash=run.hash,
         model_hash=run.model_hash,
         code=code_digest(*run.config["sources"]),

@@ -177,6 +177,20 @@ def essential(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: section for name, section in left.items() if section not in ({}, [], None)}
 
 
+def without_folders(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as others may read it: of what is incidental, the folders of this machine by their last name."""
+
+    def shown(value: Any) -> Any:
+        return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+    return {
+        name: {key: shown(value) if key in INCIDENTAL[name] else value for key, value in section.items()}
+        if name in INCIDENTAL
+        else section
+        for name, section in config.items()
+    }
+
+
 def _without_neutral(value: Any, path: tuple[Any, ...], method: str) -> Any:
     """A part of a configuration, at a path of keys and indices, without settings that were added and are neutral."""
     if isinstance(value, Mapping):

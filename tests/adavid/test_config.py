@@ -11,7 +11,17 @@ from typing import Any, Literal
 import pytest
 from omegaconf import OmegaConf
 
-from adavid.config import build, config_hash, load_yaml, locate, nearest, parse_overrides, schema
+from adavid.config import (
+    build,
+    config_hash,
+    essential,
+    load_yaml,
+    locate,
+    nearest,
+    parse_overrides,
+    schema,
+    without_folders,
+)
 from adavid.networks.backbones import BackboneSpec
 
 
@@ -128,3 +138,16 @@ def test_load_yaml_and_hash(tmp_path: Path) -> None:
     config = OmegaConf.to_container(load_yaml(path))
     assert config_hash(config) == config_hash({"a": {"x": 2.5}, "b": 1}) != config_hash({"a": {"x": 2}, "b": 1})
     assert len(config_hash(math.pi)) == 8
+
+
+def test_the_folders_of_a_machine_are_in_no_record() -> None:
+    config = {
+        "data": {"path": "/home/jane/ucf101", "contents": "cache/contents.sqlite", "turn": None, "fold": 1},
+        "recipe": {"weights": "/mnt/weights", "draws": 2},
+        "model": {"ladder": "/of/a/method"},
+        "target": "methods.uniform:Uniform",
+    }
+    told = without_folders(config)
+    assert told["data"] == {"path": "ucf101", "contents": "cache/contents.sqlite", "turn": None, "fold": 1}
+    assert told["recipe"] == {"weights": "weights", "draws": 2} and told["model"] == config["model"]
+    assert essential(told) == essential(config)

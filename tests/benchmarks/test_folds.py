@@ -113,6 +113,7 @@ def test_runs_on_ucf101_take_turns_and_make_one_row(tmp_path: Path, capsys: pyte
         (2, 2, 3),
     ]
     assert len({record.config_hash for record in records}) == 1
+    assert not any(str(tmp_path) in record.path.read_text(encoding="utf-8") for record in records)
     (record,) = entry_of(tmp_path / "results").main
     (predictions,) = entry_of(tmp_path / "results").predictions()
     assert record.data_info.num_videos == 12 == len(set(predictions.video_id))  # two classes, six tested groups
