@@ -158,16 +158,17 @@ def anchor(text: str) -> str:
 def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     """The conditions of the measurement, as (name, value)."""
     records = [record for entry in entries for record in entry.main]
+    runs = [part for record in records for part in record.parts]
 
     def distinct(values: Iterable[Any]) -> str:
         return ", ".join(str(value) for value in sorted(set(values)))
 
     first, place = records[0], entries[0].place
     num_videos = distinct(f"{record.data_info.num_videos:,}" for record in records)
-    skipped = max(part.data_info.num_skipped_bad for record in records for part in record.parts)
-    left_out = distinct(record.data_info.left_out for record in records)
+    skipped = max(run.data_info.num_skipped_bad for run in runs)
+    left_out = distinct(run.data_info.left_out for run in runs)
     empty = sorted({name for record in records for name in record.metrics.classes_without_positives})
-    versions = [f"{name} {distinct(record.versions.get(name, '?') for record in records)}" for name in first.versions]
+    versions = [f"{name} {distinct(run.versions.get(name, '?') for run in runs)}" for name in first.versions]
     return [
         ("data set", f"{place.data} ({place.videos})"),
         ("profile", place.profile),
@@ -178,9 +179,9 @@ def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
         ("classes", distinct(len(record.data_info.class_names) for record in records)),
         ("frames per video", f"T = {distinct(record.frames.num_frames for record in records)}"),
         *([("folds", _folds(first))] if first.data_info.num_folds > 1 else []),
-        ("seeds", distinct(part.seed for record in records for part in record.parts)),
-        ("device", distinct(record.device for record in records)),
-        ("source revision", distinct(_revision(record.git_revision) for record in records)),
+        ("seeds", distinct(run.seed for run in runs)),
+        ("device", distinct(run.device for run in runs)),
+        ("source revision", distinct(_revision(run.git_revision) for run in runs)),
         ("versions", ", ".join(versions)),
     ]
 

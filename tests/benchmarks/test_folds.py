@@ -91,12 +91,14 @@ def test_a_point_without_all_folds_is_left_out_and_curves_along_the_videos_are_m
     assert set(entry.points) == {"test"} and len(entry.online) == 3
 
 
-def test_the_page_says_how(tmp_path: Path) -> None:
-    add_folds(tmp_path, "uniform", 0, 1, 2)
+def test_the_page_says_how_and_on_which_machines(tmp_path: Path) -> None:
+    *_, last = add_folds(tmp_path, "uniform", 0, 1, 2)
+    path = last / "test.json"
+    path.write_text(path.read_text().replace("a machine", "another machine"))
     write_leaderboard(tmp_path)
     page = (tmp_path / "leaderboard.html").read_text()
     assert "1, 2, 3 of 3, the run of seed s on fold 1 + s mod 3; a row pools the predictions of one run a fold" in page
-    assert f"{3 * NUM_VIDEOS} (test split)" in page
+    assert f"{3 * NUM_VIDEOS} (test split)" in page and "a machine, another machine" in page
 
 
 @pytest.mark.slow
