@@ -28,7 +28,7 @@ MACHINES = (
 BLOCK = re.compile(r"(<!-- table: (\w+)(?: of (\S+/\S+(?: \S+/\S+)*))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 MARK = "<!-- table: "
 EMBEDDED = "sprites/tiny"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "sprites.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "sprites.md", ROOT / "docs" / "ucf101.md")
 Committed = Callable[[str, str], Sequence[Entry]]  # the committed entries of a data set in a profile
 
 
