@@ -124,11 +124,12 @@ class SoFNet(CausalMethod):
         self.views = {"frames": backbone.view(num_frames)}
         self.network = FrameClassifier(backbone, num_classes, dropout)
         self.shapes = self.network.backbone.map_shapes(backbone)
-        widths = [self.network.backbone.pool(torch.zeros(shape)).flatten(1).shape[1] for shape in self.shapes[1:]]
-        self.policies = nn.ModuleList(Policy(width, hidden, temporal, normalize) for width in widths)
+        pool = self.network.backbone.pool
+        self.widths = [pool(torch.zeros(shape)).flatten(1).shape[1] for shape in self.shapes[1:]]  # D of each stage
+        self.policies = nn.ModuleList(Policy(width, hidden, temporal, normalize) for width in self.widths)
         if guidance:
-            self.inner = nn.ModuleList(nn.Linear(hidden, num_classes) for _ in widths)  # W_cls
-        gates = [f"res{n + 1}" for n in range(len(widths))]
+            self.inner = nn.ModuleList(nn.Linear(hidden, num_classes) for _ in self.widths)  # W_cls
+        gates = [f"res{n + 1}" for n in range(len(self.widths))]
         self.actions = ActionSpace(("used", *reversed(gates), "exit"), (backbone.size, *(0 for _ in gates), 0))
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:
@@ -207,13 +208,20 @@ class SoFNet(CausalMethod):
     def features(self, chunk: Chunk, ledger: Ledger) -> list[Tensor]:
         """Pooled features (B, T, D) after each stage, of all frames at once."""
         video_N, frame_N = chunk.mask_BT.nonzero(as_tuple=True)
-        x_N = resize_frames(chunk.frames_BTCHW[video_N, frame_N], self.spec.size)
-        features = []
-        for n in range(len(self.policies)):
-            x_N, feature_ND = self.look(n, x_N, video_N, ledger)
-            zeros_BTD = feature_ND.new_zeros(*chunk.mask_BT.shape, feature_ND.shape[1])
-            features.append(zeros_BTD.index_put((video_N, frame_N), feature_ND))
-        return features
+        x_N, backbone = resize_frames(chunk.frames_BTCHW[video_N, frame_N], self.spec.size), self.network.backbone
+        looked = list[Tensor]()
+        if any(parameter.requires_grad for parameter in backbone.parameters()):
+            for n in range(len(self.policies)):
+                x_N, feature_ND = self.look(n, x_N, video_N, ledger)
+                looked.append(feature_ND)
+        else:  # in one go: what a frozen network says of a picture can be kept, maps between its stages cannot
+            every_stage_N = ledger.run("res", backbone, x_N, True, owner_N=video_N)
+            looked.extend(every_stage_N.split(self.widths, 1))
+        zeros_BT = [feature_ND.new_zeros(*chunk.mask_BT.shape, feature_ND.shape[1]) for feature_ND in looked]
+        return [
+            zeros_BTD.index_put((video_N, frame_N), feature_ND)
+            for zeros_BTD, feature_ND in zip(zeros_BT, looked, strict=True)
+        ]
 
     def look(self, n: int, x_N: Tensor, video_N: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """Run one more stage; pool what comes out (equation 1)."""

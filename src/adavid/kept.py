@@ -49,16 +49,18 @@ class KeptFeatures:
         self._stores: dict[str, Store] = {}
 
     def takes(self, module: nn.Module, inputs: tuple[Any, ...]) -> bool:
-        """Whether the module is frozen and is given pictures (N, 3, H, W), no gradient asked for."""
-        if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
+        """Whether the module is frozen and is given pictures (N, 3, H, W), no gradient asked for, and only settings."""
+        x, *settings = inputs
+        if not isinstance(x, Tensor) or not all(isinstance(value, bool | int | str) for value in settings):
             return False
-        x = inputs[0]
         is_frozen = not any(parameter.requires_grad for parameter in module.parameters())
         is_fixed = not any(part.training for part in module.modules())
         return x.ndim == 4 and x.shape[1] == 3 and not x.requires_grad and is_frozen and is_fixed
 
-    def run(self, module: nn.Module, x_NCHW: Tensor) -> tuple[Tensor, int]:
+    def run(self, module: nn.Module, x_NCHW: Tensor, *settings: bool | int | str) -> tuple[Tensor, int]:
         """The module's outputs, one tensor with N rows, and how many of the pictures it was not given in this stage.
+
+        Settings are handed on to the module: what it says under others is another matter.
 
         The number is the same whatever the files hold, and have room for.
 
@@ -66,15 +68,15 @@ class KeptFeatures:
             ValueError: a file cannot be used.
         """
         if not len(x_NCHW):
-            return module(x_NCHW), 0
+            return module(x_NCHW, *settings), 0
         if module not in self._names:
             self._names[module] = name = _identity(module, x_NCHW.device)
             self._stores[name] = self._open(self._folder / f"features-{name}.sqlite")
         name = self._names[module]
-        keys = list(_keys(x_NCHW))
+        keys = list(_keys(x_NCHW, *settings))
         outputs = self._stores[name].recall(set(keys))
         left = {key: n for n, key in enumerate(keys) if key not in outputs}  # the same picture twice runs once
-        fresh = dict(zip(left, _in_sixteens(module, x_NCHW, list(left.values())), strict=True))
+        fresh = dict(zip(left, _in_sixteens(module, x_NCHW, list(left.values()), *settings), strict=True))
         if fresh and next(iter(fresh.values())).nbytes <= x_NCHW[0].nbytes:
             self._stores[name].keep(fresh)
         outputs |= fresh
@@ -84,12 +86,12 @@ class KeptFeatures:
         return torch.stack([outputs[key].to(x_NCHW.device) for key in keys]), num_new
 
 
-def _in_sixteens(module: nn.Module, x_NCHW: Tensor, rows: list[int]) -> Iterator[Tensor]:
+def _in_sixteens(module: nn.Module, x_NCHW: Tensor, rows: list[int], *settings: bool | int | str) -> Iterator[Tensor]:
     """The module's outputs of some rows; where sixteen are not left, the last one stands in."""
     for start in range(0, len(rows), ROWS):
         some = rows[start : start + ROWS]
         with torch.no_grad():
-            out_N = module(x_NCHW[some + some[-1:] * (ROWS - len(some))])
+            out_N = module(x_NCHW[some + some[-1:] * (ROWS - len(some))], *settings)
         assert isinstance(out_N, Tensor) and len(out_N) == ROWS, "expected one tensor, a row for each picture"
         yield from out_N[: len(some)]
 
@@ -106,13 +108,13 @@ def _identity(module: nn.Module, device: torch.device) -> str:
     return digest.hexdigest()
 
 
-def _keys(x_NCHW: Tensor) -> Iterator[bytes]:
+def _keys(x_NCHW: Tensor, *settings: bool | int | str) -> Iterator[bytes]:
     """Of each picture, of its shape and of how a network computes on it."""
     device = x_NCHW.device.type
     precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_NCHW.dtype
     lies_NHWC = x_NCHW.permute(0, 2, 3, 1)  # as the networks want it, read where it lies
     lying = lies_NHWC if lies_NHWC.is_contiguous() else x_NCHW.contiguous()
-    context = f"{device} {precision} {tuple(lying.shape[1:])}\n".encode()
+    context = f"{device} {precision} {tuple(lying.shape[1:])} {settings}\n".encode()
     for picture in lying.cpu():
         digest = xxhash.xxh3_128(context)  # as fast as memory is read, where hashlib's would take most of an epoch
         digest.update(picture.view(-1).view(torch.uint8).numpy())

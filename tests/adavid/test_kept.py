@@ -56,6 +56,16 @@ def test_the_same_picture_twice_in_a_batch_runs_once_and_none_runs_on_nothing(tm
     assert ledger.train_macs == price(network, frame_1CHW).macs
 
 
+def test_what_a_network_says_under_other_settings_is_another_matter(tmp_path: Path) -> None:
+    network, kept, frames_NCHW = frozen().backbone, KeptFeatures(tmp_path), torch.randn(4, 3, 16, 16)
+    assert kept.takes(network, (frames_NCHW, True))
+    for settings in ((), (True,), (), (True,)):
+        torch.testing.assert_close(kept.run(network, frames_NCHW, *settings)[0], network(frames_NCHW, *settings))
+    every_stage_ND = network(frames_NCHW, True)
+    torch.testing.assert_close(every_stage_ND[:, -network.num_features :], network(frames_NCHW))
+    assert every_stage_ND.shape[1] > network.num_features
+
+
 def test_what_learns_or_is_not_a_function_of_the_picture_is_not_kept(tmp_path: Path) -> None:
     network, kept, frames_NCHW = frozen(), KeptFeatures(tmp_path), torch.randn(4, 3, 16, 16)
     assert kept.takes(network, (frames_NCHW,))

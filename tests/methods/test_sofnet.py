@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from adavid.cost import Ledger, price
 from adavid.data.batch import VideoBatch
+from adavid.kept import KeptFeatures
 from adavid.losses import cross_entropy
 from adavid.networks.backbones import BackboneSpec
 from benchmarks.compose import compose, warmup_of
@@ -179,6 +182,29 @@ def test_losses_where_no_frame_goes_on() -> None:
     torch.testing.assert_close(terms["accuracy"], torch.tensor(5.0).log())
     terms["loss"].backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
+
+
+@torch.no_grad()
+def test_a_frozen_network_is_run_in_one_go_to_the_same_features_and_bill(tmp_path: Path) -> None:
+    method = make()
+    batch = padded_batch(method)
+    forced_BT = random_decisions(method, batch).masked_fill(~batch.mask["frames"], -1)
+    learning, plain, keeping = Ledger(5), Ledger(5), Ledger(5, kept=KeptFeatures(tmp_path))
+    expected = method(batch, learning, forced_BT, dense=True)
+    method.network.backbone.requires_grad_(False)
+    for ledger in (plain, keeping):
+        torch.testing.assert_close(method(batch, ledger, forced_BT, dense=True).logits_BK, expected.logits_BK)
+        assert torch.equal(ledger.total_B, learning.total_B)
+    before = keeping.train_macs
+    assert plain.train_macs == before
+    method(batch, keeping, forced_BT, dense=True)
+    network_macs = (
+        28 * price(method.network.backbone, batch.frames["frames"][:1, 0]).macs
+    )  # of 30 frames two are padding
+    pools = [
+        price(method.network.backbone.pool, torch.zeros(shape)).macs for shape in method.shapes[1:-1]
+    ]  # of the stages before the last, whose pool is the network's
+    assert keeping.train_macs == 2 * before - network_macs - 28 * sum(pools)
 
 
 def test_a_policy_learns_from_every_frame_it_let_through() -> None:

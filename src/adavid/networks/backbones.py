@@ -83,8 +83,8 @@ class Backbone(nn.Module):
     """A network without its head: `stages` in order, then global pooling.
 
     Shapes: frames (N, 3, H, W) in, or clips (N, S, 3, H, W) if it `reads_clips`; features (N, D) out, D =
-    `num_features`. With temporal shift: videos (N, T, 3, H, W) in, features (N, T, D) out. The stages' map has one cell
-    for `stride` x `stride` pixels.
+    `num_features`; with `every_stage` those of the map after each stage, side by side (N, all D). With temporal shift:
+    videos (N, T, 3, H, W) in, features (N, T, D) out. The stages' map has one cell for `stride` x `stride` pixels.
     """
 
     def __init__(
@@ -102,8 +102,14 @@ class Backbone(nn.Module):
         self.reads_clips = reads_clips
         self.stride = stride
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.pool(self.stages(x))
+    def forward(self, x: Tensor, every_stage: bool = False) -> Tensor:
+        if not every_stage:
+            return self.pool(self.stages(x))
+        pooled = []
+        for stage in self.stages:
+            x = stage(x)
+            pooled.append(self.pool(x).flatten(1))
+        return torch.cat(pooled, 1)
 
     def map_side(self, size: int) -> int:
         """Cells on a side of the stages' map of a frame of `size` pixels."""
