@@ -1,5 +1,5 @@
 # AdaVid's commands. `make` alone prints them.
-#   METHOD=arnet|all|package.module:Class  VARIANT=  DATA=sprites|folder:/path|csv:/path/file.csv  PROFILE=tiny|paper
+#   METHOD=arnet|uniform,arnet|all|package.module:Class  VARIANT=  DATA=sprites|folder:/path|csv:/path/file.csv  PROFILE=tiny|lite|paper
 #   SEEDS=0,1,2  SPLIT=test|val  WANDB=off|offline|online  ARGS="section.key=value ..."
 #   JOBS=1 (so many processes at a time)  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder
 

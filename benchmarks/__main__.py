@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--profile", default=None)
     sub = command("reference", _reference, "make what the plan of the committed records still lacks")
     sub.add_argument("--dry-run", action="store_true", help="print the plan alone")
-    sub.add_argument("--method", default="", help="these of the catalogue alone, comma-separated")
+    sub.add_argument("--method", default="", help="these of the catalogue alone, as of bench")
     _add_settings(sub)
     _add_jobs(sub)
     sub.set_defaults(records=PUBLISHED)
@@ -172,7 +172,9 @@ def _add_seeds(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_method(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--method", required=True, help="a name of the catalogue, all, or package.module:Class")
+    sub.add_argument(
+        "--method", required=True, help="names of the catalogue, comma-separated, or package.module:Class; all"
+    )
     sub.add_argument("--variant", default="", help="one of the method's variants")
     _add_settings(sub)
 
@@ -213,7 +215,9 @@ def _runs(arguments: argparse.Namespace, workspace: Workspace) -> list[Run]:
 
 
 def _methods(arguments: argparse.Namespace) -> list[str]:
-    return methods_of(arguments.profile) if arguments.method == "all" else [arguments.method]
+    if arguments.method == "all":
+        return methods_of(arguments.profile)
+    return [name.strip() for name in arguments.method.split(",")]
 
 
 def _one_run(arguments: argparse.Namespace, workspace: Workspace, command: str) -> Run:
@@ -412,8 +416,7 @@ def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it has set INFO
     board = board_of(arguments.data, arguments.profile)
-    methods = [name.strip() for name in arguments.method.split(",")] if arguments.method else []
-    lines = plan(board, methods, arguments.overrides, workspace.shown_cache)
+    lines = plan(board, _methods(arguments) if arguments.method else [], arguments.overrides, workspace.shown_cache)
     print(table(lines, workspace, arguments.jobs), flush=True)
     left = [line.cell for line in left_of(lines, workspace.records)]
     if arguments.dry_run or not left:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ import methods
 from adavid.cost import Ledger, audit
 from benchmarks.compose import compose
 from benchmarks.layers import catalogue
-from benchmarks.report.markdown import PAGES, committed, with_tables
 from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,13 +117,3 @@ def test_without_records_no_figures_are_shown() -> None:
     if not any(RECORDS.glob("*/*/seed*/test.json")):
         for table in re.findall(r"<!-- table: .*?-->(.*?)<!-- end of table -->", README, re.S):
             assert "|" not in table and not re.search(r"\d\.\d", table)
-
-
-@pytest.mark.slow
-def test_the_tables_are_those_of_the_committed_records() -> None:
-    if not any(RECORDS.glob("*/*/seed*/test.json")):
-        pytest.skip("no records are committed")
-    entries = cache(partial(committed, ROOT / "results"))
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        assert with_tables(text, entries, page.name) == text, "run make readme"

@@ -18,7 +18,8 @@ from adavid.evaluation.schema import read_json, to_json
 from benchmarks.compose import compose
 from benchmarks.layers import ROOT, catalogue, data_file, method_files
 from benchmarks.report.compare import with_comparisons
-from benchmarks.report.entries import group
+from benchmarks.report.entries import Entry, group
+from benchmarks.report.markdown import PAGES, with_tables
 from benchmarks.report.tables import leaderboard, read_reported, rounded
 from tests.conftest import COPIES
 
@@ -78,7 +79,16 @@ def test_a_file_read_and_written_is_the_same_bytes(records: list[Record]) -> Non
         assert to_json(read_json(OTHER_KINDS[path.name], path)) == path.read_text(encoding="utf-8"), path
 
 
-def test_the_committed_table_follows_from_the_committed_records(records: list[Record]) -> None:
-    made = rounded(leaderboard(with_comparisons(group(records)), read_reported(ROOT / "results")))
+def test_the_committed_tables_follow_from_the_committed_records(records: list[Record]) -> None:
+    """The leaderboard's and those of the pages: one test, as the comparisons take their time."""
+    entries = with_comparisons(group(records))
+    made = rounded(leaderboard(entries, read_reported(ROOT / "results")))
     committed = (ROOT / "results" / "leaderboard.csv").read_text(encoding="utf-8").splitlines()
     assert made.to_csv(index=False).splitlines() == [line for line in committed if ",local," not in line]
+
+    def of_place(data: str, profile: str) -> list[Entry]:
+        return [entry for entry in entries if (entry.place.data, entry.place.profile) == (data, profile)]
+
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert with_tables(text, of_place, page.name) == text, "run make readme"

@@ -233,5 +233,12 @@ def test_several_jobs_are_a_command_for_each_method_and_seed(
         ),
         "3",
     )
+    assert main(["bench", "--method", "tsm, lstm", *words[2:], "--cache", str(tmp_path)]) == 0
+    assert [cell.name for cell in ran[1]] == [
+        "bench tsm seed 0",
+        "bench tsm seed 3",
+        "bench lstm seed 0",
+        "bench lstm seed 3",
+    ]
     assert main(["bench", "--method", "uniform", "--seeds", "0,1", "--jobs", "0"]) == 2
     assert capsys.readouterr().err == "adavid: jobs=0: expected 1 or more\n"
