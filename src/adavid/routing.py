@@ -149,6 +149,23 @@ def draw_frames(num: int, mask_BT: Tensor, video_ids: Sequence[str], seed: int) 
     return mask_BT & (draw_BT.argsort(1).argsort(1) < num)
 
 
+def even_frames(num: int, mask_BT: Tensor) -> Tensor:
+    """`num` frames (B, T) of each video, evenly spaced: the middles of as many segments; all where it has no more."""
+    place_BT, num_B1 = mask_BT.cumsum(1) - 1, mask_BT.sum(1, keepdim=True)
+    segment_1N = torch.arange(num, device=mask_BT.device)[None]
+    middle_BN = (2 * segment_1N + 1) * num_B1 // (2 * num)
+    return mask_BT & (place_BT[..., None] == middle_BN[:, None]).any(-1)
+
+
+def top_frames(num: int, score_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """The `num` frames (B, T) of each video that have the highest scores; all where it has no more.
+
+    Of equal ones the earlier goes first, on every device; fewer are among more.
+    """
+    falling_BT = score_BT.masked_fill(~mask_BT, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    return mask_BT & (falling_BT.argsort(1) < num)
+
+
 def hold_skips(draw_BT: Tensor, covers_A: Tensor) -> Tensor:
     """Let an action drawn at a visited frame stay in force for as many frames as it covers.
 

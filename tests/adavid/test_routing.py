@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from adavid.cost import Ledger
 from adavid.routing import (
     draw_frames,
+    even_frames,
     hold_skips,
     mean_of_used,
     no_frames,
     run_on_frames,
     run_on_rows,
     run_over_time,
+    top_frames,
     video_generator,
 )
 
@@ -178,3 +180,28 @@ def test_random_frames_are_every_set_of_their_size_alike() -> None:
         sets, counts = part_BT.unique(dim=0, return_counts=True)
         assert len(sets) == num_sets and chisquare(counts).pvalue > 0.001
     assert torch.equal(draw_frames(9, mask_BT[2999:3001], ["a", "b"], seed=0), mask_BT[2999:3001])
+
+
+def test_even_frames_are_the_middles_of_segments() -> None:
+    mask_BT = torch.tensor([[True] * 8, [True] * 3 + [False] * 5])
+    for num, first, second in (
+        (1, [4], [1]),
+        (2, [2, 6], [0, 2]),
+        (4, [1, 3, 5, 7], [0, 1, 2]),
+        (9, range(8), range(3)),
+    ):
+        chosen_BT = even_frames(num, mask_BT)
+        assert [row.nonzero().flatten().tolist() for row in chosen_BT] == [list(first), list(second)]
+    assert not even_frames(2, torch.zeros(1, 4, dtype=torch.bool)).any()
+
+
+def test_top_frames_are_those_of_the_highest_scores_the_earlier_of_equal_ones() -> None:
+    score_BT = torch.tensor([[1.0, 3.0, 2.0, 3.0], [-5.0, -7.0, 9.0, -6.0]])
+    mask_BT = torch.tensor([[True] * 4, [True, True, False, True]])
+    for num, first, second in (
+        (1, [1], [0]),
+        (2, [1, 3], [0, 3]),
+        (3, [1, 2, 3], [0, 1, 3]),
+        (4, [0, 1, 2, 3], [0, 1, 3]),
+    ):
+        assert [row.nonzero().flatten().tolist() for row in top_frames(num, score_BT, mask_BT)] == [first, second]
