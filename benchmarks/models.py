@@ -164,8 +164,9 @@ def shared_backbone(run: Run, spec: BackboneSpec, workspace: Workspace) -> dict[
 
 
 def data_of(run: Run, method: AdaptiveMethod, stage: int = 0, draws: Draws | None = None) -> VideoDataModule:
-    """The run's videos as the method reads them, for a stage of training or for evaluation."""
-    return VideoDataModule(run.catalogue, method.views, run.recipe.batch_size, run.seed, stage, draws)
+    """The run's videos as the method reads them, for the stage of training that it has entered or for evaluation."""
+    videos = "all" if method.stage is None else method.stage.videos
+    return VideoDataModule(run.catalogue, method.views, run.recipe.batch_size, run.seed, stage, draws, videos)
 
 
 def _start(method: AdaptiveMethod, run: Run) -> None:

@@ -25,6 +25,8 @@ class Stage:
         freeze_norm: BatchNorm layers keep their statistics although their weights learn.
         tau: Gumbel-Softmax temperature at the start.
         tau_decay: the temperature is multiplied by exp(`tau_decay`) every epoch, in small steps.
+        videos: "all" of the training split; "held_out", a fifth of it, by a hash of the video's id; or "other", the
+            rest. What learns from how well another part of the method does needs videos that that part has not learnt.
     """
 
     name: str
@@ -42,11 +44,13 @@ class Stage:
     freeze_norm: bool = False
     tau: float = 5.0
     tau_decay: float = -0.045
+    videos: str = "all"
 
     def __post_init__(self) -> None:
         for key, allowed in (
             ("optimizer", ("sgd", "nesterov", "adamw")),
             ("schedule", ("constant", "step", "cosine", "onecycle")),
+            ("videos", ("all", "held_out", "other")),
         ):
             if getattr(self, key) not in allowed:
                 raise ValueError(

@@ -76,6 +76,7 @@ def fit(method: Toy, *callbacks: Callback, **settings: Any) -> None:
         ({"clip_norm": -1.0}, "stage 's': clip_norm must not be negative"),
         ({"milestones": [1]}, "stage 's': milestones are for the schedule 'step', got 'constant'"),
         ({"lr": math.nan}, "stage 's': lr must be positive, got nan"),
+        ({"videos": "half"}, "stage 's': videos is one of all, held_out, other, got 'half'"),
         ({"train": []}, "stage 's': train names no sub-module"),
         ({"train": ["tail"]}, r"stage 's': Toy has no sub-module 'tail' \(it has body, head, header\)"),
         ({"lr_scale": {"head.9": 2.0}}, "stage 's': Toy has no sub-module 'head.9'"),

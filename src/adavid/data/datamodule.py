@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from adavid.data.batch import VideoBatch, VideoSample, View, collate
 from adavid.data.catalogue import VideoCatalogue
-from adavid.data.dataset import EpochSampler, VideoDataset
+from adavid.data.dataset import EpochSampler, VideoDataset, held_out
 from adavid.data.draws import Draws
 from adavid.data.transforms import normalize
 
@@ -29,6 +29,7 @@ class VideoDataModule(LightningDataModule):
         seed: of the order and the augmentation in training.
         stage: which stage of training it is for, from 0.
         draws: see `VideoDataset`.
+        videos: of the training split, as a `Stage` says it.
     """
 
     def __init__(
@@ -39,12 +40,13 @@ class VideoDataModule(LightningDataModule):
         seed: int = 0,
         stage: int = 0,
         draws: Draws | None = None,
+        videos: str = "all",
     ) -> None:
         super().__init__()
         self.catalogue = catalogue
         self.views = dict(views)
         self.batch_size = batch_size
-        self.seed, self.stage, self.draws = seed, stage, draws
+        self.seed, self.stage, self.draws, self.videos = seed, stage, draws, videos
 
     def setup(self, stage: str | None = None) -> None:
         """Checks that every video can be read, once a catalogue; see `VideoCatalogue.checked`."""
@@ -52,9 +54,12 @@ class VideoDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[VideoSample]:
         dataset = self._dataset("train")
+        apart = set(held_out([record.video_id for record in dataset.records]))
+        parts = {"all": None, "held_out": apart, "other": set(range(len(dataset))) - apart}
+        sampler = EpochSampler(len(dataset), self.seed, self.stage, parts[self.videos])
         num_devices = self.trainer.world_size if self.trainer is not None else 1
-        drop_last = len(dataset) // num_devices >= self.batch_size
-        return self._loader(dataset, EpochSampler(len(dataset), self.seed, self.stage), drop_last)
+        drop_last = len(sampler) // num_devices >= self.batch_size
+        return self._loader(dataset, sampler, drop_last)
 
     def val_dataloader(self) -> DataLoader[VideoSample]:
         return self._loader(self._dataset("val"))

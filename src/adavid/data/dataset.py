@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from torch.utils.data import Dataset, Sampler
@@ -72,24 +73,35 @@ class VideoDataset(Dataset[VideoSample]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) for every video, in an order drawn from (seed, stage, epoch).
+    """Yields (epoch, index) for every video, or for some, in an order drawn from (seed, stage, epoch).
 
     Lightning calls `set_epoch`, under distributed training too.
     """
 
-    def __init__(self, num_videos: int, seed: int, stage: int):
+    def __init__(self, num_videos: int, seed: int, stage: int, only: Collection[int] | None = None):
         self.num_videos = num_videos
         self.seed, self.stage = seed, stage
+        self.only = frozenset(range(num_videos) if only is None else only)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.num_videos
+        return len(self.only)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         # The samples' generators take their index as the last number; no sample has this one.
         rng = np.random.default_rng([self.seed, self.stage, self.epoch, self.num_videos])
         for index in rng.permutation(self.num_videos).tolist():
-            yield self.epoch, index
+            if index in self.only:
+                yield self.epoch, index
+
+
+def held_out(video_ids: Sequence[str]) -> list[int]:
+    """The indices of a fifth of some videos, of two at least: those whose ids have the lowest hashes."""
+
+    def digest(index: int) -> str:
+        return hashlib.sha256(video_ids[index].encode()).hexdigest()
+
+    return sorted(range(len(video_ids)), key=digest)[: max(2, len(video_ids) // 5)]

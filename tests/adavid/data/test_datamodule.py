@@ -7,7 +7,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from adavid.data.batch import VideoBatch, VideoSample, View, collate
 from adavid.data.datamodule import VideoDataModule
-from adavid.data.dataset import EpochSampler, VideoDataset
+from adavid.data.dataset import EpochSampler, VideoDataset, held_out
 from adavid.data.transforms import normalize
 from tests.adavid.data.videos import NUM_VIDEOS, Videos, videos_in, write_folders
 
@@ -155,6 +155,30 @@ def test_lightning_shards_the_sampler_over_ranks():
             shards.append(list(sharded))
         sampler.set_epoch(epoch)
         assert sorted(shards[0] + shards[1]) == sorted(sampler) == [(epoch, index) for index in range(8)]
+
+
+def test_a_fifth_of_the_videos_is_held_out_by_their_names_alone():
+    names = [f"video {n}" for n in range(100)]
+    apart = {names[i] for i in held_out(names)}
+    assert len(apart) == 20 and {names[::-1][i] for i in held_out(names[::-1])} == apart
+    assert not all(names[i] in apart for i in range(20)), "not the first ones"
+    assert len(held_out(names[:6])) == 2
+    assert {name for name in apart if name in names[:50]} <= {names[i] for i in held_out(names[:50])} | apart
+
+
+def test_a_stage_of_some_videos_draws_them_as_a_stage_of_all_does():
+    whole = list(EpochSampler(8, seed=0, stage=1))
+    some = EpochSampler(8, seed=0, stage=1, only=[1, 2, 7])
+    assert len(some) == 3 and list(some) == [key for key in whole if key[1] in (1, 2, 7)]
+
+
+def test_held_out_videos_and_the_others_are_the_training_split(root):
+    indices = {}
+    for videos in ("all", "held_out", "other"):
+        module = ready(root)
+        module.videos = videos
+        indices[videos] = sorted(index for _, index in module.train_dataloader().sampler)
+    assert len(indices["held_out"]) == 2 and sorted(indices["held_out"] + indices["other"]) == indices["all"]
 
 
 def test_collate_pads_ragged_clips():
