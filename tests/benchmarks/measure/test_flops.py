@@ -9,7 +9,7 @@ from adavid.cost import Ledger, price
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
 from benchmarks.compose import compose
-from benchmarks.layers import ROOT, catalogue
+from benchmarks.layers import ROOT, catalogue, profiles
 from benchmarks.measure.flops import DryLedger, bill, method_rows, network_price
 from benchmarks.measure.latency import NUM_CLASSES
 from benchmarks.measure.usage import forced_usage, parse_usage
@@ -76,7 +76,7 @@ def test_method_rows(name: str) -> None:
 
 def test_the_committed_table_knows_every_method_and_network() -> None:
     methods, networks = (pd.read_csv(ROOT / "results" / f"{name}.csv") for name in ("flops_methods", "flops"))
-    assert set(methods.method) == set(catalogue()) and set(methods.profile) == {"tiny", "paper"}
+    assert set(methods.method) == set(catalogue()) and set(methods.profile) == set(profiles())
     pyramids = compose("uniform", profile="paper").recipe.pyramids.values()
     assert set(networks.network) == {str(spec) for pyramid in pyramids for spec in pyramid}
 
