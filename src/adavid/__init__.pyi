@@ -38,8 +38,10 @@ from .networks.backbones import by_size as by_size
 from .networks.backbones import clip_view as clip_view
 from .networks.recurrent import RecurrentClassifier as RecurrentClassifier
 from .policy_gradient import discounted_returns as discounted_returns
+from .policy_gradient import draw_set as draw_set
 from .policy_gradient import ppo_loss as ppo_loss
 from .policy_gradient import reinforce_loss as reinforce_loss
+from .policy_gradient import set_log_prob as set_log_prob
 from .routing import UsedMean as UsedMean
 from .routing import draw_actions as draw_actions
 from .routing import draw_frames as draw_frames

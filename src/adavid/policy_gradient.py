@@ -8,7 +8,10 @@ PPO (Schulman, Wolski, Dhariwal, Radford, Klimov: "Proximal Policy Optimization 
 GFNet and AdaFocus train their policies, one update a batch; the constants are those of GFNet (Wang et al., NeurIPS
 2020), whose "training hyper-parameters" AdaFocus adopts.
 
-B videos, T decisions, N decisions of all videos.
+Sets of frames drawn without replacement (Plackett: "The Analysis of Permutations", 1975; Luce: "Individual Choice
+Behavior", 1959): each draw takes one of the frames that are left, in proportion to exp(logit).
+
+B videos, T decisions or frames, N decisions of all videos; K frames of a set.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ DISCOUNT = 0.7
 CLIP = 0.2
 VALUE_WEIGHT = 0.5
 ENTROPY_WEIGHT = 0.01
+MOST_OF_A_SET = 8  # frames: 256 subsets
 
 
 def reinforce_loss(log_prob_B: Tensor, reward_B: Tensor) -> Tensor:
@@ -78,3 +82,42 @@ def ppo_loss(
     value, entropy = F.mse_loss(value_N, return_N), entropy_N.mean()
     loss = -surrogate + VALUE_WEIGHT * value - ENTROPY_WEIGHT * entropy
     return {"loss": loss, "surrogate": surrogate, "value": value, "entropy": entropy}
+
+
+def draw_set(num: int, logit_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """`num` frames (B, T) of each video, drawn without replacement; all of a video that has no more.
+
+    The highest of logits with Gumbel noise are such a draw (Vieira, 2014; Kool et al., "Stochastic Beams", 2019).
+    """
+    noise_BT = -torch.empty_like(logit_BT).exponential_().log()
+    noisy_BT = (logit_BT.detach() + noise_BT).masked_fill(~mask_BT, -torch.inf)
+    return mask_BT & (noisy_BT.argsort(dim=1, descending=True).argsort(1) < num)
+
+
+def set_log_prob(logit_BT: Tensor, set_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """The log-probability (B,) that drawing without replacement gives the set, in whatever order.
+
+    The sum over all orders, by way of the probabilities that the first draws were each of the 2^K subsets.
+
+    Args:
+        logit_BT: of each frame.
+        set_BT: the frames drawn.
+        mask_BT: those that there are.
+    """
+    num_K = int(set_BT.sum(1).max())
+    assert num_K <= MOST_OF_A_SET, f"a set of {num_K} has too many subsets"
+    absent = torch.finfo(logit_BT.dtype).min / 4  # not -inf, whose gradient is not a number where nothing else is
+    member_BK = torch.where(set_BT, logit_BT, absent).topk(num_K, dim=1).values if num_K else logit_BT[:, :0]
+    others_B = torch.where(mask_BT & ~set_BT, logit_BT, absent).logsumexp(1)
+    num_B = set_BT.sum(1)
+    first_B = torch.zeros_like(others_B)
+    reached = [first_B]  # by subset: bit k of its number stands for member k
+    for subset in range(1, 2**num_K):
+        ways = []
+        for k in range(num_K):
+            before = subset - 2**k
+            if subset >> k & 1:
+                left = [member_BK[:, j] for j in range(num_K) if not before >> j & 1]
+                ways.append(reached[before] + member_BK[:, k] - torch.stack([others_B, *left]).logsumexp(0))
+        reached.append(torch.stack(ways).logsumexp(0))
+    return torch.stack(reached).gather(0, (2**num_B - 1)[None])[0]

@@ -1,15 +1,24 @@
 """Policy gradients in closed form.
 
-B videos, T decisions, N decisions of all videos, A actions.
+B videos, T decisions or frames, N decisions of all videos, A actions.
 """
 
 import math
-from itertools import product
+from itertools import combinations, permutations, product
 
 import pytest
 import torch
+from scipy.stats import chisquare
+from torch import Tensor
 
-from adavid.policy_gradient import discounted_returns, leave_one_out_advantage, ppo_loss, reinforce_loss
+from adavid.policy_gradient import (
+    discounted_returns,
+    draw_set,
+    leave_one_out_advantage,
+    ppo_loss,
+    reinforce_loss,
+    set_log_prob,
+)
 
 
 def test_the_advantage_is_over_the_other_videos() -> None:
@@ -91,3 +100,77 @@ def test_the_critic_learns_from_its_error_alone() -> None:
     zero_N = torch.zeros(1)
     ppo_loss(zero_N, zero_N, torch.tensor([3.0]), value_N, zero_N)["loss"].backward()
     torch.testing.assert_close(value_N.grad, torch.tensor([0.5 * 2 * (1.0 - 3.0)]))
+
+
+# Sets
+
+
+def sets_of(num: int, num_frames: int, num_padding: int = 0) -> Tensor:
+    """All sets of so many frames, (sets, T)."""
+    sets = torch.zeros(math.comb(num_frames, num), num_frames + num_padding, dtype=torch.bool)
+    for row, chosen in enumerate(combinations(range(num_frames), num)):
+        sets[row, list(chosen)] = True
+    return sets
+
+
+@pytest.mark.parametrize("num", [1, 2, 4, 5])
+def test_the_probability_of_a_set_is_the_sum_over_its_orders(num: int) -> None:
+    logit_T = torch.randn(7, dtype=torch.float64)
+    set_BT = sets_of(num, 5, num_padding=2)
+    mask_BT = (torch.arange(7) < 5).expand(len(set_BT), -1)
+    log_prob_B = set_log_prob(logit_T.expand(len(set_BT), -1), set_BT, mask_BT)
+    weight_T = logit_T[:5].exp()
+    for chosen_T, log_prob in zip(set_BT, log_prob_B, strict=True):
+        total = 0.0
+        for order in permutations(chosen_T.nonzero().flatten().tolist()):
+            prob, left = 1.0, float(weight_T.sum())
+            for frame in order:
+                prob *= float(weight_T[frame]) / left
+                left -= float(weight_T[frame])
+            total += prob
+        assert log_prob.exp().item() == pytest.approx(total)
+    assert log_prob_B.exp().sum().item() == pytest.approx(1)
+
+
+def test_sets_of_several_sizes_side_by_side() -> None:
+    logit_BT = torch.randn(3, 6, dtype=torch.float64)
+    set_BT = torch.tensor([[1, 0, 1, 1, 0, 0], [0, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]]).bool()
+    mask_BT = torch.tensor([[True] * 6, [True] * 6, [True] * 2 + [False] * 4])
+    together_B = set_log_prob(logit_BT, set_BT, mask_BT)
+    alone = [set_log_prob(logit_BT[b : b + 1], set_BT[b : b + 1], mask_BT[b : b + 1])[0] for b in range(3)]
+    torch.testing.assert_close(together_B, torch.stack(alone))
+    assert together_B[2].abs() < 1e-12, "there is no other set of two frames of two"
+
+
+@pytest.mark.parametrize("scale", [50.0, 500.0])
+def test_the_gradient_is_finite_where_the_policy_is_sure(scale: float) -> None:
+    logit_BT = (scale * torch.tensor([[1.0, -1.0, 0.0, 1.0], [-1.0, -1.0, 1.0, 1.0]])).requires_grad_()
+    set_BT = torch.tensor([[False, True, True, False], [True, False, False, False]])
+    mask_BT = torch.tensor([[True] * 4, [True, True, False, False]])
+    log_prob_B = set_log_prob(logit_BT, set_BT, mask_BT)
+    log_prob_B.sum().backward()
+    assert log_prob_B.isfinite().all() and logit_BT.grad.isfinite().all()
+
+
+def test_reinforce_of_sets_is_unbiased() -> None:
+    """Over all sets of two of four frames, the expected gradient is that of the expected reward."""
+    logit_T = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    set_BT, reward_B = sets_of(2, 4), torch.randn(6, dtype=torch.float64)
+    log_prob_B = set_log_prob(logit_T.expand(6, -1), set_BT, torch.ones_like(set_BT))
+    (true_T,) = torch.autograd.grad((log_prob_B.exp() * reward_B).sum(), logit_T, retain_graph=True)
+    expected_T = torch.zeros(4, dtype=torch.float64)
+    for log_prob, reward in zip(log_prob_B, reward_B, strict=True):
+        (gradient_T,) = torch.autograd.grad(-reinforce_loss(log_prob[None], reward[None]), logit_T, retain_graph=True)
+        expected_T += log_prob.exp().detach() * gradient_T
+    torch.testing.assert_close(expected_T, true_T)
+
+
+def test_sets_are_drawn_as_probable_as_they_are() -> None:
+    logit_T, set_BT = torch.tensor([0.5, -1.0, 1.0, 0.0, 9.0]), sets_of(2, 4, num_padding=1)
+    mask_T = torch.tensor([True] * 4 + [False])
+    drawn_BT = draw_set(2, logit_T.expand(20000, -1), mask_T.expand(20000, -1))
+    assert (drawn_BT.sum(1) == 2).all() and not drawn_BT[:, 4].any()
+    counts = [(drawn_BT == chosen_T).all(1).sum().item() for chosen_T in set_BT]
+    prob_B = set_log_prob(logit_T.expand(6, -1), set_BT, mask_T.expand(6, -1)).exp()
+    assert chisquare(counts, 20000 * prob_B.double().numpy() / float(prob_B.double().sum())).pvalue > 0.001
+    assert torch.equal(draw_set(9, logit_T[None], mask_T[None]), mask_T[None])
