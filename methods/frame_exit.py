@@ -34,8 +34,10 @@ from adavid import (
     CausalMethod,
     Chunk,
     FrameClassifier,
+    FrameMLP,
     Ledger,
     MethodOutput,
+    RowNorm,
     VideoBatch,
     cross_entropy,
     run_on_frames,
@@ -57,15 +59,6 @@ def bisecting_order(num_frames: int) -> list[int]:
     return [visit - 1 for visit in dict.fromkeys(visits)]
 
 
-class Norm(nn.BatchNorm1d):
-    """BatchNorm of rows (N, H); a row by itself, which has no deviation, takes the running statistics."""
-
-    def forward(self, x_NH: Tensor) -> Tensor:
-        if len(x_NH) > 1:
-            return super().forward(x_NH)
-        return F.batch_norm(x_NH, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-
-
 class Gate(nn.Module):
     """Whether to go on, from the evidence before and after a frame (N, H) each, in full precision.
 
@@ -76,8 +69,8 @@ class Gate(nn.Module):
         super().__init__()
         wide, narrow = hidden
         self.embed = nn.Sequential(
-            *(nn.Linear(width, wide), Norm(wide), nn.ReLU()),
-            *(nn.Linear(wide, narrow), Norm(narrow), nn.ReLU()),
+            *(nn.Linear(width, wide), RowNorm(wide), nn.ReLU()),
+            *(nn.Linear(wide, narrow), RowNorm(narrow), nn.ReLU()),
         )
         self.decide = nn.Linear(2 * narrow, 1)
 
@@ -85,18 +78,6 @@ class Gate(nn.Module):
         with torch.autocast(after_NH.device.type, enabled=False):
             both_NH = torch.cat([self.embed(before_NH), self.embed(after_NH)], 1)
             return self.decide(both_NH)[:, 0]
-
-
-class Evidence(nn.Module):
-    """What a frame's features (N, D) say, (N, H), 0 or more, in full precision."""
-
-    def __init__(self, num_features: int, width: int) -> None:
-        super().__init__()
-        self.fc, self.norm = nn.Linear(num_features, width), Norm(width)
-
-    def forward(self, feature_ND: Tensor) -> Tensor:
-        with torch.autocast(feature_ND.device.type, enabled=False):
-            return self.norm(self.fc(feature_ND.to(self.fc.weight.dtype))).relu()
 
 
 class State(NamedTuple):
@@ -149,7 +130,7 @@ class Exits(AdaptiveMethod):
         self.actions = ActionSpace((str(backbone.size), "exit"), (backbone.size, 0))
         self.network = FrameClassifier(backbone, num_classes)
         self.network.head = nn.Identity()  # each step has its own
-        self.mlp = Evidence(self.network.backbone.num_features, width)
+        self.mlp = FrameMLP(self.network.backbone.num_features, width)
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Dropout(dropout), nn.Linear(width, num_classes)) for _ in range(steps)
         )

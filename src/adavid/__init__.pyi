@@ -36,6 +36,8 @@ from .networks.backbones import FrameClassifier as FrameClassifier
 from .networks.backbones import build_backbone as build_backbone
 from .networks.backbones import by_size as by_size
 from .networks.backbones import clip_view as clip_view
+from .networks.frame_mlp import FrameMLP as FrameMLP
+from .networks.frame_mlp import RowNorm as RowNorm
 from .networks.recurrent import RecurrentClassifier as RecurrentClassifier
 from .policy_gradient import discounted_returns as discounted_returns
 from .policy_gradient import draw_set as draw_set
