@@ -25,6 +25,8 @@ from scipy.stats import rankdata, spearmanr
 from scipy.stats import t as student
 from sklearn.metrics import average_precision_score
 
+from benchmarks.report.markdown import PAGES
+
 ROOT = Path(__file__).resolve().parents[1]
 NUM_REPLICATES, CHUNK = 1000, 64
 NUM_T = 200  # of Student's t, each as likely as the others
@@ -523,14 +525,12 @@ def check(text: str, reference: Path, is_whole: bool = True) -> None:
 
 
 @pytest.mark.slow
-def test_the_pages_figures_follow_from_the_committed_files() -> None:
-    from benchmarks.report.markdown import PAGES
-
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)  # each by itself, side by side
+def test_a_pages_figures_follow_from_the_committed_files(page: Path) -> None:
     reference = ROOT / "results" / "reference"
     if not read(reference / EMBEDDED):
         pytest.skip("no records are committed")
-    for page in PAGES:
-        check(page.read_text(encoding="utf-8"), reference, is_whole=page.name == "README.md")
+    check(page.read_text(encoding="utf-8"), reference, is_whole=page.name == "README.md")
 
 
 TOYS, FOLDS = "toys/tiny", "folds/tiny"
