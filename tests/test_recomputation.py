@@ -193,7 +193,9 @@ Parts = list[tuple[float, dict[int, Run]]]  # what a method is compared with: we
 
 
 def line_at(own: dict[int, Run], of: Sequence[str], labels: dict[str, Points]) -> Parts:
-    """The operating points that are best on val at the method's cost there, mixed to its cost on test."""
+    """The operating points that are best on val at the method's cost there, mixed to its cost on test; where none costs
+    as little, nothing.
+    """
     points = [runs for label in of for name, runs in labels[label].items() if name != "shuffled"]
     seeds = set(own)
     points = [{s: runs[s] for s in seeds} for runs in points if seeds <= set(runs)]
@@ -210,7 +212,7 @@ def line_at(own: dict[int, Run], of: Sequence[str], labels: dict[str, Points]) -
                 low, high, mine = (np.mean([run.gflops for run in of.values()]) for of in (a, b, own))
                 weight = float(np.clip((mine - low) / (high - low), 0, 1))
                 found.append(((1 - share) * map_a + share * map_b, [(1 - weight, a), (weight, b)]))
-    return max(found, key=lambda height_and_parts: height_and_parts[0])[1]
+    return max(found, key=lambda height_and_parts: height_and_parts[0])[1] if found else []
 
 
 def verdict(low: float, high: float) -> str:
@@ -478,11 +480,8 @@ def check_ranks(table: str, boards: Sequence[dict[str, Points]]) -> None:
 def above_line(label: str, of: Sequence[str], labels: dict[str, Points]) -> float:
     """Its mAP above the line's at its own cost; not a number for those of the line, and where it does not reach."""
     own = labels[label]["test"]
-    if label in of:
-        return np.nan
-    try:
-        parts = line_at(own, of, labels)
-    except ValueError:
+    parts = [] if label in of else line_at(own, of, labels)
+    if not parts:
         return np.nan
     return float(np.mean([own[s].map - sum(weight * runs[s].map for weight, runs in parts) for s in own]))
 
