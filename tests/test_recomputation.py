@@ -104,8 +104,8 @@ def weighted_map(label_NK: np.ndarray, score_NK: np.ndarray, count_RN: np.ndarra
         if len(place_P) == 0:
             continue
         last_P = np.searchsorted(falling_N, falling_N[place_P], side="right")  # videos that are scored no lower
-        positive_RP = count_RN[:, order_N[place_P]]
-        seen_RP = count_RN[:, order_N].cumsum(axis=1)[:, last_P - 1]
+        positive_RP = count_RN.take(order_N[place_P], axis=1)
+        seen_RP = count_RN.take(order_N, axis=1).cumsum(axis=1, dtype=np.int32).take(last_P - 1, axis=1)
         found_RP = positive_RP.cumsum(axis=1)[:, np.searchsorted(place_P, last_P) - 1]
         precision_RP = found_RP / np.maximum(seen_RP, 1)
         total_R += (positive_RP * precision_RP).sum(axis=1) / np.maximum(positive_RP.sum(axis=1), 1)

@@ -77,6 +77,7 @@ def test_who_ends_it_ends_all(tmp_path: Path, number: signal.Signals) -> None:
     code = (
         "import signal, subprocess\nfrom pathlib import Path\nfrom benchmarks import jobs\npopen = subprocess.Popen\n"
         f"signal.signal({int(number)}, signal.default_int_handler)\n"  # it may be ignored where tests run
+        "jobs.GRACE_S = 0.5\n"  # a shell that waits does not end when it is asked to
         "jobs.subprocess.Popen = lambda words, **options: popen(['sh', '-c', words[-1]], **options)\n"
         "cells = [jobs.Cell(name, (f'sleep 60 & echo $! > {name}; wait',)) for name in 'ab']\n"
         "jobs.run_all([*cells, jobs.Cell('c', ('touch c',))], 2, Path('logs'))\n"

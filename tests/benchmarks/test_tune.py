@@ -17,9 +17,9 @@ from adavid.training import Diverged
 from benchmarks import trial as trial_module
 from benchmarks import tune as tune_module
 from benchmarks.__main__ import main
-from benchmarks.compose import compose, data_name
+from benchmarks.compose import compose, data_name, layers_of
 from benchmarks.jobs import Cell
-from benchmarks.layers import ROOT, methods_of
+from benchmarks.layers import ROOT, merge, method_files, methods_of
 from benchmarks.measure.flops import network_price
 from benchmarks.models import folder_of
 from benchmarks.report.tuning import Trial, num_trials, read_trials, tuning_file, write_trials
@@ -216,7 +216,11 @@ def test_the_committed_trials_are_as_many_for_every_method() -> None:
         assert len(set(numbers.values())) == 1 and min(numbers.values()) >= 8, numbers
         board = ROOT / "results" / "reference" / folder.relative_to(ROOT / "results" / "tuning")
         recorded = {of.name.partition("@")[0] for of in board.glob("*/")}
-        searched = {name for name in methods_of(folder.name) if compose(name, profile=folder.name).search}
+        searched = {
+            name
+            for name in methods_of(folder.name)
+            if merge(layers_of(method_files(name), "sprites", folder.name))["search"]
+        }
         assert recorded & searched <= set(numbers) <= searched  # a board, and its tuning, may be made step by step
 
 
