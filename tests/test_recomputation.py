@@ -73,8 +73,7 @@ class Run:
         names = self.arrays.get("group_N", np.full(len(label_NK), ""))
         groups: dict[str, int] = {}  # in order of appearance; a video without one is one itself
         group_N = [groups.setdefault(name or f"video {n}", len(groups)) for n, name in enumerate(names.tolist())]
-        few = np.array_split(draws(len(groups))[:, group_N], NUM_REPLICATES // CHUNK)  # fit into the processor's cache
-        return np.concatenate([weighted_map(label_NK, score_NK, count_RN) for count_RN in few])
+        return weighted_map(label_NK, score_NK, draws(len(groups))[:, group_N])
 
     @property
     def gflops(self) -> float:
@@ -97,17 +96,12 @@ def draws(num_groups: int) -> np.ndarray:
 
 def weighted_map(label_NK: np.ndarray, score_NK: np.ndarray, count_RN: np.ndarray) -> np.ndarray:
     """mAP where each video is there as often as `count_RN` says; equal scores are one threshold."""
-    total_R = np.zeros(len(count_RN))
-    for k in range(label_NK.shape[1]):
-        order_N = np.argsort(-score_NK[:, k], kind="stable")
-        falling_N, place_P = -score_NK[order_N, k], np.flatnonzero(label_NK[order_N, k] > 0)
-        if len(place_P) == 0:
-            continue
-        last_P = np.searchsorted(falling_N, falling_N[place_P], side="right")  # videos that are scored no lower
-        positive_RP = count_RN.take(order_N[place_P], axis=1)
-        seen_RP = count_RN.take(order_N, axis=1).cumsum(axis=1, dtype=np.int32).take(last_P - 1, axis=1)
-        found_RP = positive_RP.cumsum(axis=1)[:, np.searchsorted(place_P, last_P) - 1]
-        precision_RP = found_RP / np.maximum(seen_RP, 1)
+    count_RN, total_R = count_RN.astype(np.float32), np.zeros(len(count_RN))  # small whole numbers: exact, and fast
+    for label_N, score_N in zip(label_NK.T > 0, score_NK.T, strict=True):
+        is_above_NP = (score_N[:, None] >= score_N[label_N]).astype(np.float32)
+        seen_RP, found_RP = count_RN @ is_above_NP, count_RN[:, label_N] @ is_above_NP[label_N]
+        precision_RP = found_RP / np.maximum(seen_RP, 1).astype(float)
+        positive_RP = count_RN[:, label_N]
         total_R += (positive_RP * precision_RP).sum(axis=1) / np.maximum(positive_RP.sum(axis=1), 1)
     return total_R / label_NK.shape[1]
 

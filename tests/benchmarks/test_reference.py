@@ -15,7 +15,7 @@ from benchmarks import jobs, reference
 from benchmarks.__main__ import main
 from benchmarks.compose import compose
 from benchmarks.jobs import Cell
-from benchmarks.layers import methods_of, room_networks
+from benchmarks.layers import room_networks
 from benchmarks.models import last_stage
 from benchmarks.reference import BOUND, Board, Line, RoomLine, board_of, left_of, plan, table
 from benchmarks.workspace import Workspace
@@ -221,14 +221,15 @@ def test_several_jobs_are_a_command_for_each_method_and_seed(
     ran: list[Sequence[Cell]] = []
     monkeypatch.setattr(jobs, "run_all", lambda cells, number, logs: ran.append(cells) or [])
     words = ["--method", "all", "--seeds", "0,3", "--jobs", "2", "--split", "val", "recipe.batch_size=8"]
+    monkeypatch.setattr("benchmarks.__main__.methods_of", lambda profile: ["cascade", "sofnet"])
     assert main(["bench", *words, "--cache", str(tmp_path)]) == 0
     (cells,) = ran
-    assert [cell.apart for cell in cells] == ["0", "3"] * len(methods_of("tiny"))
+    assert [cell.apart for cell in cells] == ["0", "3"] * 2
     folders = ("--cache", str(tmp_path), "--wandb", "off", "--variant", "", "--data", "sprites", "--profile", "tiny")
     assert cells[1] == Cell(
-        f"bench {methods_of('tiny')[0]} seed 3",
+        "bench cascade seed 3",
         (
-            *("bench", "--split", "val", "--no-board", "--method", methods_of("tiny")[0], "--seeds", "3"),
+            *("bench", "--split", "val", "--no-board", "--method", "cascade", "--seeds", "3"),
             *(*folders, "recipe.batch_size=8"),
         ),
         "3",
