@@ -29,6 +29,7 @@ from adavid import (
     AdaptiveMethod,
     BackboneSpec,
     FrameClassifier,
+    FrameMLP,
     Ledger,
     MethodOutput,
     RowNorm,
@@ -42,18 +43,6 @@ from adavid import (
 )
 
 LOOK, SKIP = 0, 1
-
-
-class Keys(nn.Module):
-    """Of glances (N, D), (N, H), in full precision."""
-
-    def __init__(self, num_features: int, width: int) -> None:
-        super().__init__()
-        self.fc, self.norm = nn.Linear(num_features, width), RowNorm(width)
-
-    def forward(self, feature_ND: Tensor) -> Tensor:
-        with torch.autocast(feature_ND.device.type, enabled=False):
-            return self.norm(self.fc(feature_ND.to(self.fc.weight.dtype))).relu()
 
 
 class Attention(nn.Module):
@@ -114,7 +103,7 @@ class ListenToLook(AdaptiveMethod):
         self.glance = FrameClassifier(glance, num_classes)
         self.glance.head = nn.Identity()  # it only decides
         num_features = self.glance.backbone.num_features
-        self.keys = Keys(num_features, width)
+        self.keys = FrameMLP(num_features, width)
         self.lstm = nn.LSTMCell(num_features, hidden)
         self.query = nn.Sequential(nn.Linear(hidden, hidden), RowNorm(hidden), nn.ReLU(), nn.Linear(hidden, width))
         self.fits, self.attended = Attention(), Attended()

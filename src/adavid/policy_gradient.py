@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adavid.routing import top_frames
+
 DISCOUNT = 0.7
 CLIP = 0.2
 VALUE_WEIGHT = 0.5
@@ -90,8 +92,7 @@ def draw_set(num: int, logit_BT: Tensor, mask_BT: Tensor) -> Tensor:
     The highest of logits with Gumbel noise are such a draw (Vieira, 2014; Kool et al., "Stochastic Beams", 2019).
     """
     noise_BT = -torch.empty_like(logit_BT).exponential_().log()
-    noisy_BT = (logit_BT.detach() + noise_BT).masked_fill(~mask_BT, -torch.inf)
-    return mask_BT & (noisy_BT.argsort(dim=1, descending=True).argsort(1) < num)
+    return top_frames(num, logit_BT.detach() + noise_BT, mask_BT)
 
 
 def set_log_prob(logit_BT: Tensor, set_BT: Tensor, mask_BT: Tensor) -> Tensor:

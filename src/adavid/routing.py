@@ -145,8 +145,7 @@ def draw_actions(num_actions: int, mask_BT: Tensor, video_ids: Sequence[str], se
 def draw_frames(num: int, mask_BT: Tensor, video_ids: Sequence[str], seed: int) -> Tensor:
     """`num` random frames (B, T) of each video, all where it has no more, from `video_generator`; fewer among more."""
     draws = np.stack([video_generator(seed, video_id).random(mask_BT.shape[1]) for video_id in video_ids])
-    draw_BT = torch.as_tensor(draws).to(mask_BT.device).masked_fill(~mask_BT, torch.inf)
-    return mask_BT & (draw_BT.argsort(1).argsort(1) < num)
+    return top_frames(num, -torch.as_tensor(draws).to(mask_BT.device), mask_BT)
 
 
 def even_frames(num: int, mask_BT: Tensor) -> Tensor:
