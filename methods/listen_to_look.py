@@ -67,7 +67,8 @@ class ListenToLook(AdaptiveMethod):
         classifier: the large network and its resolution.
         glance: the small network, which looks at every frame, and its resolution.
         num_frames: T.
-        k: steps, each of which looks up another frame.
+        k: frames that are looked up in evaluation, one a step.
+        steps: in training.
         width: H of keys and queries.
         hidden: width of the LSTM.
         attention: in training: "soft"; or "straight", one-hot forward and soft backward.
@@ -76,7 +77,7 @@ class ListenToLook(AdaptiveMethod):
         dropout: before the linear head.
     """
 
-    test_time = ("choice",)
+    test_time = ("k", "choice")
 
     def __init__(
         self,
@@ -85,6 +86,7 @@ class ListenToLook(AdaptiveMethod):
         glance: BackboneSpec,
         num_frames: int = 16,
         k: int = 10,
+        steps: int = 10,
         width: int = 512,
         hidden: int = 1024,
         attention: Literal["soft", "straight"] = "soft",
@@ -93,10 +95,10 @@ class ListenToLook(AdaptiveMethod):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        if min(k, width, hidden) < 1:
-            raise ValueError("listen_to_look: k, width and hidden must be 1 or more")
+        if min(k, steps, width, hidden) < 1:
+            raise ValueError("listen_to_look: k, steps, width and hidden must be 1 or more")
         self.specs, self.num_classes = {"classifier": classifier, "glance": glance}, num_classes
-        self.k, self.attention, self.choice, self.seed = k, attention, choice, seed
+        self.k, self.steps, self.attention, self.choice, self.seed = k, steps, attention, choice, seed
         self.views = {"frames": classifier.view(num_frames)}
         self.actions = ActionSpace((str(classifier.size), "skip"), (classifier.size, 0))
         self.classifier = FrameClassifier(classifier, num_classes, dropout)
@@ -130,7 +132,7 @@ class ListenToLook(AdaptiveMethod):
         if self.choice == "random":
             return draw_frames(self.k, mask_BT, batch.video_id, self.seed)
         glance_BTD = self.features("glance", batch, mask_BT, ledger)
-        return torch.stack(self.look_up(glance_BTD, mask_BT, "hard", ledger)).sum(0) > 0.5
+        return torch.stack(self.look_up(glance_BTD, mask_BT, self.k, "hard", ledger)).sum(0) > 0.5
 
     def features(self, name: str, batch: VideoBatch, seen_BT: Tensor, ledger: Ledger) -> Tensor:
         """What a network says of the frames that it sees (B, T, D), 0 of the others."""
@@ -146,10 +148,11 @@ class ListenToLook(AdaptiveMethod):
 
     # Section 3.3: the query
 
-    def look_up(self, glance_BTD: Tensor, mask_BT: Tensor, attention: str, ledger: Ledger) -> list[Tensor]:
+    def look_up(self, glance_BTD: Tensor, mask_BT: Tensor, steps: int, attention: str, ledger: Ledger) -> list[Tensor]:
         """The weights (B, T) of the frames at each step; 0 where a video has no frame left.
 
         Args:
+            steps: each of which closes the frame that it looks up.
             attention: "hard", all on one frame; "soft"; or "straight".
         """
         with torch.autocast(glance_BTD.device.type, enabled=False):
@@ -158,7 +161,7 @@ class ListenToLook(AdaptiveMethod):
             open_BT, input_BD = mask_BT, mean_of_used(glance_BTD, mask_BT)
             h_BD = c_BD = glance_BTD.new_zeros(len(mask_BT), self.lstm.hidden_size)
             weights = []
-            for _ in range(self.k):
+            for _ in range(steps):
                 (video_N,) = open_BT.any(1).nonzero(as_tuple=True)
                 if len(video_N) == 0:
                     break
@@ -198,7 +201,7 @@ class ListenToLook(AdaptiveMethod):
         mask_BT = batch.mask["frames"]
         glance_BTD = self.features("glance", batch, mask_BT, ledger)
         feature_BTD = self.features("classifier", batch, mask_BT, ledger)
-        weight_SBT = torch.stack(self.look_up(glance_BTD, mask_BT, self.attention, ledger))
+        weight_SBT = torch.stack(self.look_up(glance_BTD, mask_BT, self.steps, self.attention, ledger))
         mean_BT = weight_SBT.sum(0) / weight_SBT.detach().sum(0).sum(1, keepdim=True)
         owner_B = torch.arange(len(mask_BT), device=mask_BT.device)
         mean_BD = ledger.run("attended", self.attended, mean_BT.to(feature_BTD.dtype), feature_BTD, owner_N=owner_B)

@@ -15,9 +15,9 @@ from benchmarks import jobs, reference
 from benchmarks.__main__ import main
 from benchmarks.compose import compose
 from benchmarks.jobs import Cell
-from benchmarks.layers import room_networks
+from benchmarks.layers import methods_of, room_networks
 from benchmarks.models import last_stage
-from benchmarks.reference import BOUND, Board, Line, RoomLine, board_of, left_of, plan, table
+from benchmarks.reference import BOUND, MEASURES, Board, Line, RoomLine, board_of, left_of, plan, table
 from benchmarks.workspace import Workspace
 from tests.benchmarks.test_room_report import add_room
 from tests.benchmarks.toys import add
@@ -52,6 +52,13 @@ def test_every_method_its_curve_and_its_variants_are_in_the_plan(lines: list[Lin
     assert seeds.pop(("bench", BOUND)) == (0,)
     assert all(list(of) == (VARIANT_SEEDS if "@" in label else SEEDS) for (_, label), of in seeds.items())
     assert set(VARIANT_SEEDS) <= set(SEEDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["lite", "tiny"])
+def test_every_variant_and_every_point_of_the_catalogue_can_be_planned(profile: str) -> None:
+    lines = plan(Board("sprites", profile, [0], [0], list(MEASURES)))
+    assert {line.run.method for line in lines} == set(methods_of(profile))
 
 
 def test_a_board_of_real_videos_has_a_seed_a_fold_and_times(tmp_path: Path) -> None:

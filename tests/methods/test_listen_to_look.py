@@ -21,7 +21,7 @@ LENGTHS = [8, 8, 5, 2]
 
 
 def make(**settings) -> ListenToLook:  # type: ignore[no-untyped-def]
-    sizes = {"num_frames": 8, "k": 3, "width": 6, "hidden": 10}
+    sizes = {"num_frames": 8, "k": 3, "steps": 3, "width": 6, "hidden": 10}
     return opinionated(ListenToLook(NUM_CLASSES, **{"classifier": LARGE, "glance": SMALL, **sizes, **settings}))
 
 
@@ -119,5 +119,5 @@ def test_controls_choose_without_glances_and_are_of_one_training() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match="^listen_to_look: k, width and hidden must be 1 or more$"):
+    with pytest.raises(ValueError, match="^listen_to_look: k, steps, width and hidden must be 1 or more$"):
         make(k=0)
