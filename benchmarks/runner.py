@@ -231,6 +231,7 @@ def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> Summar
         components=evaluation.components,
         audited_gflops_per_video=evaluation.audited_gflops,
         frames_decoded=evaluation.frames_decoded,
+        frames_decoded_on_demand=evaluation.frames_decoded_on_demand,
         level_names=run.catalogue.level_names,
     )
 

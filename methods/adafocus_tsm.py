@@ -34,10 +34,9 @@ from adavid import (
     VideoBatch,
     clip_view,
     cross_entropy,
-    cut_patches,
     discounted_returns,
     ppo_loss,
-    resize_frames,
+    run_on_videos,
 )
 
 DEVIATION = 0.25
@@ -127,9 +126,9 @@ class AdaFocusTSM(AdaptiveMethod):
     def glance_at(self, batch: VideoBatch, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """f_G: the maps (B, S, D, h, w) and the averaged prediction (B, K)."""
         spec, backbone = self.specs["glance"], self.glance.backbone
-        clip_BSCHW = resize_frames(batch.frames["glance"][:, : spec.num_segments], spec.size)
-        owner_B = torch.arange(len(clip_BSCHW), device=clip_BSCHW.device)
-        map_BSDHW = ledger.run("glance", backbone.stages, clip_BSCHW, owner_N=owner_B)
+        frames_BSCHW = batch.frames["glance"][:, : spec.num_segments]
+        owner_B = torch.arange(len(frames_BSCHW), device=frames_BSCHW.device)
+        map_BSDHW = run_on_videos(ledger, "glance", backbone.stages, frames_BSCHW, spec.size, view="glance")
         feature_BSD = ledger.run("glance", backbone.pool, map_BSDHW, owner_N=owner_B)
         return map_BSDHW, ledger.run("glance", self.glance.head, feature_BSD, owner_N=owner_B).mean(1)
 
@@ -150,10 +149,8 @@ class AdaFocusTSM(AdaptiveMethod):
         num_frames, size = self.specs["focus"].num_segments, self.grid.patch_size
         frames_BTCHW = batch.frames["focus"][:, :num_frames]
         corner_BT2 = torch.stack(self.grid.corner(action_BT[:, :num_frames]), -1)
-        patch_NCHW = cut_patches(frames_BTCHW.flatten(0, 1), corner_BT2.flatten(0, 1), size)
-        patch_BTCHW = patch_NCHW.unflatten(0, (-1, num_frames))
-        owner_B = torch.arange(len(patch_BTCHW), device=patch_BTCHW.device)
-        feature_BTD = ledger.run("focus", self.focus.backbone, patch_BTCHW, owner_N=owner_B)
+        owner_B = torch.arange(len(frames_BTCHW), device=frames_BTCHW.device)
+        feature_BTD = run_on_videos(ledger, "focus", self.focus.backbone, frames_BTCHW, size, corner_BT2, view="focus")
         return ledger.run("focus", self.focus.head, feature_BTD, owner_N=owner_B).mean(1)
 
     # The three stages of training, appendix B.2

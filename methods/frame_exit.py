@@ -144,21 +144,13 @@ class Exits(AdaptiveMethod):
     def forward(
         self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
     ) -> MethodOutput:
-        frames_BTCHW, mask_BT = self.in_order(batch)
-        chunk = Chunk(frames_BTCHW, mask_BT, None if forced is None else forced[:, self.visits(mask_BT)], dense)
-        state, visit_BT, aux = self.step(chunk, self.init_state(len(mask_BT)), ledger)
-        action_BT = torch.empty_like(visit_BT)
-        action_BT[:, self.visits(mask_BT)] = visit_BT
+        chunk = Chunk(batch.frames["frames"], batch.mask["frames"], forced, dense)
+        state, action_BT, aux = self.step(chunk, self.init_state(len(chunk.mask_BT)), ledger)
         return MethodOutput(self.answer(state, ledger), action_BT, aux)
 
     def visits(self, mask_BT: Tensor) -> list[int]:
         """The frames in the order in which they are visited."""
         return [t for t in self.order if t < mask_BT.shape[1]]
-
-    def in_order(self, batch: VideoBatch) -> tuple[Tensor, Tensor]:
-        """The frames (B, T, C, H, W) and their mask (B, T), by visit."""
-        visits = self.visits(batch.mask["frames"])
-        return batch.frames["frames"][:, visits], batch.mask["frames"][:, visits]
 
     def init_state(self, num_videos: int) -> State:
         zeros_BH = self.heads[0][1].weight.new_zeros(num_videos, self.heads[0][1].in_features)  # type: ignore[index]
@@ -169,8 +161,8 @@ class Exits(AdaptiveMethod):
         """Frame by frame, of the videos that have not ended; the batch's together."""
         mask_BT, forced_BT = chunk.mask_BT, chunk.forced_BT
         feature_BTD = self.features(chunk.frames_BTCHW, mask_BT & chunk.dense, ledger)
-        looks = []
-        for t in range(mask_BT.shape[1]):
+        action_BT = torch.full_like(mask_BT, EXIT, dtype=torch.long)
+        for t in self.visits(mask_BT):
             look_B = mask_BT[:, t] & (~state.ended_B if forced_BT is None else forced_BT[:, t] == LOOK)
             if not chunk.dense:
                 look_BT = torch.zeros_like(mask_BT)
@@ -179,9 +171,8 @@ class Exits(AdaptiveMethod):
             (video_N,) = look_B.nonzero(as_tuple=True)
             if len(video_N):
                 state = self.take_in(feature_BTD[video_N, t], video_N, state, ledger)
-            looks.append(look_B)
-        action_BT = torch.where(torch.stack(looks, 1), LOOK, EXIT).masked_fill(~mask_BT, -1)
-        return state, action_BT, {}
+            action_BT[look_B, t] = LOOK
+        return state, action_BT.masked_fill(~mask_BT, -1), {}
 
     def features(self, frames_BTCHW: Tensor, seen_BT: Tensor, ledger: Ledger) -> Tensor:
         """Of the frames that are seen, (B, T, D), zero elsewhere."""
@@ -245,8 +236,9 @@ class Exits(AdaptiveMethod):
 
     def every_step(self, batch: VideoBatch, ledger: Ledger) -> Steps:
         """What would be known after every frame, if no gate were there."""
-        frames_BTCHW, mask_BT = self.in_order(batch)
-        feature_BTD = self.features(frames_BTCHW, mask_BT, ledger)
+        visits = self.visits(batch.mask["frames"])
+        feature_BTD = self.features(batch.frames["frames"], batch.mask["frames"], ledger)
+        feature_BTD, mask_BT = feature_BTD[:, visits], batch.mask["frames"][:, visits]
         said_BTH = run_on_rows(ledger, "mlp", self.mlp, feature_BTD, chosen_BT=mask_BT)
         after_BTH = said_BTH.cummax(1).values
         before_BTH = torch.cat([torch.zeros_like(after_BTH[:, :1]), after_BTH[:, :-1]], 1)

@@ -38,9 +38,9 @@ from adavid import (
     draw_frames,
     draw_set,
     even_frames,
-    resize_frames,
     run_on_frames,
     run_on_rows,
+    run_on_videos,
     set_log_prob,
     top_frames,
 )
@@ -124,9 +124,8 @@ class OCSampler(AdaptiveMethod):
         frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
         spec, backbone = self.specs["sampler"], self.sampler.backbone
         if spec.num_segments:
-            clip_BTCHW = resize_frames(frames_BTCHW[:, : spec.num_segments], spec.size)  # beyond it is padding
-            owner_B = torch.arange(len(mask_BT), device=mask_BT.device)
-            feature_BTD = ledger.run("sampler", backbone, clip_BTCHW, owner_N=owner_B)
+            whole_BTCHW = frames_BTCHW[:, : spec.num_segments]  # beyond it is padding
+            feature_BTD = run_on_videos(ledger, "sampler", backbone, whole_BTCHW, spec.size)
             beyond = mask_BT.shape[1] - spec.num_segments
             feature_BTD = torch.cat([feature_BTD, feature_BTD.new_zeros(len(mask_BT), beyond, feature_BTD.shape[2])], 1)
         else:

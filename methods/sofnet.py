@@ -41,7 +41,7 @@ from adavid import (
     cross_entropy,
     no_frames,
     price,
-    resize_frames,
+    read_frames,
 )
 
 Memory = tuple[Tensor, ...]  # an LSTM's h and c, each (B, H); empty without temporal modelling
@@ -161,7 +161,8 @@ class SoFNet(CausalMethod):
                     state, passed_N, gates = self.weigh(of_stages, video_N, forced_N, state, ledger)
                     said.append(gates)
                 else:
-                    frames_NCHW = chunk.frames_BTCHW[video_N, t]
+                    at_t_N = torch.full_like(video_N, t)
+                    frames_NCHW = read_frames(ledger, chunk.frames_BTCHW, video_N, at_t_N, self.spec.size)
                     state, passed_N = self.stop_or_forward(frames_NCHW, video_N, forced_N, state, ledger)
                 action_B = action_B.index_put((video_N,), num_gates - passed_N)
             actions.append(action_B)
@@ -176,8 +177,7 @@ class SoFNet(CausalMethod):
     ) -> tuple[State, Tensor]:
         """A frame of each of N videos, stage after stage until a gate stops it. Also how many gates it passed (N,)."""
         passed_N, memories = torch.zeros_like(video_N), list[Memory]()
-        row_M, video_M = torch.arange(len(video_N), device=video_N.device), video_N
-        x_M = resize_frames(frames_NCHW, self.spec.size)
+        row_M, video_M, x_M = torch.arange(len(video_N), device=video_N.device), video_N, frames_NCHW
         for n in range(len(self.policies)):
             x_M, feature_MD = self.look(n, x_M, video_M, ledger)
             forced_M = None if forced_N is None else forced_N[row_M]
@@ -208,7 +208,8 @@ class SoFNet(CausalMethod):
     def features(self, chunk: Chunk, ledger: Ledger) -> list[Tensor]:
         """Pooled features (B, T, D) after each stage, of all frames at once."""
         video_N, frame_N = chunk.mask_BT.nonzero(as_tuple=True)
-        x_N, backbone = resize_frames(chunk.frames_BTCHW[video_N, frame_N], self.spec.size), self.network.backbone
+        x_N = read_frames(ledger, chunk.frames_BTCHW, video_N, frame_N, self.spec.size)
+        backbone = self.network.backbone
         looked = list[Tensor]()
         if any(parameter.requires_grad for parameter in backbone.parameters()):
             for n in range(len(self.policies)):

@@ -32,7 +32,7 @@ from adavid import (
     MethodOutput,
     VideoBatch,
     clip_view,
-    resize_frames,
+    run_on_videos,
 )
 
 
@@ -74,9 +74,9 @@ class TSM(AdaptiveMethod):
         owner_B = torch.arange(len(mask_BT), device=mask_BT.device)
         logits_BK = torch.zeros_like(batch.label_BK)
         for name, spec in self.specs.items():
-            clip_BTCHW = resize_frames(batch.frames[name][:, : spec.num_segments], spec.size)  # beyond it is padding
+            frames_BTCHW = batch.frames[name][:, : spec.num_segments]  # beyond it is padding
             network = self.networks[name]
             assert isinstance(network, FrameClassifier)
-            feature_BTD = ledger.run(name, network.backbone, clip_BTCHW, owner_N=owner_B)
+            feature_BTD = run_on_videos(ledger, name, network.backbone, frames_BTCHW, spec.size, view=name)
             logits_BK = logits_BK + ledger.run(name, network.head, feature_BTD, owner_N=owner_B).mean(1)
         return MethodOutput(logits_BK, mask_BT.long() - 1, {})

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from adavid.data.batch import VideoBatch
+from adavid.data.sources import alone
 from adavid.method import AdaptiveMethod
 from adavid.routing import hold_skips
 
@@ -28,8 +29,9 @@ def random_batch(
 ) -> VideoBatch:
     """Videos of noise; each frame has its own contrast and colour, so that a policy has something to go by."""
     generator = torch.Generator().manual_seed(seed)
-    frames, mask = {}, {}
+    frames, mask, places = {}, {}, {}
     for name, view in method.views.items():
+        places[name] = alone(range(view.num_frames * view.clip)).reshape(view.num_frames, view.clip, 2)
         shape = (num_videos, *view.shape)
         of_moment = (*shape[:2], *(1 for _ in shape[2:-3]))
         contrast = 4 * torch.rand(*of_moment, 1, 1, 1, generator=generator)
@@ -37,7 +39,8 @@ def random_batch(
         frames[name] = (colour + contrast * torch.randn(shape, generator=generator)).to(dtype)
         mask[name] = torch.ones(shape[:2], dtype=torch.bool)
     label_BK = nn.functional.one_hot(torch.arange(num_videos) % NUM_CLASSES, NUM_CLASSES).float()
-    return VideoBatch(frames, mask, label_BK, [f"v{seed}-{b}" for b in range(num_videos)], torch.zeros(num_videos))
+    video_id = [f"v{seed}-{b}" for b in range(num_videos)]
+    return VideoBatch(frames, mask, label_BK, video_id, torch.zeros(num_videos), places=[places] * num_videos)
 
 
 def random_decisions(method: AdaptiveMethod, batch: VideoBatch, seed: int = 0) -> torch.Tensor:

@@ -86,6 +86,7 @@ def mismatches(record: Record, predictions: Predictions) -> Iterator[str]:
         components=record.cost.components,
         audited_gflops_per_video=record.cost.audited_gflops_per_video,
         frames_decoded=record.frames.decoded,
+        frames_decoded_on_demand=record.frames.decoded_on_demand,
         level_names=[level.name for level in record.levels],
     )
     recorded = record.model_dump(include=set(Summary.model_fields))

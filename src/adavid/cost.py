@@ -220,6 +220,15 @@ def _learns(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters())
 
 
+class Read(NamedTuple):
+    """A request for frames: see `Ledger.read`."""
+
+    view: str
+    video_N: Tensor
+    frame_N: Tensor
+    inner: int | None
+
+
 class Ledger:
     """What each of B videos has spent, by component: running is billing.
 
@@ -227,6 +236,7 @@ class Ledger:
         macs: Headline multiply-accumulates by component, int64 (B,).
         audited: The audited part of them, by component, int64 (B,).
         train_macs: Headline multiply-accumulates of all rows, backward passes included (see `run`).
+        reads: What networks saw of the videos' frames, in order (see `read`).
 
     Args:
         num_videos: B.
@@ -240,6 +250,18 @@ class Ledger:
         self.macs: dict[str, Tensor] = {}
         self.audited: dict[str, Tensor] = {}
         self.train_macs = 0
+        self.reads: list[Read] = []
+
+    def read(self, view: str, video_N: Tensor, frame_N: Tensor, inner: int | None = None) -> None:
+        """Notes that networks are about to see frames, which are asked for at once. Nothing waits for the device.
+
+        Args:
+            view: that they are of.
+            video_N: whose they are, int64 in [0, B).
+            frame_N: which of the view's T, int64.
+            inner: which one of a view's clips is seen; None for all of each.
+        """
+        self.reads.append(Read(view, video_N, frame_N, inner))
 
     def run(self, name: str, module: nn.Module, *inputs: Any, owner_N: Tensor) -> Any:
         """Runs `module(*inputs)` and bills each of its N rows to the video that owns it.

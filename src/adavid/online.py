@@ -62,6 +62,7 @@ class OnlinePredictor:
             mask_B = torch.ones(len(frames_BCHW), dtype=torch.bool, device=frames_BCHW.device)
         chunk = Chunk(frames_BCHW[:, None], mask_B[:, None])
         self._state, action_B1, _ = self.method.step(chunk, self._state, self.ledger)
+        self.ledger.reads.clear()  # a stream may have no end
         action_B = action_B1[:, 0]
         actions = self.method.actions
         is_close_A = torch.tensor([*actions.is_close, False], device=action_B.device)  # -1: padding

@@ -27,6 +27,7 @@ def run_on_frames(
     size: int,
     out_BTX: Tensor,
     corner_BT2: Tensor | None = None,
+    view: str = "frames",
 ) -> Tensor:
     """Run `module` on the chosen frames of all videos in one call, at `size` pixels, each billed to its video.
 
@@ -34,6 +35,9 @@ def run_on_frames(
 
     Where the view is of clips (B, T, S, C, H, W), a module gets whole clips if it `reads_clips`, else the frame in the
     middle of each.
+
+    Args:
+        view: that the frames are of.
 
     Returns:
         `out_BTX` with the module's output, one row of X numbers a frame, at the chosen frames.
@@ -45,11 +49,46 @@ def run_on_frames(
     reads_clips = getattr(module, "reads_clips", False)
     if reads_clips and rows.ndim == 4:
         raise ValueError(f"{name}: reads clips, but the method's view is of frames, as its first network reads them")
-    if rows.ndim == 5 and not reads_clips:
-        rows = rows[:, rows.shape[1] // 2]
+    inner = rows.shape[1] // 2 if rows.ndim == 5 and not reads_clips else None
+    ledger.read(view, video_N, frame_N, inner)
+    rows = rows if inner is None else rows[:, inner]
     rows = resize_frames(rows, size) if corner_BT2 is None else cut_patches(rows, corner_BT2[video_N, frame_N], size)
     rows_NX = ledger.run(name, module, rows, owner_N=video_N)
     return out_BTX.index_put((video_N, frame_N), rows_NX.to(out_BTX.dtype))
+
+
+def read_frames(
+    ledger: Ledger, frames_BTCHW: Tensor, video_N: Tensor, frame_N: Tensor, size: int, view: str = "frames"
+) -> Tensor:
+    """Frames (N, C, H, W) at `size` pixels, for what is run by hand: `run_on_frames` reads them itself."""
+    ledger.read(view, video_N, frame_N)
+    return resize_frames(frames_BTCHW[video_N, frame_N], size)
+
+
+def run_on_videos(
+    ledger: Ledger,
+    name: str,
+    module: nn.Module,
+    frames_BTCHW: Tensor,
+    size: int,
+    corner_BT2: Tensor | None = None,
+    view: str = "frames",
+) -> Tensor:
+    """Run `module`, which reads whole videos, on all of their frames in one call; otherwise as `run_on_frames` does.
+
+    Returns:
+        the module's output, with videos on the leading axis.
+    """
+    num_videos, num_frames = frames_BTCHW.shape[:2]
+    owner_B = torch.arange(num_videos, device=frames_BTCHW.device)
+    frame_T = torch.arange(num_frames, device=frames_BTCHW.device)
+    ledger.read(view, owner_B.repeat_interleave(num_frames), frame_T.repeat(num_videos))
+    if corner_BT2 is None:
+        clip_BTCHW = resize_frames(frames_BTCHW, size)
+    else:
+        patch_NCHW = cut_patches(frames_BTCHW.flatten(0, 1), corner_BT2.flatten(0, 1), size)
+        clip_BTCHW = patch_NCHW.unflatten(0, (num_videos, num_frames))
+    return ledger.run(name, module, clip_BTCHW, owner_N=owner_B)
 
 
 def run_on_rows(ledger: Ledger, name: str, module: nn.Module, *inputs_BTX: Tensor, chosen_BT: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class Noise(LightningDataModule):
         frames = torch.randn(1, 2, 3, 8, 8)
         mask, label, decoded = torch.ones(1, 2, dtype=torch.bool), torch.eye(2), torch.ones(1)
         batches = [
-            VideoBatch({"frames": frames}, {"frames": mask}, label[i % 2][None], [str(i)], decoded)
+            VideoBatch({"frames": frames}, {"frames": mask}, label[i % 2][None], [str(i)], decoded, places=[{}])
             for i in range(NUM_STEPS)
         ]
         return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)  # type: ignore[arg-type]

@@ -223,13 +223,30 @@ def test_watching_frame_by_frame_answers_what_the_first_frames_answer(run: Run) 
 
 @of_tiny
 @torch.no_grad()
-def test_evaluation_is_deterministic(run: Run) -> None:
+def test_evaluation_is_deterministic_and_has_noted_every_frame_that_it_depends_on(run: Run) -> None:
     method = make(run)
     batch = random_batch(method, 4)
-    first = method(batch, Ledger(4))
-    torch.manual_seed(1)
-    again = method(batch, Ledger(4))
-    assert torch.equal(first.logits_BK, again.logits_BK) and torch.equal(first.action_BT, again.action_BT)
+    for forced in decisions(run, method, batch):
+        ledger = Ledger(4)
+        first = method(batch, ledger, forced)
+        torch.manual_seed(1)
+        again = method(without_unread(batch, ledger), Ledger(4), forced)
+        assert torch.equal(first.logits_BK, again.logits_BK) and torch.equal(first.action_BT, again.action_BT)
+
+
+def without_unread(batch: VideoBatch, ledger: Ledger) -> VideoBatch:
+    """The same videos with garbage in place of the frames that no network saw."""
+    is_read = {name: torch.zeros(frames.shape[:-3], dtype=torch.bool) for name, frames in batch.frames.items()}
+    for read in ledger.reads:
+        inner = slice(None) if read.inner is None else read.inner
+        of_frames = is_read[read.view][read.video_N, read.frame_N]
+        if of_frames.ndim == 1:
+            of_frames[:] = True
+        else:
+            of_frames[:, inner] = True
+        is_read[read.view][read.video_N, read.frame_N] |= of_frames
+    frames = {name: of.where(is_read[name][..., None, None, None], 99.0) for name, of in batch.frames.items()}
+    return batch._replace(frames=frames)
 
 
 def another(value: Any) -> Any:

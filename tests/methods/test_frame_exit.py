@@ -12,6 +12,7 @@ from torch import Tensor
 from adavid.cost import Ledger, price
 from adavid.data.batch import VideoBatch
 from adavid.losses import cross_entropy
+from adavid.method import Chunk
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
 from benchmarks.compose import compose
@@ -92,6 +93,25 @@ def test_the_order_is_that_of_the_papers_algorithm() -> None:
         assert sorted(bisecting_order(num)) == list(range(num))
     assert compose("frame_exit", profile="paper", overrides=["model.order=released"]).build_method(3).order == [
         *RELEASED
+    ]
+
+
+@torch.no_grad()
+def test_a_frame_a_step_in_its_own_order_answers_what_one_call_answers() -> None:
+    method = make()
+    batch, ledger = padded_batch(method), Ledger(len(LENGTHS))
+    frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
+    state, action_BT = method.init_state(len(LENGTHS)), torch.full(mask_BT.shape, -1)
+    for t in bisecting_order(NUM_FRAMES):
+        is_due_BT = mask_BT & (torch.arange(NUM_FRAMES) == t)
+        state, taken_BT, _ = method.step(Chunk(frames_BTCHW, is_due_BT), state, ledger)
+        action_BT = torch.where(is_due_BT, taken_BT, action_BT)
+    at_once_ledger = Ledger(len(LENGTHS))
+    at_once = method(batch, at_once_ledger)
+    assert torch.equal(method.answer(state, ledger), at_once.logits_BK) and torch.equal(action_BT, at_once.action_BT)
+    assert torch.equal(ledger.total_B, at_once_ledger.total_B)
+    assert [read.frame_N.unique().tolist() for read in at_once_ledger.reads] == [
+        [t] for t in bisecting_order(NUM_FRAMES) if (action_BT[:, t] == 0).any()
     ]
 
 

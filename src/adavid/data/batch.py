@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -48,6 +49,7 @@ class VideoBatch(NamedTuple):
     forced_BT: Tensor | None = None  # int64, decisions to evaluate with in place of the method's own
     level: list[str] | None = None  # of difficulty, as the data set says it; evaluation reports by it
     group: list[str] | None = None  # of videos that are not independent; intervals are for other groups
+    places: list[dict[str, np.ndarray]] | None = None  # of each video: see `VideoSample`
 
 
 def whole_videos(frames: Mapping[str, Tensor], num_classes: int) -> VideoBatch:
@@ -72,6 +74,7 @@ class VideoSample(NamedTuple):
     num_decoded: int
     level: str = ""
     group: str = ""
+    places: dict[str, np.ndarray] | None = None  # by view, (T, S, 2): `FrameSource.places`; None in training
 
 
 def collate(samples: Sequence[VideoSample], num_classes: int) -> VideoBatch:
@@ -94,4 +97,5 @@ def collate(samples: Sequence[VideoSample], num_classes: int) -> VideoBatch:
         num_decoded_B,
         level=[sample.level for sample in samples],
         group=[sample.group for sample in samples],
+        places=[sample.places for sample in samples if sample.places is not None] or None,
     )

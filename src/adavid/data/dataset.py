@@ -12,7 +12,8 @@ from adavid.data.batch import VideoSample, View
 from adavid.data.catalogue import VideoCatalogue
 from adavid.data.draws import Draws, Frames
 
-Read = tuple[Frames, int]  # and how many were decoded for them
+Places = dict[str, np.ndarray]  # by view, `FrameSource.places`
+Read = tuple[Frames, int, Places | None]  # how many were decoded for them; and where they are, in evaluation
 
 
 class VideoDataset(Dataset[VideoSample]):
@@ -59,17 +60,18 @@ class VideoDataset(Dataset[VideoSample]):
             return self._sample(index, self._read(index, self.stage, epoch))
         draw = epoch % self.draws.num
         frames = self._kept.get(f"{draw}-{index}", self.views, lambda: self._read(index, 0, draw)[0])
-        return self._sample(index, (frames, 0))
+        return self._sample(index, (frames, 0, None))
 
     def _read(self, index: int, *of_training: int) -> Read:
         """A video's frames, for evaluation, or drawn for a stage and an epoch."""
         source = self.catalogue.checked.open(self.records[index])
         rng = np.random.default_rng([self.seed, *of_training, index]) if of_training else None
-        return self.catalogue.reading.read(source, self.views, rng), source.num_decoded
+        frames = self.catalogue.reading.read(source, self.views, rng)
+        return frames, source.num_decoded, None if of_training else self.catalogue.reading.places(source, self.views)
 
     def _sample(self, index: int, read: Read) -> VideoSample:
-        record, (frames, num_decoded) = self.records[index], read
-        return VideoSample(frames, record.labels, record.video_id, num_decoded, record.level, record.group)
+        record, (frames, num_decoded, places) = self.records[index], read
+        return VideoSample(frames, record.labels, record.video_id, num_decoded, record.level, record.group, places)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

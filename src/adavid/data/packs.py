@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adavid.data.decoding import all_decoded, decoded
-from adavid.data.sources import Clip
+from adavid.data.sources import Clip, alone
 from adavid.files import locked, read_text, reason, set_aside, write_atomically
 
 Entry = list[int] | None  # offset in bytes and shape (T, C, H, W); None of a clip that cannot be decoded
@@ -105,7 +105,7 @@ class PackedCache:
 
 
 class PackedClip:
-    """One clip of a `PackedCache`; a read decodes nothing."""
+    """One clip of a `PackedCache`; a read decodes nothing, and each frame can be had by itself."""
 
     num_decoded = 0
 
@@ -119,6 +119,10 @@ class PackedClip:
         shape_THWC = (num_frames, height, width, channels)
         frames_THWC = np.memmap(self._pack, mode="r", offset=self._offset, shape=shape_THWC)
         return torch.from_numpy(frames_THWC[list(indices)]).permute(0, 3, 1, 2)
+
+    def places(self, indices: Sequence[int]) -> np.ndarray:
+        """Returns each frame's place, twice: none is needed for another one."""
+        return alone(indices)
 
 
 def _is_entry(entry: object) -> bool:

@@ -60,13 +60,7 @@ class Reading:
         Raises:
             ValueError: a frame cannot be decoded; the message names the file.
         """
-        # Views of the same length show the same frames.
-        lengths = sorted({view.num_frames for view in views.values()})
-        moments = {length: segment_indices(source.num_frames, length, rng) for length in lengths}
-        indices = {
-            name: clip_indices(moments[view.num_frames], view.clip, view.stride, source.num_frames)
-            for name, view in views.items()
-        }
+        indices = _indices(source.num_frames, views, rng)
         needed = sorted(set().union(*indices.values()))
         frames_TCHW = source.read(needed)
         height, width = frames_TCHW.shape[-2:]
@@ -85,6 +79,20 @@ class Reading:
             frames[name] = view_TCHW.reshape(view.shape)
         return frames
 
+    def places(self, source: FrameSource, views: Mapping[str, View]) -> dict[str, np.ndarray]:
+        """Where a decoder finds the frames that evaluation reads, by view (T, S, 2): see `FrameSource.places`."""
+        indices = _indices(source.num_frames, views, None)
+        return {name: source.places(indices[name]).reshape(view.num_frames, -1, 2) for name, view in views.items()}
+
     def crop_for(self, frames_TCHW: Tensor, view: View) -> Tensor:
         """The evaluation crop, uint8 (T, C, H, W), of frames as a view has them."""
         return evaluation_crop(frames_TCHW, self.resize, self.crop, view.size)
+
+
+def _indices(num_frames: int, views: Mapping[str, View], rng: np.random.Generator | None) -> dict[str, list[int]]:
+    """Which of a video's frames each view shows; views of the same length show the same."""
+    lengths = sorted({view.num_frames for view in views.values()})
+    moments = {length: segment_indices(num_frames, length, rng) for length in lengths}
+    return {
+        name: clip_indices(moments[view.num_frames], view.clip, view.stride, num_frames) for name, view in views.items()
+    }

@@ -28,6 +28,7 @@ VIDEO_SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg
 FRAME_SUFFIXES = (".jpg", ".jpeg")
 # Containers whose packets do not say when a frame is shown, or not truly: only decoding tells.
 UNTIMED_FORMATS = frozenset(("avi", "mpeg", "mpegts"))
+FAR = 1 << 32  # more frames than a file has
 KEPT_BYTES = 1 << 28  # of decoded frames, from the reading of such a file's times to its first read
 
 
@@ -44,6 +45,10 @@ class FrameSource(Protocol):
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """Returns the frames, uint8 (T, C, H, W); indices may repeat and be in any order."""
+        ...
+
+    def places(self, indices: Sequence[int]) -> np.ndarray:
+        """Returns where a decoder finds each frame (T, 2): its place in the file, and that of the key frame before."""
         ...
 
 
@@ -159,6 +164,16 @@ class VideoFile:
             raise ValueError(f"{self.path}: frame {missing[0]} of {len(self._timeline.seconds)} cannot be decoded")
         return np.stack([images[self._first + index] for index in indices])
 
+    def places(self, indices: Sequence[int]) -> np.ndarray:
+        """Returns each frame's place in the file, and that of the key frame before it, from which it is decoded."""
+        frame_T = self._first + np.asarray(indices, dtype=np.int64)
+        return np.stack([frame_T, self._key_frame(frame_T)], 1)
+
+    def _key_frame(self, frame_T: np.ndarray) -> np.ndarray:
+        """The last one that can be sought at each position or before it."""
+        keyframes = self._timeline.keyframes
+        return keyframes[np.searchsorted(keyframes, frame_T, side="right") - 1]
+
     def _decode(self, wanted: list[int]) -> dict[int, np.ndarray]:
         """Returns those of the wanted frames (positions in time, ascending) that decode, as RGB (H, W, C)."""
         images: dict[int, np.ndarray] = {}
@@ -166,8 +181,7 @@ class VideoFile:
         with _open_video(self.path) as (container, stream):
             to_rgb = UprightRGB(stream.codec_context.width, stream.codec_context.height)
             frames, position = self._frames(container, stream), -1.0
-            for index in wanted:
-                keyframe = timeline.keyframes[np.searchsorted(timeline.keyframes, index, side="right") - 1]
+            for index, keyframe in zip(wanted, self._key_frame(np.array(wanted)), strict=True):
                 if keyframe > max(position, 0):
                     container.seek(int(timeline.pts[keyframe]), stream=stream)
                     frames = self._frames(container, stream)
@@ -212,6 +226,11 @@ class UprightRGB:
         return np.rot90(rgb.to_ndarray(), round(frame.rotation / 90))
 
 
+def alone(indices: Sequence[int]) -> np.ndarray:
+    """The places (T, 2) of frames that need no other one: each is its own key frame."""
+    return np.repeat(np.asarray(indices, dtype=np.int64)[:, None], 2, axis=1)
+
+
 class FrameFolder:
     """A folder of JPEG frames, in the order of the numbers in their names: image_00001.jpg, ...
 
@@ -240,6 +259,10 @@ class FrameFolder:
         if len({image_CHW.shape for image_CHW in images.values()}) > 1:
             raise ValueError(f"{self.path}: the frames differ in size")
         return torch.stack([images[index] for index in indices])
+
+    def places(self, indices: Sequence[int]) -> np.ndarray:
+        """Returns each picture's place, twice: it is decoded by itself."""
+        return alone(indices)
 
     def read_THWC(self, indices: Sequence[int]) -> np.ndarray:
         """Returns what `read` does, channels last and contiguous."""
@@ -295,19 +318,32 @@ class Montage:
         """
         import torch
 
-        index_T = np.asarray(indices)
-        part_T = np.searchsorted(self._first, index_T, side="right") - 1
         self.num_decoded = 0
         read: dict[int, Tensor] = {}  # by place in `indices`
-        for part in np.unique(part_T).tolist():
-            source, first, end = self._sources[part], self._first[part], self._first[part + 1]
-            places = np.flatnonzero(part_T == part)
-            own = (2 * (index_T[places] - first) + 1) * source.num_frames // (2 * (end - first))
-            read |= zip(places.tolist(), source.read(own.tolist()), strict=True)
+        for part, chosen, own in self._by_part(indices):
+            source = self._sources[part]
+            read |= zip(chosen, source.read(own), strict=True)
             self.num_decoded += source.num_decoded
         if len({frame_CHW.shape for frame_CHW in read.values()}) > 1:
             raise ValueError("the clips that a video is put together of differ in size")
         return torch.stack([read[place] for place in range(len(indices))])
+
+    def places(self, indices: Sequence[int]) -> np.ndarray:
+        """Returns the places in the clips' files, far apart: no decoder goes on from one file into the next."""
+        place_T2 = np.zeros((len(indices), 2), dtype=np.int64)
+        for part, chosen, own in self._by_part(indices):
+            place_T2[chosen] = FAR * part + self._sources[part].places(own)
+        return place_T2
+
+    def _by_part(self, indices: Sequence[int]) -> Iterator[tuple[int, list[int], list[int]]]:
+        """The parts that frames are of; which of the frames those are, and which of the part's clip."""
+        index_T = np.asarray(indices)
+        part_T = np.searchsorted(self._first, index_T, side="right") - 1
+        for part in np.unique(part_T).tolist():
+            first, end = self._first[part], self._first[part + 1]
+            chosen = np.flatnonzero(part_T == part)
+            own = (2 * (index_T[chosen] - first) + 1) * self._sources[part].num_frames // (2 * (end - first))
+            yield part, chosen.tolist(), own.tolist()
 
 
 class _Timeline(NamedTuple):

@@ -5,6 +5,7 @@ B videos, N videos of a whole split, T frames, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from adavid.cost import Read
 from adavid.data.batch import VideoBatch
+from adavid.data.on_demand import num_decoded_on_demand
 from adavid.evaluation.metrics import mean_average_precision, top1
 from adavid.evaluation.predictions import Predictions
 from adavid.evaluation.summary import action_shares
@@ -30,12 +33,14 @@ class Evaluation:
         components: mean GFLOPs per video of each component.
         audited_gflops: mean GFLOPs per video that the independent counter sees too.
         frames_decoded: mean a video; 0 where all came from a cache.
+        frames_decoded_on_demand: mean a video that a decoder would decode for what networks saw, when they are to.
     """
 
     predictions: Predictions
     components: dict[str, float]
     audited_gflops: float
     frames_decoded: float
+    frames_decoded_on_demand: float
 
 
 class GFLOPsCallback(Callback):
@@ -65,7 +70,7 @@ class GFLOPsCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         assert isinstance(pl_module, AdaptiveMethod)
-        assert batch.num_decoded_B is not None
+        assert batch.num_decoded_B is not None and batch.places is not None
         output, ledger = outputs["output"], outputs["ledger"]
         is_seen_A = torch.tensor([*pl_module.actions.is_seen, False], device=output.action_BT.device)  # -1: padding
         rows = {
@@ -78,6 +83,7 @@ class GFLOPsCallback(Callback):
             "level_N": np.array(batch.level or [""] * len(batch.video_id), dtype=np.str_),
             "group_N": np.array(batch.group or [""] * len(batch.video_id), dtype=np.str_),
             "decoded_N": batch.num_decoded_B.cpu().numpy(),
+            "on_demand_N": decoded_on_demand(ledger.reads, batch.places),
             "audited_N": ledger.audited_total_B.cpu().numpy(),
         }
         for name, value in rows.items():
@@ -116,7 +122,7 @@ class GFLOPsCallback(Callback):
             dist.all_gather_object(gathered, (rows, components))
             rows = {name: np.concatenate([share[0][name] for share in gathered]) for name in rows}
             components = {video_id: bill for share in gathered for video_id, bill in share[1].items()}
-        audited_N, decoded_N = rows.pop("audited_N"), rows.pop("decoded_N")
+        audited_N, decoded_N, on_demand_N = (rows.pop(f"{name}_N") for name in ("audited", "decoded", "on_demand"))
         _, first = np.unique(rows["video_id"], return_index=True)
         names = sorted({name for bill in components.values() for name in bill})
         means = {name: sum(bill.get(name, 0) for bill in components.values()) / len(components) for name in names}
@@ -125,4 +131,21 @@ class GFLOPsCallback(Callback):
             {name: macs / 1e9 for name, macs in means.items()},
             float(audited_N[first].mean()) / 1e9,
             float(decoded_N[first].mean()),
+            float(on_demand_N[first].mean()),
         )
+
+
+def decoded_on_demand(reads: Sequence[Read], places: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    """How many frames of each of B videos a decoder would decode for what networks saw of them, when they did.
+
+    Args:
+        reads: of a ledger, one call after the other.
+        places: of each video, by view (T, S, 2).
+    """
+    requests_B: list[list[np.ndarray]] = [[] for _ in places]
+    for read in reads:
+        video_N, frame_N = read.video_N.cpu().numpy(), read.frame_N.cpu().numpy()
+        inner = slice(None) if read.inner is None else read.inner
+        for b in np.unique(video_N).tolist():
+            requests_B[b].append(places[b][read.view][frame_N[video_N == b], inner].reshape(-1, 2))
+    return np.array([num_decoded_on_demand(requests) for requests in requests_B])

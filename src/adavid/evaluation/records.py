@@ -282,6 +282,7 @@ def pooled(records: Sequence[Record], predictions: Predictions, seed: int) -> Re
         return mean(lambda record: record.cost.components.get(name, 0.0))
 
     names = dict.fromkeys(name for record in records for name in record.cost.components)
+    is_told = all(record.frames.decoded_on_demand is not None for record in records)
     summary = summarize(
         predictions,
         first.data_info.class_names,
@@ -290,6 +291,7 @@ def pooled(records: Sequence[Record], predictions: Predictions, seed: int) -> Re
         components={name: of_component(name) for name in names},
         audited_gflops_per_video=mean(lambda record: record.cost.audited_gflops_per_video),
         frames_decoded=mean(lambda record: record.frames.decoded),
+        frames_decoded_on_demand=mean(lambda record: record.frames.decoded_on_demand or 0.0) if is_told else None,
         level_names=list(dict.fromkeys(level.name for record in records for level in record.levels)),
     )
     training = first.training.model_copy(

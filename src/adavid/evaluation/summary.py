@@ -116,11 +116,14 @@ class Frames(Block):
         num_frames: T.
         used: mean number that the classifier saw.
         decoded: mean number that was decoded; 0 where all came from a cache.
+        decoded_on_demand: mean number that a decoder would decode for the frames that networks saw, asked for one call
+            after the other (adavid.data.on_demand); None in records of before.
     """
 
     num_frames: int
     used: float
     decoded: float
+    decoded_on_demand: float | None = None
 
 
 class Level(Block):
@@ -155,6 +158,7 @@ def summarize(
     components: Mapping[str, float],
     audited_gflops_per_video: float,
     frames_decoded: float,
+    frames_decoded_on_demand: float | None = None,
     level_names: Sequence[str] = (),
     num_replicates: int = 1000,
 ) -> Summary:
@@ -165,9 +169,10 @@ def summarize(
         class_names: K names.
         actions: what `action_NT` indexes, `ActionSpace.kinds`.
         num_frames: T, the frames of a video that the cost per frame divides by.
-        components: GFLOPs per video by component: like the next two, not to be had from the predictions.
+        components: GFLOPs per video by component: like the next three, not to be had from the predictions.
         audited_gflops_per_video: the ledger's second tally.
         frames_decoded: mean over videos.
+        frames_decoded_on_demand: likewise.
         level_names: the data set's levels of difficulty, in order.
         num_replicates: of the bootstrap for the interval of the mAP (videos, given the trained model).
 
@@ -219,6 +224,7 @@ def summarize(
             num_frames=num_frames,
             used=float(predictions.frames_used_N.mean()),
             decoded=frames_decoded,
+            decoded_on_demand=frames_decoded_on_demand,
         ),
     )
 

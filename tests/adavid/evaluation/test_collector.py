@@ -40,6 +40,7 @@ def assert_same(one: Evaluation, other: Evaluation) -> None:
     assert other.components == pytest.approx(one.components)
     assert other.audited_gflops == pytest.approx(one.audited_gflops)
     assert other.frames_decoded == pytest.approx(one.frames_decoded)
+    assert other.frames_decoded_on_demand == pytest.approx(one.frames_decoded_on_demand)
 
 
 def test_what_each_video_answered_and_spent_is_collected() -> None:
@@ -69,6 +70,7 @@ def test_what_each_video_answered_and_spent_is_collected() -> None:
     audited = sum(int(ledger.audited_total_B.sum()) for ledger in ledgers)
     assert evaluation.audited_gflops == pytest.approx(audited / 6 / 1e9)
     assert evaluation.frames_decoded == pytest.approx((0 + 5 + 6 + 1 + 5 + 6) / 6)
+    assert evaluation.frames_decoded_on_demand == pytest.approx(predictions.frames_used_N.mean())  # each by itself
 
 
 def test_a_repeated_video_counts_once() -> None:

@@ -67,6 +67,7 @@ def summary(predictions: Predictions, names: list[str] = NAMES, actions: ActionS
         components={"policy": 1.5, "backbone": 2.5},
         audited_gflops_per_video=3.9,
         frames_decoded=4.0,
+        frames_decoded_on_demand=2.5,
         level_names=["easy", "medium", "hard"],
     )
 
@@ -155,7 +156,7 @@ def test_summary_in_closed_form(predictions: Predictions) -> None:
     assert of.usage.overall == pytest.approx([4 / 14, 5 / 14, 5 / 14])
     assert of.usage.by_class["dog"] == pytest.approx([2 / 6, 4 / 6, 0])
     assert of.usage.by_class.keys() == {"cat", "dog"}
-    assert of.frames.model_dump() == {"num_frames": 4, "used": 2.25, "decoded": 4.0}
+    assert of.frames.model_dump() == {"num_frames": 4, "used": 2.25, "decoded": 4.0, "decoded_on_demand": 2.5}
 
 
 def test_classes_that_no_video_has_cap_the_score(predictions: Predictions) -> None:
