@@ -176,7 +176,8 @@ class RoomLine(Line):
 def plan(board: Board, methods: Sequence[str] = (), overrides: Sequence[str] = (), cache: str = "cache") -> list[Line]:
     """The command lines in the order in which they are run.
 
-    Main rows, what is measured of them, variants, the curves of those that claims have to beat, the room.
+    Main rows, what is measured of them, variants, the curves of those that claims have to beat, the room. A variant
+    that is one of its method's own `baselines` is a control: it has the seeds of the main rows, on every board.
 
     Args:
         board: whose records they make.
@@ -189,12 +190,9 @@ def plan(board: Board, methods: Sequence[str] = (), overrides: Sequence[str] = (
         return compose(method, board.data, board.profile, variant, overrides, cache=cache)
 
     runs = [composed(method) for method in methods or methods_of(board.profile)]
-    variants = [
-        composed(run.method, variant)
-        for run in runs
-        if board.variant_seeds
-        for variant in _own_variants(run.method, board.profile)
-    ]
+    of_methods = [composed(run.method, variant) for run in runs for variant in _own_variants(run.method, board.profile)]
+    controls = [run for run in of_methods if run.label in method_files(run.method).baselines]
+    variants = [run for run in of_methods if run not in controls]
     compared_along = {label for labels in references().values() for label in labels}
     networks = room_networks(board.profile)
     of_measure = {
@@ -205,11 +203,11 @@ def plan(board: Board, methods: Sequence[str] = (), overrides: Sequence[str] = (
     timed = board.seeds if board.latency_seeds is None else board.latency_seeds
     seeds_of = dict.fromkeys(MEASURES, board.seeds) | {"latency": timed}
     lines = [
-        *_seeded(board.seeds, [_bench(run) for run in runs]),
+        *_seeded(board.seeds, [_bench(run) for run in (*runs, *controls)]),
         *(line for name, of in of_measure.items() if name in board.measures for line in _seeded(seeds_of[name], of)),
         *_seeded(board.variant_seeds, [_bench(run) for run in variants if run.label != BOUND]),
         *_seeded(board.variant_seeds, [_curve(run) for run in variants if run.label in compared_along]),
-        *(_room(run, board) for run in (*runs, *variants) if "room" in board.measures and run.label == networks),
+        *(_room(run, board) for run in (*runs, *of_methods) if "room" in board.measures and run.label == networks),
         *_seeded(board.variant_seeds[:1], [_bench(run) for run in variants if run.label == BOUND]),
     ]
     return list(_trained_once(lines))

@@ -13,8 +13,8 @@ Departures from the official code:
 - Returns are normalised by their population deviation; several labels share the target evenly, and their probabilities
   add up in the reward.
 
-B videos, T frames of f_L and S of f_G (CHW: channels, height, width; of f_G's map DHW), N patches of all videos, K
-classes, D features, H hidden units.
+B videos, T frames of f_L and S of f_G (CHW: channels, height, width; of f_G's map DHW), K classes, D features,
+H hidden units.
 """
 
 from __future__ import annotations

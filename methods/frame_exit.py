@@ -12,6 +12,7 @@ Departures from the paper, or what it leaves open:
   after the first frame by the softmax's maximum instead). No gate follows the last frame.
 - Step t is the t-th frame that is there: a video of fewer frames visits those that it has.
 - The classifier of the step at which a video ends runs, not those before it: its answer depends on no other.
+- Two controls that no paper has: k frames evenly spaced and k at random, by the same classifiers and without gates.
 - Optimiser and epochs, of which the paper says nothing, are our choice, in the YAML.
 
 B videos, T frames (CHW: channels, height, width), N rows, M of them at one step, K classes, D features, H width of the
@@ -40,6 +41,8 @@ from adavid import (
     RowNorm,
     VideoBatch,
     cross_entropy,
+    draw_frames,
+    even_frames,
     run_on_frames,
     run_on_rows,
 )
@@ -109,6 +112,8 @@ class Exits(AdaptiveMethod):
         beta: the larger, the greater the error at which a gate is to exit.
         dropout: before the linear heads.
     """
+
+    is_gated = True  # without gates nothing but decisions from outside ends a video
 
     def __init__(
         self,
@@ -186,7 +191,7 @@ class Exits(AdaptiveMethod):
         num_N, ends_N = state.num_B[video_N] + 1, torch.ones_like(video_N, dtype=torch.bool)
         for num in num_N.unique().tolist():
             (row_M,) = (num_N == num).nonzero(as_tuple=True)
-            if num < self.steps:
+            if self.is_gated and num < self.steps:
                 rows = before_NH[row_M], after_NH[row_M]
                 ends_N[row_M] = ledger.run("gate", self.gates[num - 1], *rows, owner_N=video_N[row_M]) < 0
         return State(
@@ -257,13 +262,42 @@ class FrameExit(Exits):
 
     Args:
         order: "bisecting", the paper's; or "released", that of the public weights, which are of ten frames.
+        choice: of the frames: "gates"; or "even" or "random", the controls, which look at k frames and have no gates.
+        k: frames of the controls.
+        seed: of random frames.
     """
 
-    def __init__(self, num_classes: int, order: Literal["bisecting", "released"] = "bisecting", **kwargs: Any) -> None:
+    test_time = ("choice", "k")
+
+    def __init__(
+        self,
+        num_classes: int,
+        order: Literal["bisecting", "released"] = "bisecting",
+        choice: Literal["gates", "even", "random"] = "gates",
+        k: int = 4,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_classes, **kwargs)
+        if not 1 <= k <= self.steps:
+            raise ValueError(f"frame_exit: k must be from 1 to {self.steps}, got {k}")
+        self.choice, self.k, self.seed = choice, k, seed
+        self.is_gated = choice == "gates"
         if order == "released" and self.steps != len(RELEASED):
             raise ValueError(f"frame_exit: order=released is of {len(RELEASED)} frames, got {self.steps}")
         self.order = list(RELEASED) if order == "released" else bisecting_order(self.steps)
+
+    def forward(
+        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
+    ) -> MethodOutput:
+        if forced is None and not self.is_gated:
+            mask_BT = batch.mask["frames"]
+            if self.choice == "even":
+                chosen_BT = even_frames(self.k, mask_BT)
+            else:
+                chosen_BT = draw_frames(self.k, mask_BT, batch.video_id, self.seed)
+            forced = torch.where(chosen_BT, LOOK, EXIT)
+        return super().forward(batch, ledger, forced, dense)
 
 
 class FrameExitOnline(Exits, CausalMethod):

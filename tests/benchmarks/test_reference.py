@@ -61,6 +61,17 @@ def test_every_variant_and_every_point_of_the_catalogue_can_be_planned(profile: 
     assert {line.run.method for line in lines} == set(methods_of(profile))
 
 
+def test_a_methods_own_controls_have_the_seeds_of_the_main_rows() -> None:
+    def seeds(board: Board, label: str) -> list[int]:
+        lines = plan(board, ["scsampler"])
+        return [line.run.seed for line in lines if (line.command, line.run.label) == ("bench", label)]
+
+    assert seeds(SPRITES, "scsampler@even") == seeds(SPRITES, "scsampler@random") == SEEDS
+    assert seeds(SPRITES, "scsampler@ranking") == VARIANT_SEEDS
+    without_variants = replace(SPRITES, variant_seeds=[])
+    assert seeds(without_variants, "scsampler@even") == SEEDS and not seeds(without_variants, "scsampler@ranking")
+
+
 def test_a_board_of_real_videos_has_a_seed_a_fold_and_times(tmp_path: Path) -> None:
     words = [f"data.path={write_copy(tmp_path)}"]
     for data in ("ucf101", "ucf101_untrimmed"):

@@ -14,6 +14,7 @@ from adavid.data.batch import VideoBatch
 from adavid.losses import cross_entropy
 from adavid.method import Chunk
 from adavid.networks.backbones import BackboneSpec
+from adavid.routing import even_frames
 from adavid.stage import Stage
 from benchmarks.compose import compose
 from benchmarks.measure.flops import bill
@@ -94,6 +95,27 @@ def test_the_order_is_that_of_the_papers_algorithm() -> None:
     assert compose("frame_exit", profile="paper", overrides=["model.order=released"]).build_method(3).order == [
         *RELEASED
     ]
+
+
+@torch.no_grad()
+def test_controls_look_at_k_frames_and_pay_no_gate() -> None:
+    method = make()
+    batch = padded_batch(method)
+    for choice, k in (("even", 3), ("random", 3), ("even", NUM_FRAMES)):
+        control = make(choice=choice, k=k)
+        control.load_state_dict(method.state_dict())
+        ledger = Ledger(len(LENGTHS))
+        output = control(batch, ledger)
+        looks_BT = output.action_BT == 0
+        assert looks_BT.sum(1).tolist() == [min(k, length) for length in LENGTHS]
+        assert "gate" not in ledger.macs
+        forced = method(batch, Ledger(len(LENGTHS)), output.action_BT)
+        assert torch.equal(output.logits_BK, forced.logits_BK) and torch.equal(output.action_BT, forced.action_BT)
+        if choice == "even":
+            assert torch.equal(looks_BT, even_frames(k, batch.mask["frames"]))
+    for k in (0, NUM_FRAMES + 1):
+        with pytest.raises(ValueError, match=f"^frame_exit: k must be from 1 to {NUM_FRAMES}, got {k}$"):
+            make(k=k)
 
 
 @torch.no_grad()
