@@ -268,7 +268,7 @@ def _point(
 def _trained(run: Run, workspace: Workspace) -> AdaptiveMethod:
     folder = folder_of(run, workspace)
     if not last_stage(run, folder).exists():
-        usual = compose(run.method, run.data_request, run.profile)
+        usual = compose(run.method, run.data_request, run.profile, shared={"data": run.config["data"]})
         words = [
             f"METHOD={run.method}",
             *([f"VARIANT={run.variant}"] if run.variant else []),
