@@ -190,9 +190,12 @@ def plan(board: Board, methods: Sequence[str] = (), overrides: Sequence[str] = (
         return compose(method, board.data, board.profile, variant, overrides, cache=cache)
 
     runs = [composed(method) for method in methods or methods_of(board.profile)]
-    of_methods = [composed(run.method, variant) for run in runs for variant in _own_variants(run.method, board.profile)]
-    controls = [run for run in of_methods if run.label in method_files(run.method).baselines]
-    variants = [run for run in of_methods if run not in controls]
+    controls, variants = list[Run](), list[Run]()
+    for method, variant in ((run.method, name) for run in runs for name in _own_variants(run.method, board.profile)):
+        if f"{method}@{variant}" in method_files(method).baselines:
+            controls.append(composed(method, variant))
+        elif board.variant_seeds:
+            variants.append(composed(method, variant))
     compared_along = {label for labels in references().values() for label in labels}
     networks = room_networks(board.profile)
     of_measure = {
@@ -207,7 +210,7 @@ def plan(board: Board, methods: Sequence[str] = (), overrides: Sequence[str] = (
         *(line for name, of in of_measure.items() if name in board.measures for line in _seeded(seeds_of[name], of)),
         *_seeded(board.variant_seeds, [_bench(run) for run in variants if run.label != BOUND]),
         *_seeded(board.variant_seeds, [_curve(run) for run in variants if run.label in compared_along]),
-        *(_room(run, board) for run in (*runs, *of_methods) if "room" in board.measures and run.label == networks),
+        *(_room(run, board) for run in (*runs, *variants) if "room" in board.measures and run.label == networks),
         *_seeded(board.variant_seeds[:1], [_bench(run) for run in variants if run.label == BOUND]),
     ]
     return list(_trained_once(lines))

@@ -40,9 +40,8 @@ from adavid import (
     MethodOutput,
     RowNorm,
     VideoBatch,
+    blind_frames,
     cross_entropy,
-    draw_frames,
-    even_frames,
     run_on_frames,
     run_on_rows,
 )
@@ -113,7 +112,7 @@ class Exits(AdaptiveMethod):
         dropout: before the linear heads.
     """
 
-    is_gated = True  # without gates nothing but decisions from outside ends a video
+    choice = "gates"  # FrameExit has others
 
     def __init__(
         self,
@@ -145,13 +144,6 @@ class Exits(AdaptiveMethod):
         return {"network": self.spec}
 
     # Accumulate features, exit
-
-    def forward(
-        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
-    ) -> MethodOutput:
-        chunk = Chunk(batch.frames["frames"], batch.mask["frames"], forced, dense)
-        state, action_BT, aux = self.step(chunk, self.init_state(len(chunk.mask_BT)), ledger)
-        return MethodOutput(self.answer(state, ledger), action_BT, aux)
 
     def visits(self, mask_BT: Tensor) -> list[int]:
         """The frames in the order in which they are visited."""
@@ -191,7 +183,7 @@ class Exits(AdaptiveMethod):
         num_N, ends_N = state.num_B[video_N] + 1, torch.ones_like(video_N, dtype=torch.bool)
         for num in num_N.unique().tolist():
             (row_M,) = (num_N == num).nonzero(as_tuple=True)
-            if self.is_gated and num < self.steps:
+            if self.choice == "gates" and num < self.steps:
                 rows = before_NH[row_M], after_NH[row_M]
                 ends_N[row_M] = ledger.run("gate", self.gates[num - 1], *rows, owner_N=video_N[row_M]) < 0
         return State(
@@ -282,7 +274,6 @@ class FrameExit(Exits):
         if not 1 <= k <= self.steps:
             raise ValueError(f"frame_exit: k must be from 1 to {self.steps}, got {k}")
         self.choice, self.k, self.seed = choice, k, seed
-        self.is_gated = choice == "gates"
         if order == "released" and self.steps != len(RELEASED):
             raise ValueError(f"frame_exit: order=released is of {len(RELEASED)} frames, got {self.steps}")
         self.order = list(RELEASED) if order == "released" else bisecting_order(self.steps)
@@ -290,14 +281,13 @@ class FrameExit(Exits):
     def forward(
         self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
     ) -> MethodOutput:
-        if forced is None and not self.is_gated:
-            mask_BT = batch.mask["frames"]
-            if self.choice == "even":
-                chosen_BT = even_frames(self.k, mask_BT)
-            else:
-                chosen_BT = draw_frames(self.k, mask_BT, batch.video_id, self.seed)
+        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
+        if forced is None and self.choice != "gates":
+            chosen_BT = blind_frames(self.choice, self.k, mask_BT, batch.video_id, self.seed)
             forced = torch.where(chosen_BT, LOOK, EXIT)
-        return super().forward(batch, ledger, forced, dense)
+        state = self.init_state(len(mask_BT))
+        state, action_BT, aux = self.step(Chunk(frames_BTCHW, mask_BT, forced, dense), state, ledger)
+        return MethodOutput(self.answer(state, ledger), action_BT, aux)
 
 
 class FrameExitOnline(Exits, CausalMethod):

@@ -34,9 +34,8 @@ from adavid import (
     MethodOutput,
     RowNorm,
     VideoBatch,
+    blind_frames,
     cross_entropy,
-    draw_frames,
-    even_frames,
     mean_of_used,
     run_on_frames,
     run_on_rows,
@@ -127,10 +126,8 @@ class ListenToLook(AdaptiveMethod):
     def choose(self, batch: VideoBatch, ledger: Ledger) -> Tensor:
         """The k frames (B, T) of each video."""
         mask_BT = batch.mask["frames"]
-        if self.choice == "even":
-            return even_frames(self.k, mask_BT)
-        if self.choice == "random":
-            return draw_frames(self.k, mask_BT, batch.video_id, self.seed)
+        if self.choice != "query":
+            return blind_frames(self.choice, self.k, mask_BT, batch.video_id, self.seed)
         glance_BTD = self.features("glance", batch, mask_BT, ledger)
         return torch.stack(self.look_up(glance_BTD, mask_BT, self.k, "hard", ledger)).sum(0) > 0.5
 

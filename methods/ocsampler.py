@@ -34,8 +34,8 @@ from adavid import (
     MethodOutput,
     VideoBatch,
     View,
+    blind_frames,
     cross_entropy,
-    draw_frames,
     draw_set,
     even_frames,
     run_on_frames,
@@ -113,10 +113,8 @@ class OCSampler(AdaptiveMethod):
     def choose(self, batch: VideoBatch, ledger: Ledger) -> Tensor:
         """The k frames (B, T) of each video."""
         mask_BT = batch.mask["frames"]
-        if self.choice == "even":
-            return even_frames(self.k, mask_BT)
-        if self.choice == "random":
-            return draw_frames(self.k, mask_BT, batch.video_id, self.seed)
+        if self.choice != "policy":
+            return blind_frames(self.choice, self.k, mask_BT, batch.video_id, self.seed)
         return top_frames(self.k, self.score(batch, ledger), mask_BT)
 
     def score(self, batch: VideoBatch, ledger: Ledger) -> Tensor:

@@ -32,9 +32,8 @@ from adavid import (
     Ledger,
     MethodOutput,
     VideoBatch,
+    blind_frames,
     cross_entropy,
-    draw_frames,
-    even_frames,
     mean_of_used,
     run_on_frames,
     top_frames,
@@ -100,10 +99,8 @@ class SCSampler(AdaptiveMethod):
     def choose(self, batch: VideoBatch, ledger: Ledger) -> Tensor:
         """The k frames (B, T) of each video: section 3.1's saliency is the largest logit of any class."""
         mask_BT = batch.mask["frames"]
-        if self.choice == "even":
-            return even_frames(self.k, mask_BT)
-        if self.choice == "random":
-            return draw_frames(self.k, mask_BT, batch.video_id, self.seed)
+        if self.choice != "salient":
+            return blind_frames(self.choice, self.k, mask_BT, batch.video_id, self.seed)
         saliency_BT = self.logits("sampler", batch, mask_BT, ledger).amax(-1)
         return top_frames(self.k, saliency_BT, mask_BT)
 

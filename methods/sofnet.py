@@ -148,7 +148,7 @@ class SoFNet(CausalMethod):
     def step(self, chunk: Chunk, state: State, ledger: Ledger) -> tuple[State, Tensor, dict[str, Tensor]]:
         """Frame by frame, since a policy remembers only frames that passed all gates; the batch's videos together."""
         mask_BT, forced_BT, num_gates = chunk.mask_BT, chunk.forced_BT, len(self.policies)
-        features = self.features(chunk, ledger) if chunk.dense else []
+        feature_BTD = self.features(chunk, ledger) if chunk.dense else None
         actions, said = [], []
         for t in range(mask_BT.shape[1]):
             watched_B = mask_BT[:, t] & ~(state.ended_B if forced_BT is None else forced_BT[:, t] > num_gates)
@@ -156,14 +156,13 @@ class SoFNet(CausalMethod):
             action_B = torch.full_like(state.num_seen_B, num_gates + 1).masked_fill(~mask_BT[:, t], -1)
             if len(video_N):
                 forced_N = None if forced_BT is None else forced_BT[video_N, t]
-                if chunk.dense:
-                    of_stages = [feature_BTD[video_N, t] for feature_BTD in features]
+                if feature_BTD is not None:
+                    of_stages = feature_BTD[video_N, t].split(self.widths, 1)
                     state, passed_N, gates = self.weigh(of_stages, video_N, forced_N, state, ledger)
                     said.append(gates)
                 else:
-                    at_t_N = torch.full_like(video_N, t)
-                    frames_NCHW = read_frames(ledger, chunk.frames_BTCHW, video_N, at_t_N, self.spec.size)
-                    state, passed_N = self.stop_or_forward(frames_NCHW, video_N, forced_N, state, ledger)
+                    x_N = read_frames(ledger, chunk.frames_BTCHW, video_N, torch.full_like(video_N, t), self.spec.size)
+                    state, passed_N = self.stop_or_forward(x_N, video_N, forced_N, state, ledger)
                 action_B = action_B.index_put((video_N,), num_gates - passed_N)
             actions.append(action_B)
             state = state._replace(num_seen_B=state.num_seen_B + watched_B)
@@ -173,11 +172,11 @@ class SoFNet(CausalMethod):
         return state, torch.stack(actions, 1), {name: torch.cat([gates[name] for gates in said]) for name in names}
 
     def stop_or_forward(
-        self, frames_NCHW: Tensor, video_N: Tensor, forced_N: Tensor | None, state: State, ledger: Ledger
+        self, x_N: Tensor, video_N: Tensor, forced_N: Tensor | None, state: State, ledger: Ledger
     ) -> tuple[State, Tensor]:
         """A frame of each of N videos, stage after stage until a gate stops it. Also how many gates it passed (N,)."""
         passed_N, memories = torch.zeros_like(video_N), list[Memory]()
-        row_M, video_M, x_M = torch.arange(len(video_N), device=video_N.device), video_N, frames_NCHW
+        row_M, video_M, x_M = torch.arange(len(video_N), device=video_N.device), video_N, x_N
         for n in range(len(self.policies)):
             x_M, feature_MD = self.look(n, x_M, video_M, ledger)
             forced_M = None if forced_N is None else forced_N[row_M]
@@ -192,7 +191,7 @@ class SoFNet(CausalMethod):
         return self.remember(state, video_M, used_M, feature_MD, memories, ledger), passed_N
 
     def weigh(
-        self, features: list[Tensor], video_N: Tensor, forced_N: Tensor | None, state: State, ledger: Ledger
+        self, features: Sequence[Tensor], video_N: Tensor, forced_N: Tensor | None, state: State, ledger: Ledger
     ) -> tuple[State, Tensor, dict[str, Tensor]]:
         """The same after all stages: the gates weigh what a frame changes. Also what the losses need of them."""
         said = [self.decide(n, feature_ND, video_N, forced_N, state, ledger) for n, feature_ND in enumerate(features)]
@@ -205,24 +204,21 @@ class SoFNet(CausalMethod):
         heard = {"logits_NG2": torch.stack(logits, 1), "go_NG": torch.stack(gates, 1), "h_NGH": torch.stack(hidden, 1)}
         return state, passed_N, {"video_N": video_N, **heard}
 
-    def features(self, chunk: Chunk, ledger: Ledger) -> list[Tensor]:
-        """Pooled features (B, T, D) after each stage, of all frames at once."""
+    def features(self, chunk: Chunk, ledger: Ledger) -> Tensor:
+        """Pooled features after all stages, side by side (B, T, D), of all frames at once."""
         video_N, frame_N = chunk.mask_BT.nonzero(as_tuple=True)
         x_N = read_frames(ledger, chunk.frames_BTCHW, video_N, frame_N, self.spec.size)
         backbone = self.network.backbone
-        looked = list[Tensor]()
         if any(parameter.requires_grad for parameter in backbone.parameters()):
+            looked = list[Tensor]()
             for n in range(len(self.policies)):
                 x_N, feature_ND = self.look(n, x_N, video_N, ledger)
                 looked.append(feature_ND)
+            every_stage_ND = torch.cat(looked, 1)
         else:  # in one go: what a frozen network says of a picture can be kept, maps between its stages cannot
-            every_stage_N = ledger.run("res", backbone, x_N, True, owner_N=video_N)
-            looked.extend(every_stage_N.split(self.widths, 1))
-        zeros_BT = [feature_ND.new_zeros(*chunk.mask_BT.shape, feature_ND.shape[1]) for feature_ND in looked]
-        return [
-            zeros_BTD.index_put((video_N, frame_N), feature_ND)
-            for zeros_BTD, feature_ND in zip(zeros_BT, looked, strict=True)
-        ]
+            every_stage_ND = ledger.run("res", backbone, x_N, True, owner_N=video_N)
+        zeros_BTD = every_stage_ND.new_zeros(*chunk.mask_BT.shape, sum(self.widths))
+        return zeros_BTD.index_put((video_N, frame_N), every_stage_ND)
 
     def look(self, n: int, x_N: Tensor, video_N: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """Run one more stage; pool what comes out (equation 1)."""

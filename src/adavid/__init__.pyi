@@ -45,6 +45,7 @@ from .policy_gradient import ppo_loss as ppo_loss
 from .policy_gradient import reinforce_loss as reinforce_loss
 from .policy_gradient import set_log_prob as set_log_prob
 from .routing import UsedMean as UsedMean
+from .routing import blind_frames as blind_frames
 from .routing import draw_actions as draw_actions
 from .routing import draw_frames as draw_frames
 from .routing import even_frames as even_frames

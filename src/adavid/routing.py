@@ -195,6 +195,12 @@ def even_frames(num: int, mask_BT: Tensor) -> Tensor:
     return mask_BT & (place_BT[..., None] == middle_BN[:, None]).any(-1)
 
 
+def blind_frames(how: str, num: int, mask_BT: Tensor, video_ids: Sequence[str], seed: int) -> Tensor:
+    """A control's frames (B, T), which nobody looked for: "even" as `even_frames`, "random" as `draw_frames`."""
+    assert how in ("even", "random"), how
+    return even_frames(num, mask_BT) if how == "even" else draw_frames(num, mask_BT, video_ids, seed)
+
+
 def top_frames(num: int, score_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """The `num` frames (B, T) of each video that have the highest scores; all where it has no more.
 

@@ -236,16 +236,14 @@ def test_evaluation_is_deterministic_and_has_noted_every_frame_that_it_depends_o
 
 def without_unread(batch: VideoBatch, ledger: Ledger) -> VideoBatch:
     """The same videos with garbage in place of the frames that no network saw."""
-    is_read = {name: torch.zeros(frames.shape[:-3], dtype=torch.bool) for name, frames in batch.frames.items()}
+    shapes = {name: frames.shape[:-3] for name, frames in batch.frames.items()}  # (B, T), or (B, T, S) of clips
+    is_read = {name: torch.zeros(*of[:2], of[2:].numel(), dtype=torch.bool) for name, of in shapes.items()}
     for read in ledger.reads:
-        inner = slice(None) if read.inner is None else read.inner
-        of_frames = is_read[read.view][read.video_N, read.frame_N]
-        if of_frames.ndim == 1:
-            of_frames[:] = True
-        else:
-            of_frames[:, inner] = True
-        is_read[read.view][read.video_N, read.frame_N] |= of_frames
-    frames = {name: of.where(is_read[name][..., None, None, None], 99.0) for name, of in batch.frames.items()}
+        is_read[read.view][read.video_N, read.frame_N, slice(None) if read.inner is None else read.inner] = True
+    frames = {
+        name: of.where(is_read[name].view(shapes[name])[..., None, None, None], 99.0)
+        for name, of in batch.frames.items()
+    }
     return batch._replace(frames=frames)
 
 
