@@ -22,7 +22,7 @@ from adavid.environment import device_name
 from adavid.evaluation.records import LATENCY_JSON, MAIN, ONLINE_JSON, OTHER_KINDS, Record, read_records
 from adavid.evaluation.room import ROOM_JSON, RoomRecord
 from adavid.evaluation.schema import read_json
-from benchmarks.compose import compose
+from benchmarks.compose import compose, like
 from benchmarks.jobs import Cell
 from benchmarks.layers import (
     RECIPE,
@@ -34,7 +34,7 @@ from benchmarks.layers import (
     room_networks,
     shown,
 )
-from benchmarks.measure.online import is_worth_watching
+from benchmarks.measure.online import BASELINE, is_worth_watching
 from benchmarks.models import last_stage
 from benchmarks.run import Run
 from benchmarks.runner import curve_points
@@ -144,6 +144,21 @@ class Line:
 
 
 @dataclass(frozen=True)
+class OnlineLine(Line):
+    """A run that is watched frame by frame, and beside it the baseline.
+
+    Attributes:
+        baseline: as it is trained for the run; of any seed.
+    """
+
+    baseline: Run = field(kw_only=True)
+
+    @property
+    def models(self) -> list[Run]:
+        return [self.run, dataclasses.replace(self.baseline, seed=self.run.seed)]
+
+
+@dataclass(frozen=True)
 class RoomLine(Line):
     """The room that adaptivity has: one command for all seeds, its file beside the methods' folders.
 
@@ -177,7 +192,8 @@ def plan(board: Board, methods: Sequence[str] = (), overrides: Sequence[str] = (
     """The command lines in the order in which they are run.
 
     Main rows, what is measured of them, variants, the curves of those that claims have to beat, the room. A variant
-    that is one of its method's own `baselines` is a control: it has the seeds of the main rows, on every board.
+    that is one of its method's own `baselines` is a control: it has the seeds of the main rows, on every board. The
+    baseline that others are watched beside is in the plan with them.
 
     Args:
         board: whose records they make.
@@ -189,18 +205,21 @@ def plan(board: Board, methods: Sequence[str] = (), overrides: Sequence[str] = (
     def composed(method: str, variant: str = "") -> Run:
         return compose(method, board.data, board.profile, variant, overrides, cache=cache)
 
-    runs = [composed(method) for method in methods or methods_of(board.profile)]
+    named = [composed(method) for method in methods or methods_of(board.profile)]
+    watched = [run for run in named if "online" in board.measures and is_worth_watching(run)]
+    is_named = BASELINE in {run.method for run in named}
+    runs = [*([composed(BASELINE)] if watched and not is_named else []), *named]
     controls, variants = list[Run](), list[Run]()
-    for method, variant in ((run.method, name) for run in runs for name in _own_variants(run.method, board.profile)):
+    for method, variant in ((run.method, name) for run in named for name in _own_variants(run.method, board.profile)):
         if f"{method}@{variant}" in method_files(method).baselines:
             controls.append(composed(method, variant))
         elif board.variant_seeds:
             variants.append(composed(method, variant))
     compared_along = {label for labels in references().values() for label in labels}
     networks = room_networks(board.profile)
-    of_measure = {
+    of_measure: dict[str, list[Line]] = {
         "curve": [_curve(run) for run in runs if run.config["curve"]],
-        "online": [Line("online", run, (ONLINE_JSON,), 0, 2) for run in runs if is_worth_watching(run)],
+        "online": [OnlineLine("online", run, (ONLINE_JSON,), 0, 2, baseline=like(run, BASELINE)) for run in watched],
         "latency": [Line("latency", run, (LATENCY_JSON,), 0, 1) for run in runs],
     }
     timed = board.seeds if board.latency_seeds is None else board.latency_seeds

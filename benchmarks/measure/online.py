@@ -33,6 +33,7 @@ from benchmarks.models import as_evaluated, folder_of, last_stage, loaded, prepa
 from benchmarks.run import Run
 from benchmarks.workspace import Workspace
 
+BASELINE = "uniform"
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # of a video's frames
 
 
@@ -111,7 +112,7 @@ class Watched(NamedTuple):
     length_N: np.ndarray
 
 
-def main_online(run: Run, workspace: Workspace, baseline: str = "uniform") -> str:
+def main_online(run: Run, workspace: Workspace, baseline: str = BASELINE) -> str:
     """Measure a trained run's answers along the videos of the reported split; write `online.json` into its folder.
 
     The curves of LiteEval's Figures 2 and 3: stop at the K-th frame seen closely, or when a share of the video has

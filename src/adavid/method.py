@@ -142,6 +142,7 @@ class AdaptiveMethod(LightningModule, ABC):
         self.temperature = self.stage.tau * math.exp(self.stage.tau_decay * progress)
         ledger = Ledger(len(batch.video_id), self.device, self.kept)
         terms = getattr(self, self.stage.loss)(batch, ledger)
+        self._check_reads(ledger)
         self.train_macs += ledger.train_macs
         logged = {f"{self.stage.name}/{name}": value.detach() for name, value in terms.items()}
         logged[f"{self.stage.name}/temperature"] = torch.tensor(self.temperature)
@@ -156,7 +157,17 @@ class AdaptiveMethod(LightningModule, ABC):
 
     def _evaluate(self, batch: VideoBatch) -> dict[str, Any]:
         ledger = Ledger(len(batch.video_id), self.device)
-        return {"output": self(batch, ledger, batch.forced_BT), "ledger": ledger}
+        output = self(batch, ledger, batch.forced_BT)
+        self._check_reads(ledger)
+        return {"output": output, "ledger": ledger}
+
+    def _check_reads(self, ledger: Ledger) -> None:
+        """What networks saw is of the method's own views: the decoder's bill follows from it."""
+        for view in {read.view for read in ledger.reads} - self.views.keys():
+            raise ValueError(
+                f"{type(self).__name__}: a network saw frames of the view '{view}', expected one of "
+                f"{', '.join(self.views)}: run_on_frames(..., view=...) names it"
+            )
 
     def configure_optimizers(self) -> Any:
         assert self.stage is not None

@@ -237,3 +237,28 @@ def test_cross_entropy_shares_the_target_among_labels() -> None:
     log_BK = logits_BK.log_softmax(-1)
     expected_B = torch.stack([-log_BK[0, 0], -(log_BK[1, 1] + log_BK[1, 2]) / 2])
     torch.testing.assert_close(cross_entropy(logits_BK, label_BK), expected_B)
+
+
+class TwoViews(Toy):
+    """Its networks see frames that it does not name as a view of its own."""
+
+    def forward(
+        self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
+    ) -> MethodOutput:
+        output = super().forward(batch, ledger, forced, dense)
+        (video_N, frame_N) = batch.mask["frames"].nonzero(as_tuple=True)
+        ledger.read("large", video_N, frame_N)
+        return output
+
+
+def test_what_is_seen_is_of_the_methods_views() -> None:
+    method = TwoViews()
+    method.enter(Stage("s", train=["body", "head"], epochs=1))
+    words = (
+        "^TwoViews: a network saw frames of the view 'large', expected one of frames: "
+        r"run_on_frames\(..., view=...\) names it$"
+    )
+    with pytest.raises(ValueError, match=words):
+        fit(method)
+    with pytest.raises(ValueError, match=words):
+        method.validation_step(random_batch(method, 2), 0)

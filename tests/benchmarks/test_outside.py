@@ -37,7 +37,8 @@ class TwoViews(AdaptiveMethod):
         for name, network in self.networks.items():
             frames_BTCHW, mask_BT = batch.frames[name], batch.mask[name]
             zeros_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, self.num_classes)
-            seen_BTK = run_on_frames(ledger, name, network, frames_BTCHW, mask_BT, self.specs[name].size, zeros_BTK)
+            size = self.specs[name].size
+            seen_BTK = run_on_frames(ledger, name, network, frames_BTCHW, mask_BT, size, zeros_BTK, view=name)
             logits_BK = logits_BK + seen_BTK.sum(1) / mask_BT.sum(1, keepdim=True)
         return MethodOutput(logits_BK, batch.mask["small"].long() - 1, {})
 '''

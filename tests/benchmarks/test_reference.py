@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from adavid.evaluation.records import ONLINE_JSON
 from adavid.evaluation.room import ROOM_JSON
 from adavid.evaluation.schema import write_json
 from benchmarks import jobs, reference
@@ -202,6 +203,28 @@ def test_the_room_needs_the_models_of_all_its_seeds(workspace: Workspace) -> Non
             last_stage(line.run, folder).touch()
     left = {line.cell.name for line in left_of(lines, workspace.records)}
     assert left - {f"bench cascade seed {seed}" for seed in SEEDS} == {"bench cascade@longer seed 1", "room"}
+
+
+def test_to_be_watched_needs_the_models_of_the_baseline_too(workspace: Workspace) -> None:
+    lines = plan(SPRITES, ["liteeval"])
+    of_baseline = {line.cell.name for line in lines if line.run.label == "uniform"}
+    assert {f"{command} uniform seed 1" for command in ("bench", "curve")} <= of_baseline
+    assert not {line.run.label for line in lines} & {"uniform@longer", "uniform@ceiling"}  # nobody asked for them
+    for line in lines:
+        folder = line.run.folder(workspace.records)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in line.files:
+            (folder / name).touch()
+    assert not left_of(lines, workspace.records)  # what is recorded needs no model
+    for online in (line for line in lines if line.command == "online" and line.run.seed in (1, 2)):
+        (online.run.folder(workspace.records) / ONLINE_JSON).unlink()
+        for run in online.models if online.run.seed == 2 else [online.run]:
+            last_stage(run, run.folder(workspace.records)).touch()
+    left = {line.cell.name for line in left_of(lines, workspace.records)}
+    assert left == {name for name in of_baseline if name.endswith(" 1")} | {f"online liteeval seed {i}" for i in (1, 2)}
+    labels = [line.run.label for line in plan(SPRITES, ["liteeval", "uniform"]) if line.command == "bench"]
+    assert labels.count("uniform") == len(SEEDS)
+    assert not any(line.run.label == "uniform" for line in plan(replace(SPRITES, measures=[]), ["liteeval"]))
 
 
 def test_the_command_prints_the_plan_and_runs_what_is_left(

@@ -54,6 +54,7 @@ from methods.sofnet import SoFNet
 from methods.uniform import Uniform
 from tests.adavid.data.videos import write_video
 from tests.conftest import NUM_CLASSES, opinionated, random_batch
+from tests.datamodules.test_ucf101 import write_copy
 
 # Points of a split: three videos of different lengths and one of a single frame, padded to six
 
@@ -462,6 +463,17 @@ def test_mistakes_get_one_line(
     assert main(["predict", *options, *folders(workspace), *WORDS, *OWN_WORDS]) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith(words.format(f"folder:{videos}")) and "\n" not in error
+
+
+def test_what_is_to_be_trained_is_named_where_the_data_have_a_path(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["online", "--method", "liteeval", "--data", "ucf101", f"data.path={write_copy(tmp_path)}"]
+    assert main([*words, *folders(workspace)]) == 2
+    expected = (
+        "adavid: liteeval is not trained, seed 0: make bench METHOD=liteeval DATA=ucf101 first, with ARGS as here"
+    )
+    assert capsys.readouterr().err.strip() == expected
 
 
 def test_nothing_is_watched_in_vain(workspace: Workspace, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
