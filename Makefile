@@ -87,7 +87,7 @@ readme: env ## regenerate the tables of README.md and docs/ from the committed r
 verify: env ## score the records in RECORD=folder anew from their predictions, recompute their hashes
 	$(call takes,RECORD)@$(ADAVID) verify '$(RECORD)'
 
-reference: env ## make the committed records that are not there yet (METHOD=a,b: of these alone; DRY_RUN=1: print the plan; all: about ten hours on two cores)
+reference: env ## make the committed records that are not there yet (METHOD=a,b: of these; DRY_RUN=1: print the plan; all: about ten hours on two cores)
 	$(call takes,METHOD DATA PROFILE ARGS JOBS DRY_RUN)@$(ADAVID) reference --data '$(DATA)' --profile '$(PROFILE)' --jobs '$(JOBS)' $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(if $(DRY_RUN),--dry-run) $(ARGS)
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard

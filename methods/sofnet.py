@@ -208,23 +208,21 @@ class SoFNet(CausalMethod):
         """Pooled features after all stages, side by side (B, T, D), of all frames at once."""
         video_N, frame_N = chunk.mask_BT.nonzero(as_tuple=True)
         x_N = read_frames(ledger, chunk.frames_BTCHW, video_N, frame_N, self.spec.size)
-        backbone = self.network.backbone
-        if any(parameter.requires_grad for parameter in backbone.parameters()):
+        if any(parameter.requires_grad for parameter in self.network.backbone.parameters()):
             looked = list[Tensor]()
             for n in range(len(self.policies)):
                 x_N, feature_ND = self.look(n, x_N, video_N, ledger)
                 looked.append(feature_ND)
-            every_stage_ND = torch.cat(looked, 1)
+            all_ND = torch.cat(looked, 1)
         else:  # in one go: what a frozen network says of a picture can be kept, maps between its stages cannot
-            every_stage_ND = ledger.run("res", backbone, x_N, True, owner_N=video_N)
-        zeros_BTD = every_stage_ND.new_zeros(*chunk.mask_BT.shape, sum(self.widths))
-        return zeros_BTD.index_put((video_N, frame_N), every_stage_ND)
+            all_ND = ledger.run("res", self.network.backbone, x_N, True, owner_N=video_N)
+        shape = (*chunk.mask_BT.shape, sum(self.widths))
+        return all_ND.new_zeros(shape).index_put((video_N, frame_N), all_ND)
 
     def look(self, n: int, x_N: Tensor, video_N: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """Run one more stage; pool what comes out (equation 1)."""
-        backbone = self.network.backbone
-        x_N = ledger.run(f"res{n + 1}", backbone.stages[n], x_N, owner_N=video_N)
-        return x_N, ledger.run(f"policy{n + 1}", backbone.pool, x_N, owner_N=video_N)
+        x_N = ledger.run(f"res{n + 1}", self.network.backbone.stages[n], x_N, owner_N=video_N)
+        return x_N, ledger.run(f"policy{n + 1}", self.network.backbone.pool, x_N, owner_N=video_N)
 
     def decide(
         self, n: int, feature_ND: Tensor, video_N: Tensor, forced_N: Tensor | None, state: State, ledger: Ledger
