@@ -17,6 +17,7 @@ from adavid.config import load_yaml, locate, nearest, one_line
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "benchmarks" / "recipe.yaml"
+BASELINE = "uniform"  # the method that every other is compared with, timed beside and watched beside
 OF_THE_RUN = ("seed", "cache")  # what `${seed}` and `${cache}` stand for
 OWN = "the run"  # the name of the layer that says them
 SECTIONS = ("recipe", "model", "stages", "test", "data", "trainer", "curve", "usage", "search")

@@ -25,6 +25,7 @@ from adavid.evaluation.schema import read_json
 from benchmarks.compose import compose, like
 from benchmarks.jobs import Cell
 from benchmarks.layers import (
+    BASELINE,
     RECIPE,
     check_known,
     method_files,
@@ -34,7 +35,7 @@ from benchmarks.layers import (
     room_networks,
     shown,
 )
-from benchmarks.measure.online import BASELINE, is_worth_watching
+from benchmarks.measure.online import is_worth_watching
 from benchmarks.models import last_stage
 from benchmarks.run import Run
 from benchmarks.runner import curve_points

@@ -29,6 +29,7 @@ from adavid.files import locked
 from adavid.method import AdaptiveMethod
 from adavid.training import channels_last
 from benchmarks.compose import like
+from benchmarks.layers import BASELINE
 from benchmarks.measure.usage import forced_usage, parse_usage
 from benchmarks.models import as_evaluated, folder_of, last_stage, loaded
 from benchmarks.run import Run
@@ -99,7 +100,7 @@ def latency(
     usage: Mapping[str, float] | None = None,
     num_classes: int = NUM_CLASSES,
     repeats: tuple[int, int] = (3, 30),
-    baseline: str = "uniform",
+    baseline: str = BASELINE,
     budget_s: float = 120.0,
     folder: Path | None = None,
 ) -> LatencyRecord:

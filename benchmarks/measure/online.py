@@ -29,11 +29,11 @@ from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod, CausalMethod
 from adavid.online import OnlinePredictor
 from benchmarks.compose import compose, like
+from benchmarks.layers import BASELINE
 from benchmarks.models import as_evaluated, folder_of, last_stage, loaded, prepare
 from benchmarks.run import Run
 from benchmarks.workspace import Workspace
 
-BASELINE = "uniform"
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # of a video's frames
 
 

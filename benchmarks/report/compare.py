@@ -11,14 +11,13 @@ from tqdm import tqdm
 from adavid.evaluation import stats
 from adavid.evaluation.records import MAIN, SHUFFLED
 from adavid.files import write_atomically
-from benchmarks.layers import catalogue, method_files, references
+from benchmarks.layers import BASELINE, catalogue, method_files, references
 from benchmarks.report import charts
 from benchmarks.report.entries import LOCAL, REFERENCE, Entry, Place, find, read_entries, series_names
 from benchmarks.report.formats import interval, pm, significant
 from benchmarks.report.references import Line, Mix, baselines, beyond_its_end, operating_points, unequal_training
 from benchmarks.report.tables import curve_points, each
 
-BASELINE = "uniform"  # the method that every other is compared with
 OWN_SHUFFLED = "its own decisions shuffled across videos"
 ONE_SEED = "one seed: the interval covers videos alone"
 MEANING = (

@@ -13,10 +13,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from adavid.files import write_atomically
-from benchmarks.layers import references
+from benchmarks.layers import BASELINE, references
 from benchmarks.report import charts, tables
 from benchmarks.report.columns import ON_PAGE
-from benchmarks.report.compare import BASELINE, MEANING, with_comparisons
+from benchmarks.report.compare import MEANING, with_comparisons
 from benchmarks.report.entries import Entry, Place, read_entries
 from benchmarks.report.formats import plus_minus
 from benchmarks.report.markdown import MACHINES, leaderboard_page

@@ -13,7 +13,7 @@ from adavid.evaluation.records import Record
 from adavid.evaluation.room import ROOM_JSON, RoomAnswers, RoomPoint, RoomRecord, read_room_answers
 from adavid.evaluation.schema import read_json
 from adavid.evaluation.stats import seed_names
-from benchmarks.report.compare import BASELINE
+from benchmarks.layers import BASELINE
 from benchmarks.report.entries import REFERENCE, Entry, series_names
 from benchmarks.report.formats import significant
 from benchmarks.report.regret import Regret, entry_regret

@@ -15,9 +15,10 @@ import pandas as pd
 
 from adavid.actions import is_close, kind_of
 from adavid.evaluation.records import Record
+from benchmarks.layers import BASELINE
 from benchmarks.report import charts, tables
 from benchmarks.report.columns import MEASURED, OF_LINES, OF_PAPERS, ON_PAGE, REPORTED, Column
-from benchmarks.report.compare import BASELINE, Comparison, drawn, equal_cost_line
+from benchmarks.report.compare import Comparison, drawn, equal_cost_line
 from benchmarks.report.entries import Entry, series_names
 from benchmarks.report.examples import Examples, evenly, examples_of
 from benchmarks.report.formats import plus_minus

@@ -246,7 +246,7 @@ class TwoViews(Toy):
         self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
     ) -> MethodOutput:
         output = super().forward(batch, ledger, forced, dense)
-        (video_N, frame_N) = batch.mask["frames"].nonzero(as_tuple=True)
+        video_N, frame_N = batch.mask["frames"].nonzero(as_tuple=True)
         ledger.read("large", video_N, frame_N)
         return output
 
