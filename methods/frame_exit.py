@@ -10,19 +10,21 @@ Departures from the paper, or what it leaves open:
   (`held_out`): on those that they have, errors are near nothing and every gate exits. The backbone has seen them.
 - Every step has a gate, as in Figure 2; the first one compares its evidence with none, which is 0 (the code exits
   after the first frame by the softmax's maximum instead). No gate follows the last frame.
-- Step t is the t-th frame that is there: a video of fewer frames visits those that it has.
+- Step t is the t-th frame that is there: a video of fewer frames visits those that it has. After its last one a gate
+  still runs, to no effect: online, that none follows is not known.
 - The classifier of the step at which a video ends runs, not those before it: its answer depends on no other.
-- Two controls that no paper has: k frames evenly spaced and k at random, by the same classifiers and without gates.
-- Optimiser and epochs, of which the paper says nothing, are our choice, in the YAML.
+- Frames are the middles of segments (the code's run from the first to the last).
+- Three controls that no paper has, by the same classifiers and without gates: k frames evenly spaced, k at random, and
+  the first k visits, as the classifiers learnt. Those online are frame_exit's but for the last.
+- Optimiser and epochs, of which the paper says nothing: in the YAML.
 
-B videos, T frames (CHW: channels, height, width), N rows, M of them at one step, K classes, D features, H width of the
-evidence.
+B videos, T frames (CHW: channels, height, width), N rows, M of one step, K classes, D features, H units of evidence.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -62,10 +64,7 @@ def bisecting_order(num_frames: int) -> list[int]:
 
 
 class Gate(nn.Module):
-    """Whether to go on, from the evidence before and after a frame (N, H) each, in full precision.
-
-    Returns logits (N,); above 0 the video goes on.
-    """
+    """From the evidence before and after a frame (N, H), in full precision: logits (N,), above 0 to go on."""
 
     def __init__(self, width: int, hidden: tuple[int, int] = (128, 64)) -> None:
         super().__init__()
@@ -78,8 +77,9 @@ class Gate(nn.Module):
 
     def forward(self, before_NH: Tensor, after_NH: Tensor) -> Tensor:
         with torch.autocast(after_NH.device.type, enabled=False):
-            both_NH = torch.cat([self.embed(before_NH), self.embed(after_NH)], 1)
-            return self.decide(both_NH)[:, 0]
+            # One call, so that before and after share their statistics in training as they do in evaluation.
+            embedded_NH = self.embed(torch.cat([before_NH, after_NH]))
+            return self.decide(torch.cat(embedded_NH.chunk(2), 1))[:, 0]
 
 
 class State(NamedTuple):
@@ -110,9 +110,11 @@ class Exits(AdaptiveMethod):
         width: H of the evidence.
         beta: the larger, the greater the error at which a gate is to exit.
         dropout: before the linear heads.
+        choice: when a video ends: the "gates" say it; or "first", a control, after k visits.
+        k: frames of the controls, all of a video that has no more.
     """
 
-    choice = "gates"  # FrameExit has others
+    test_time: ClassVar[tuple[str, ...]] = ("choice", "k")
 
     def __init__(
         self,
@@ -122,13 +124,19 @@ class Exits(AdaptiveMethod):
         width: int = 4096,
         beta: float = 1e-3,
         dropout: float = 0.5,
+        choice: Literal["gates", "first"] = "gates",
+        k: int = 4,
     ) -> None:
         super().__init__()
         if steps < 2 or width < 1:
             raise ValueError(f"frame_exit: steps must be 2 or more and width positive, got {steps} and {width}")
         if beta <= 0:
             raise ValueError(f"frame_exit: beta must be positive, got {beta}")
+        if k < 1:
+            raise ValueError(f"frame_exit: k must be 1 or more, got {k}")
         self.spec, self.num_classes, self.steps, self.beta = backbone, num_classes, steps, beta
+        self.choice: str = choice
+        self.k = k
         self.order = list(range(steps))
         self.views = {"frames": backbone.view(steps)}
         self.actions = ActionSpace((str(backbone.size), "exit"), (backbone.size, 0))
@@ -180,7 +188,8 @@ class Exits(AdaptiveMethod):
         """The evidence of one more frame of each of N videos; then their gates, where a frame may follow."""
         before_NH = state.evidence_BH[video_N]
         after_NH = torch.maximum(before_NH, ledger.run("mlp", self.mlp, feature_ND, owner_N=video_N))
-        num_N, ends_N = state.num_B[video_N] + 1, torch.ones_like(video_N, dtype=torch.bool)
+        num_N = state.num_B[video_N] + 1
+        ends_N = num_N >= (self.steps if self.choice == "gates" else self.k)
         for num in num_N.unique().tolist():
             (row_M,) = (num_N == num).nonzero(as_tuple=True)
             if self.choice == "gates" and num < self.steps:
@@ -254,26 +263,22 @@ class FrameExit(Exits):
 
     Args:
         order: "bisecting", the paper's; or "released", that of the public weights, which are of ten frames.
-        choice: of the frames: "gates"; or "even" or "random", the controls, which look at k frames and have no gates.
-        k: frames of the controls, all of a video that has no more.
+        choice: also "even" or "random", controls that look at k frames of the whole video.
         seed: of random frames.
     """
 
-    test_time = ("choice", "k")
+    test_time = ("choice", "seed", "k")
 
     def __init__(
         self,
         num_classes: int,
         order: Literal["bisecting", "released"] = "bisecting",
-        choice: Literal["gates", "even", "random"] = "gates",
-        k: int = 4,
+        choice: Literal["gates", "first", "even", "random"] = "gates",
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_classes, **kwargs)
-        if k < 1:
-            raise ValueError(f"frame_exit: k must be 1 or more, got {k}")
-        self.choice, self.k, self.seed = choice, k, seed
+        self.choice, self.seed = choice, seed
         if order == "released" and self.steps != len(RELEASED):
             raise ValueError(f"frame_exit: order=released is of {len(RELEASED)} frames, got {self.steps}")
         self.order = list(RELEASED) if order == "released" else bisecting_order(self.steps)
@@ -282,7 +287,7 @@ class FrameExit(Exits):
         self, batch: VideoBatch, ledger: Ledger, forced: Tensor | None = None, dense: bool = False
     ) -> MethodOutput:
         frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
-        if forced is None and self.choice != "gates":
+        if forced is None and self.choice in ("even", "random"):
             chosen_BT = blind_frames(self.choice, self.k, mask_BT, batch.video_id, self.seed)
             forced = torch.where(chosen_BT, LOOK, EXIT)
         state = self.init_state(len(mask_BT))

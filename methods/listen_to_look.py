@@ -10,7 +10,8 @@ Departures from the official code:
 - The glances' mean, not their interpolation, is the soft input; no weight normalisation; the last step's own head, an
   option there, is left out.
 - `straight`, a variant: one-hot forward and soft backward, so that training looks as evaluation does.
-- The classifier trains as uniform's in a stage of its own, and slowly beside the query, as there.
+- The classifier trains as uniform's in a stage of its own, and beside the query at a tenth of its rate, which there is
+  that of the audio-visual form. New layers start as PyTorch's do (there N(0, .02)).
 - Two controls that no paper has: k frames evenly spaced and k at random, at which only the large network looks.
 
 B videos, T frames (CHW: channels, height, width), N rows or videos with a frame left, S steps, K classes, D features or

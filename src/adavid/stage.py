@@ -25,8 +25,9 @@ class Stage:
         freeze_norm: BatchNorm layers keep their statistics although their weights learn.
         tau: Gumbel-Softmax temperature at the start.
         tau_decay: the temperature is multiplied by exp(`tau_decay`) every epoch, in small steps.
-        videos: "all" of the training split; "held_out", a fifth of it, by a hash of the video's id; or "other", the
-            rest. What learns from how well another part of the method does needs videos that that part has not learnt.
+        videos: "all" of the training split; "held_out", a fifth of it, whole groups by a hash of their names; or
+            "other", the rest. What learns from how well another part of the method does needs videos that that part
+            has not learnt.
     """
 
     name: str

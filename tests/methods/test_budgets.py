@@ -11,20 +11,28 @@ from adavid.stage import Stage
 from benchmarks.compose import compose, shared_backbones, warmup_of
 from benchmarks.layers import methods_of
 from benchmarks.report.references import EQUAL_TRAINING
+from benchmarks.run import Run
 from tests.conftest import NUM_CLASSES, random_batch
 
 NUM_VIDEOS = 5  # one a class
 SHARE = {"all": 1.0, "held_out": 0.2, "other": 0.8}  # of the training split, by what a stage says of its videos
 
 
+def videos_of_an_epoch(run: Run, stage: Stage) -> int:
+    """Whole batches, and no more of them than the data set's limit."""
+    limit, batch_size = run.config["trainer"]["limit_train_batches"], run.config["recipe"]["batch_size"]
+    num_videos = int(SHARE[stage.videos] * run.config["data"]["num_train"])
+    return batch_size * min(limit, num_videos // batch_size)
+
+
 def macs_per_video(method: AdaptiveMethod, stage: Stage) -> float:
-    """Of an epoch of a stage, for each video of the training split; decisions are those of an untrained method."""
+    """Of training in a stage; decisions are those of an untrained method."""
     torch.manual_seed(0)
     method.enter(stage)
     method.train()
     ledger = Ledger(NUM_VIDEOS, torch.device("cpu"))
     getattr(method, stage.loss)(random_batch(method, NUM_VIDEOS), ledger)
-    return SHARE[stage.videos] * ledger.train_macs / NUM_VIDEOS
+    return ledger.train_macs / NUM_VIDEOS
 
 
 @pytest.mark.slow
@@ -34,7 +42,7 @@ def test_every_method_trains_for_as_many_macs() -> None:
         run = compose(name)
         warmups = [warmup_of(run, spec) for spec in dict.fromkeys(shared_backbones(run))]
         spent[name] = sum(
-            stage.epochs * macs_per_video(method, stage)
+            stage.epochs * videos_of_an_epoch(of, stage) * macs_per_video(method, stage)
             for of in (run, *warmups)
             for method in [of.build_method(NUM_CLASSES)]
             for stage in of.stages

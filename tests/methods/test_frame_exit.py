@@ -19,7 +19,7 @@ from adavid.stage import Stage
 from benchmarks.compose import compose
 from benchmarks.measure.flops import bill
 from benchmarks.measure.usage import forced_usage, parse_usage
-from methods.frame_exit import RELEASED, Exits, FrameExit, FrameExitOnline, bisecting_order
+from methods.frame_exit import RELEASED, Exits, FrameExit, FrameExitOnline, Gate, bisecting_order
 from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
 
 SPEC, NUM_FRAMES, WIDTH = BackboneSpec("narrow/4-8-8", 16), 6, 12
@@ -101,7 +101,7 @@ def test_the_order_is_that_of_the_papers_algorithm() -> None:
 def test_controls_look_at_k_frames_and_pay_no_gate() -> None:
     method = make()
     batch = padded_batch(method)
-    for choice, k in (("even", 3), ("random", 3), ("even", NUM_FRAMES), ("random", NUM_FRAMES + 1)):
+    for choice, k in (("even", 3), ("random", 3), ("first", 3), ("even", NUM_FRAMES), ("random", NUM_FRAMES + 1)):
         control = make(choice=choice, k=k)
         control.load_state_dict(method.state_dict())
         ledger = Ledger(len(LENGTHS))
@@ -113,8 +113,28 @@ def test_controls_look_at_k_frames_and_pay_no_gate() -> None:
         assert torch.equal(output.logits_BK, forced.logits_BK) and torch.equal(output.action_BT, forced.action_BT)
         if choice == "even":
             assert torch.equal(looks_BT, even_frames(k, batch.mask["frames"]))
+        if choice == "first":
+            expected = [set(visits_of(method, length)[:k]) for length in LENGTHS]
+            assert [set(looks_T.nonzero()[:, 0].tolist()) for looks_T in looks_BT] == expected
     with pytest.raises(ValueError, match="^frame_exit: k must be 1 or more, got 0$"):
         make(k=0)
+
+
+def test_controls_are_of_one_training() -> None:
+    for name in ("frame_exit", "frame_exit_online"):
+        run = compose(name)
+        others = [compose(name, variant=variant) for variant in run.variants]
+        assert others and {other.model_hash for other in others} == {run.model_hash}
+
+
+def test_a_gate_says_in_evaluation_what_it_has_learnt_to_say() -> None:
+    """Evidence grows along the video: were before and after normalised apart in training, evaluation would differ."""
+    torch.manual_seed(0)
+    gate, before_NH = Gate(WIDTH), torch.rand(64, WIDTH)
+    after_NH = before_NH + 3
+    for _ in range(200):
+        learnt_N = gate.train()(before_NH, after_NH)
+    torch.testing.assert_close(gate.eval()(before_NH, after_NH), learnt_N, rtol=0.02, atol=0.02)
 
 
 @torch.no_grad()

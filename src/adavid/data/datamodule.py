@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -10,7 +10,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from adavid.data.batch import VideoBatch, VideoSample, View, collate
-from adavid.data.catalogue import VideoCatalogue
+from adavid.data.catalogue import VideoCatalogue, VideoRecord
 from adavid.data.dataset import EpochSampler, VideoDataset, held_out
 from adavid.data.draws import Draws
 from adavid.data.transforms import normalize
@@ -54,9 +54,7 @@ class VideoDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[VideoSample]:
         dataset = self._dataset("train")
-        apart = set(held_out([record.video_id for record in dataset.records]))
-        parts = {"all": None, "held_out": apart, "other": set(range(len(dataset))) - apart}
-        sampler = EpochSampler(len(dataset), self.seed, self.stage, parts[self.videos])
+        sampler = EpochSampler(len(dataset), self.seed, self.stage, self._part(dataset.records))
         num_devices = self.trainer.world_size if self.trainer is not None else 1
         drop_last = len(sampler) // num_devices >= self.batch_size
         return self._loader(dataset, sampler, drop_last)
@@ -70,6 +68,13 @@ class VideoDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
         """Normalises the frames to float32, on the device."""
         return batch._replace(frames={name: normalize(frames) for name, frames in batch.frames.items()})
+
+    def _part(self, records: Sequence[VideoRecord]) -> set[int] | None:
+        """The indices of those that a stage of `videos` is for; None: all."""
+        if self.videos == "all":
+            return None
+        apart = set(held_out([record.group or record.video_id for record in records]))
+        return apart if self.videos == "held_out" else set(range(len(records))) - apart
 
     def _dataset(self, split: str) -> VideoDataset:
         draws = self.draws if split == "train" else None

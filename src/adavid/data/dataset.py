@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -100,10 +101,24 @@ class EpochSampler(Sampler[tuple[int, int]]):
                 yield self.epoch, index
 
 
-def held_out(video_ids: Sequence[str]) -> list[int]:
-    """The indices of a fifth of some videos, of two at least: those whose ids have the lowest hashes."""
+def held_out(groups: Sequence[str]) -> list[int]:
+    """The indices of a fifth of some videos, or a little more: of the groups whose names have the lowest hashes.
 
-    def digest(index: int) -> str:
-        return hashlib.sha256(video_ids[index].encode()).hexdigest()
+    Args:
+        groups: whose group each video is of: its own id where it stands alone.
 
-    return sorted(range(len(video_ids)), key=digest)[: max(2, len(video_ids) // 5)]
+    Raises:
+        ValueError: all are of one group, so that none would be left.
+    """
+    members = defaultdict[str, list[int]](list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    if len(members) < 2:
+        raise ValueError("held-out videos: expected a training split of two groups of videos or more, got one")
+    apart: list[int] = []
+    *falling, _ = sorted(members, key=lambda group: hashlib.sha256(group.encode()).hexdigest())
+    for group in falling:
+        if len(apart) >= max(2, len(groups) // 5):
+            break
+        apart += members[group]
+    return sorted(apart)

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -162,8 +163,18 @@ def test_a_fifth_of_the_videos_is_held_out_by_their_names_alone():
     apart = {names[i] for i in held_out(names)}
     assert len(apart) == 20 and {names[::-1][i] for i in held_out(names[::-1])} == apart
     assert not all(names[i] in apart for i in range(20)), "not the first ones"
-    assert len(held_out(names[:6])) == 2
+    assert len(held_out(names[:6])) == 2 and len(held_out(names[:2])) == 1
     assert {name for name in apart if name in names[:50]} <= {names[i] for i in held_out(names[:50])} | apart
+
+
+def test_no_group_is_both_held_out_and_not():
+    groups = [f"clip {n // 3}" for n in range(90)]
+    apart = held_out(groups)
+    assert len(apart) == 18 and not {groups[i] for i in apart} & {groups[i] for i in set(range(90)) - set(apart)}
+    uneven = ["large"] * 50 + [f"small {n}" for n in range(50)]
+    assert 20 <= len(held_out(uneven)) < 100
+    with pytest.raises(ValueError, match="^held-out videos: expected a training split of two groups"):
+        held_out(["one"] * 9)
 
 
 def test_a_stage_of_some_videos_draws_them_as_a_stage_of_all_does():
@@ -179,6 +190,22 @@ def test_held_out_videos_and_the_others_are_the_training_split(root):
         module.videos = videos
         indices[videos] = sorted(index for _, index in module.train_dataloader().sampler)
     assert len(indices["held_out"]) == 2 and sorted(indices["held_out"] + indices["other"]) == indices["all"]
+
+
+class Pairs(Videos):
+    """Two videos each are of one group, but for the last."""
+
+    def records(self, split):
+        records = super().records(split)
+        return [replace(of, group=f"{split} pair {n // 2}") for n, of in enumerate(records[:-1])] + records[-1:]
+
+
+def test_held_out_videos_are_whole_groups(root):
+    indices = {}
+    for videos in ("held_out", "other"):
+        module = VideoDataModule(Pairs(videos_in(root)), VIEWS, batch_size=2, videos=videos)
+        indices[videos] = {index // 2 for _, index in module.train_dataloader().sampler}
+    assert len(indices["held_out"] | indices["other"]) == 4 and not indices["held_out"] & indices["other"]
 
 
 def test_collate_pads_ragged_clips():
