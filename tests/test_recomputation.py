@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import yaml
 from scipy.optimize import lsq_linear
+from scipy.sparse import csr_array
 from scipy.stats import rankdata, spearmanr
 from scipy.stats import t as student
 from sklearn.metrics import average_precision_score
@@ -96,13 +97,18 @@ def draws(num_groups: int) -> np.ndarray:
 
 def weighted_map(label_NK: np.ndarray, score_NK: np.ndarray, count_RN: np.ndarray) -> np.ndarray:
     """mAP where each video is there as often as `count_RN` says; equal scores are one threshold."""
-    count_RN, total_R = count_RN.astype(np.float32), np.zeros(len(count_RN))  # small whole numbers: exact, and fast
+    count_NR, total_R = np.ascontiguousarray(count_RN.T), np.zeros(len(count_RN))
     for label_N, score_N in zip(label_NK.T > 0, score_NK.T, strict=True):
-        is_above_NP = (score_N[:, None] >= score_N[label_N]).astype(np.float32)
-        seen_RP, found_RP = count_RN @ is_above_NP, count_RN[:, label_N] @ is_above_NP[label_N]
-        precision_RP = found_RP / np.maximum(seen_RP, 1).astype(float)
-        positive_RP = count_RN[:, label_N]
-        total_R += (positive_RP * precision_RP).sum(axis=1) / np.maximum(positive_RP.sum(axis=1), 1)
+        (positive_P,) = label_N.nonzero()
+        positive_P = positive_P[np.argsort(-score_N[positive_P])]
+        first_N = np.searchsorted(-score_N[positive_P], -score_N)  # the highest threshold that each video reaches
+        (reaching_M,) = (first_N < len(positive_P)).nonzero()
+        where = (np.ones(len(reaching_M), np.int32), (first_N[reaching_M], reaching_M))
+        seen_PR = (csr_array(where, shape=(len(positive_P), len(score_N))) @ count_NR).cumsum(axis=0)
+        positive_PR = count_NR[positive_P]
+        found_PR = positive_PR.cumsum(axis=0)[np.searchsorted(first_N[positive_P], first_N[positive_P], "right") - 1]
+        precision_PR = found_PR / np.maximum(seen_PR, 1)
+        total_R += (positive_PR * precision_PR).sum(axis=0) / np.maximum(positive_PR.sum(axis=0), 1)
     return total_R / label_NK.shape[1]
 
 
