@@ -24,7 +24,7 @@ B videos, T frames (CHW: channels, height, width), N rows, M of one step, K clas
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -114,7 +114,7 @@ class Exits(AdaptiveMethod):
         k: frames of the controls, all of a video that has no more.
     """
 
-    test_time: ClassVar[tuple[str, ...]] = ("choice", "k")
+    test_time = ("choice", "k")
 
     def __init__(
         self,
@@ -266,8 +266,6 @@ class FrameExit(Exits):
         choice: also "even" or "random", controls that look at k frames of the whole video.
         seed: of random frames.
     """
-
-    test_time = ("choice", "seed", "k")
 
     def __init__(
         self,

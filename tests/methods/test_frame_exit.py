@@ -125,6 +125,8 @@ def test_controls_are_of_one_training() -> None:
         run = compose(name)
         others = [compose(name, variant=variant) for variant in run.variants]
         assert others and {other.model_hash for other in others} == {run.model_hash}
+        other_seeds = [compose(name, variant=variant, seed=1) for variant in run.variants]
+        assert [other.hash for other in other_seeds] == [other.hash for other in others]
 
 
 def test_a_gate_says_in_evaluation_what_it_has_learnt_to_say() -> None:
