@@ -103,13 +103,19 @@ def weighted_map(label_NK: np.ndarray, score_NK: np.ndarray, count_RN: np.ndarra
         positive_P = positive_P[np.argsort(-score_N[positive_P])]
         first_N = np.searchsorted(-score_N[positive_P], -score_N)  # the highest threshold that each video reaches
         (reaching_M,) = (first_N < len(positive_P)).nonzero()
-        where = (np.ones(len(reaching_M), np.int32), (first_N[reaching_M], reaching_M))
-        seen_PR = (csr_array(where, shape=(len(positive_P), len(score_N))) @ count_NR).cumsum(axis=0)
-        positive_PR = count_NR[positive_P]
-        found_PR = positive_PR.cumsum(axis=0)[np.searchsorted(first_N[positive_P], first_N[positive_P], "right") - 1]
+        seen_PR, found_PR = (
+            reached(first_N[of], len(positive_P), count_NR[of]).cumsum(axis=0) for of in (reaching_M, positive_P)
+        )
         precision_PR = found_PR / np.maximum(seen_PR, 1)
+        positive_PR = count_NR[positive_P]
         total_R += (positive_PR * precision_PR).sum(axis=0) / np.maximum(positive_PR.sum(axis=0), 1)
     return total_R / label_NK.shape[1]
+
+
+def reached(first_M: np.ndarray, num_thresholds: int, count_MR: np.ndarray) -> np.ndarray:
+    """How often videos reach each threshold, (P, R), and none that is higher."""
+    where = (np.ones(len(first_M), np.int32), (first_M, np.arange(len(first_M))))
+    return csr_array(where, shape=(num_thresholds, len(first_M))) @ count_MR
 
 
 Points = dict[str, dict[int, Run]]  # by point, then by seed

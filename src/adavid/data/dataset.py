@@ -102,7 +102,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def held_out(groups: Sequence[str]) -> list[int]:
-    """The indices of a fifth of some videos, or a little more: of the groups whose names have the lowest hashes.
+    """The indices of some videos, whole groups by rising hash of their names until they are a fifth, and never all.
 
     Args:
         groups: whose group each video is of: its own id where it stands alone.
