@@ -17,7 +17,7 @@ from adavid.actions import Action
 from adavid.config import build, config_hash, locate, parse_overrides, schema
 from adavid.data.batch import View
 from adavid.data.contents import content_hashes
-from adavid.loading import NOT_OF_THE_USER, build_method
+from adavid.loading import NOT_OF_THE_USER, build_method, without_weights
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, weights_file
 from adavid.stage import Stage
@@ -253,7 +253,7 @@ class Built(NamedTuple):
 @functools.cache
 def _as_built(method_class: Any, arguments: str) -> Built:
     """Nothing is allocated for it."""
-    with torch.device("meta"):
+    with without_weights():
         method = build_method(method_class, 2, json.loads(arguments))
     weights = {key: value.shape for key, value in method.state_dict().items()}
     return Built(weights, dict(method.views), method.actions.kinds)
@@ -284,7 +284,7 @@ def shared_backbones(run: Run, **changes: Any) -> tuple[BackboneSpec, ...]:
 def _checked_method(method_class: Any, model: str, stages: str) -> tuple[BackboneSpec, ...]:
     """The constructor's own checks, and the stages'; nothing is allocated. Returns the shared backbones."""
     arguments = build(schema(method_class, NOT_OF_THE_USER), json.loads(model), "model")
-    with torch.device("meta"):
+    with without_weights():
         untrained: AdaptiveMethod = method_class(2, **vars(arguments))
         checked = [build(Stage, stage, "stages") for stage in json.loads(stages)]
         for stage in checked:
@@ -330,7 +330,7 @@ def _check_usage(run: Run, name: str) -> None:
     shares = run.config["usage"].get(name)
     if not isinstance(shares, dict):
         raise ValueError(f"usage.{name}: expected settings, usage.{name}.action=share, got {shares!r}")
-    with torch.device("meta"):
+    with without_weights():
         check_shares(run.build_method(num_classes=2).actions, shares)
 
 

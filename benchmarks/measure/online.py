@@ -24,7 +24,7 @@ from adavid.evaluation.metrics import mean_average_precision, top1
 from adavid.evaluation.records import Axis, By, OnlinePoint, OnlineRecord, write_online
 from adavid.evaluation.schema import SCHEMA
 from adavid.files import locked
-from adavid.loading import TrainedMethod
+from adavid.loading import TrainedMethod, without_weights
 from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod, CausalMethod
 from adavid.online import OnlinePredictor
@@ -161,7 +161,7 @@ def main_online(run: Run, workspace: Workspace, baseline: str = BASELINE) -> str
 
 def is_worth_watching(run: Run) -> bool:
     """Whether a method decides along the video, frame by frame: one that has no choice has one bill for every video."""
-    with torch.device("meta"):
+    with without_weights():
         method = run.build_method(num_classes=2)
     views = list(method.views.values())
     reads_frames = [(view.num_frames, view.clip) for view in views] == [(run.recipe.num_frames, 1)]

@@ -5,13 +5,15 @@ B videos, T frames, S frames of a clip, K classes, C channels, H height, W width
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from adavid.checkout import checkout
 from adavid.config import build, locate, schema
@@ -88,6 +90,25 @@ class TrainedMethod:
         """
         views = self.reading.read(open_source(Path(path), start, end), self.method.views)
         return self({name: frames[None] for name, frames in views.items()})
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Networks that are built within have the shapes of their weights and none of their values."""
+    with _Uninitialised(), torch.device("meta"):
+        yield
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Initialisation does nothing: of weights without values it would take most of the time."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def build_method(

@@ -12,6 +12,7 @@ import torch
 
 from adavid.config import ADDED, config_hash, essential
 from adavid.evaluation.records import identity
+from adavid.loading import without_weights
 from benchmarks.compose import arguments_of, compose, effect, evaluated_with, grid, layers_of
 from benchmarks.layers import catalogue, merge, method_files, methods_of, profiles, references
 from benchmarks.measure.usage import check_shares
@@ -71,7 +72,7 @@ def test_frames_that_the_networks_name_themselves_are_not_the_recipes(name: str)
 @pytest.mark.parametrize(("name", "profile"), EVERYTHING)
 def test_the_curves_and_usages_of_the_catalogue_can_be_run(name: str, profile: str) -> None:
     run = compose(name, profile=profile)
-    with torch.device("meta"):
+    with without_weights():
         for point in grid(run.config["curve"].get("test")):
             run.build_method(2, **point)
         actions = run.build_method(2).actions
