@@ -242,6 +242,21 @@ def check_evaluated(run: Run, section: str) -> None:
             raise ValueError(f"{section}.{key}: {run.method} makes no use of it in evaluation")
 
 
+@functools.lru_cache(maxsize=32)
+def untrained(method_class: type[AdaptiveMethod], arguments: str) -> AdaptiveMethod:
+    """The method, its constructor's own checks passed, to be looked at: nothing is allocated for its weights.
+
+    Args:
+        method_class: built once for equal arguments, which takes most of the time of a check.
+        arguments: of its constructor, as a configuration has them, in JSON.
+
+    Raises:
+        ValueError: a setting is unknown, of the wrong type or out of range.
+    """
+    with without_weights():
+        return build_method(method_class, 2, json.loads(arguments))
+
+
 class Built(NamedTuple):
     """What a method's arguments make of it."""
 
@@ -252,9 +267,7 @@ class Built(NamedTuple):
 
 @functools.cache
 def _as_built(method_class: Any, arguments: str) -> Built:
-    """Nothing is allocated for it."""
-    with without_weights():
-        method = build_method(method_class, 2, json.loads(arguments))
+    method = untrained(method_class, arguments)
     weights = {key: value.shape for key, value in method.state_dict().items()}
     return Built(weights, dict(method.views), method.actions.kinds)
 
@@ -282,15 +295,13 @@ def shared_backbones(run: Run, **changes: Any) -> tuple[BackboneSpec, ...]:
 
 @functools.cache
 def _checked_method(method_class: Any, model: str, stages: str) -> tuple[BackboneSpec, ...]:
-    """The constructor's own checks, and the stages'; nothing is allocated. Returns the shared backbones."""
-    arguments = build(schema(method_class, NOT_OF_THE_USER), json.loads(model), "model")
-    with without_weights():
-        untrained: AdaptiveMethod = method_class(2, **vars(arguments))
-        checked = [build(Stage, stage, "stages") for stage in json.loads(stages)]
-        for stage in checked:
-            untrained.enter(stage)
-    _check_all_learn(untrained, checked)
-    return tuple(untrained.shared_backbones().values())
+    """The constructor's own checks, and the stages'. Returns the shared backbones."""
+    method = untrained(method_class, model)
+    checked = [build(Stage, stage, "stages") for stage in json.loads(stages)]
+    for stage in checked:
+        method.enter(stage)
+    _check_all_learn(method, checked)
+    return tuple(method.shared_backbones().values())
 
 
 def _check_all_learn(method: AdaptiveMethod, stages: Sequence[Stage]) -> None:
@@ -330,8 +341,7 @@ def _check_usage(run: Run, name: str) -> None:
     shares = run.config["usage"].get(name)
     if not isinstance(shares, dict):
         raise ValueError(f"usage.{name}: expected settings, usage.{name}.action=share, got {shares!r}")
-    with without_weights():
-        check_shares(run.build_method(num_classes=2).actions, shares)
+    check_shares(untrained(run.method_class, json.dumps(run.arguments)).actions, shares)
 
 
 @functools.cache

@@ -79,6 +79,7 @@ def test_a_file_read_and_written_is_the_same_bytes(records: list[Record]) -> Non
         assert to_json(read_json(OTHER_KINDS[path.name], path)) == path.read_text(encoding="utf-8"), path
 
 
+@pytest.mark.slow
 def test_the_committed_tables_follow_from_the_committed_records(records: list[Record]) -> None:
     """The leaderboard's and those of the pages: one test, as the comparisons take their time."""
     entries = with_comparisons(group(records))

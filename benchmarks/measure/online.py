@@ -5,6 +5,7 @@ N videos of a split, T frames, K classes.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -24,11 +25,11 @@ from adavid.evaluation.metrics import mean_average_precision, top1
 from adavid.evaluation.records import Axis, By, OnlinePoint, OnlineRecord, write_online
 from adavid.evaluation.schema import SCHEMA
 from adavid.files import locked
-from adavid.loading import TrainedMethod, without_weights
+from adavid.loading import TrainedMethod
 from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod, CausalMethod
 from adavid.online import OnlinePredictor
-from benchmarks.compose import compose, like
+from benchmarks.compose import compose, like, untrained
 from benchmarks.layers import BASELINE
 from benchmarks.models import as_evaluated, folder_of, last_stage, loaded, prepare
 from benchmarks.run import Run
@@ -161,8 +162,7 @@ def main_online(run: Run, workspace: Workspace, baseline: str = BASELINE) -> str
 
 def is_worth_watching(run: Run) -> bool:
     """Whether a method decides along the video, frame by frame: one that has no choice has one bill for every video."""
-    with without_weights():
-        method = run.build_method(num_classes=2)
+    method = untrained(run.method_class, json.dumps(run.arguments))
     views = list(method.views.values())
     reads_frames = [(view.num_frames, view.clip) for view in views] == [(run.recipe.num_frames, 1)]
     return isinstance(method, CausalMethod) and len(method.actions) > 1 and reads_frames

@@ -114,10 +114,11 @@ def padded(batch: VideoBatch, num_padding: int) -> VideoBatch:
 @of_all
 @torch.no_grad()
 def test_sparse_and_dense_routing_agree_and_cost_what_an_independent_counter_sees(run: Run) -> None:
-    # To the last digits; but for the papers' networks, which in float64 take a minute each and whose many layers round.
-    dtype, close = (torch.float64, 1e-9) if run.profile == "tiny" else (torch.float32, 5e-5)
+    # To the last digits; but for the papers' networks, which in float64 take a minute each and whose many layers round:
+    # a video of theirs takes seconds, and its frames are routed as those of several are.
+    dtype, close, num_videos = (torch.float64, 1e-9, 2) if run.profile == "tiny" else (torch.float32, 5e-5, 1)
     method = make(run).to(dtype)
-    batch = random_batch(method, 2, dtype=dtype)
+    batch = random_batch(method, num_videos, dtype=dtype)
     for forced in decisions(run, method, batch):
         sparse = audited(method, batch, forced)
         dense = audited(method, batch, sparse.action_BT, dense=True)
@@ -184,7 +185,7 @@ def causal(params: list[ParameterSet]) -> list[ParameterSet]:
     return [param for param in params if issubclass(method_class(param), CausalMethod)]
 
 
-@pytest.mark.parametrize("run", causal(TINY + PAPER), indirect=True)
+@pytest.mark.parametrize("run", causal(TINY), indirect=True)
 def test_the_online_bill_is_what_an_independent_counter_sees(run: Run) -> None:
     method = make(run)
     batch = random_batch(method, 1)

@@ -28,7 +28,7 @@ from scipy.sparse import csr_array
 from scipy.special import stdtrit
 from tqdm import tqdm
 
-from adavid.evaluation.metrics import checked, mean_average_precision
+from adavid.evaluation.metrics import checked
 
 if TYPE_CHECKING:
     from adavid.evaluation.predictions import Predictions
@@ -54,12 +54,12 @@ def bootstrap_map(run: Predictions, num_replicates: int = NUM_REPLICATES, seed: 
         ValueError: a score is not finite.
     """
     group_of_N = group_indices(run)
-    return _weighted_maps(run, group_of_N, multiplicities(group_of_N.max() + 1, num_replicates, seed))
-
-
-def _weighted_maps(run: Predictions, group_of_N: np.ndarray, draws: Iterable[np.ndarray]) -> np.ndarray:
-    """The mAP, (R,), where each group is present as often as drawn; `draws` holds arrays (G, up to CHUNK)."""
     ranked = RankedScores(run.label_NK, run.score_NK)
+    return _weighted_maps(ranked, group_of_N, multiplicities(group_of_N.max() + 1, num_replicates, seed))
+
+
+def _weighted_maps(ranked: RankedScores, group_of_N: np.ndarray, draws: Iterable[np.ndarray]) -> np.ndarray:
+    """The mAP, (R,), where each group is present as often as drawn; `draws` holds arrays (G, up to CHUNK)."""
     return np.concatenate([ranked.weighted_map(weight_GR[group_of_N]) for weight_GR in draws])
 
 
@@ -176,8 +176,9 @@ def _contrast(terms: Sequence[tuple[float, Runs]]) -> tuple[dict[int, float], tu
     """The weighted sum of mAPs of each seed, and the interval of its mean over seeds."""
     check_paired([runs for _, runs in terms])
     seeds = sorted(terms[0][1])
-    value_S = [sum(weight * _map_of(runs[seed]) for weight, runs in terms) for seed in seeds]
-    replicate_SR = [np.sum([weight * _replicates(runs[seed]) for weight, runs in terms], axis=0) for seed in seeds]
+    maps = [[(weight, *_maps(runs[seed])) for weight, runs in terms] for seed in seeds]
+    value_S = [sum(weight * value for weight, value, _ in of_seed) for of_seed in maps]
+    replicate_SR = [np.sum([weight * replicate_R for weight, _, replicate_R in of_seed], axis=0) for of_seed in maps]
     per_seed = dict(zip(seeds, value_S, strict=True))
     return per_seed, interval_of_mean(value_S, np.mean(replicate_SR, axis=0))
 
@@ -289,8 +290,7 @@ class RankedScores:
 
 # A report compares one run with many others: what is known of each is kept for as long as the run is.
 _known_sorted: WeakKeyDictionary[Predictions, Predictions] = WeakKeyDictionary()
-_known_replicates: WeakKeyDictionary[Predictions, np.ndarray] = WeakKeyDictionary()
-_known_maps: WeakKeyDictionary[Predictions, float] = WeakKeyDictionary()
+_known_maps: WeakKeyDictionary[Predictions, tuple[float, np.ndarray]] = WeakKeyDictionary()
 
 
 def _by_id(run: Predictions) -> Predictions:
@@ -306,16 +306,11 @@ def _draws(num_groups: int) -> tuple[np.ndarray, ...]:
     return tuple(multiplicities(num_groups, NUM_REPLICATES, seed=0))
 
 
-def _replicates(run: Predictions) -> np.ndarray:
-    """The run's mAP on draws of videos that are the same for all runs, (R,)."""
-    if run not in _known_replicates:
-        by_id = _by_id(run)  # so that draws mean the same videos in every run
-        group_of_N = group_indices(by_id)
-        _known_replicates[run] = _weighted_maps(by_id, group_of_N, _draws(group_of_N.max() + 1))
-    return _known_replicates[run]
-
-
-def _map_of(run: Predictions) -> float:
+def _maps(run: Predictions) -> tuple[float, np.ndarray]:
+    """The run's mAP, and on draws of videos that are the same for all runs, (R,): scores are sorted once for both."""
     if run not in _known_maps:
-        _known_maps[run] = mean_average_precision(run.label_NK, run.score_NK)
+        by_id = _by_id(run)  # so that draws mean the same videos in every run
+        ranked, group_of_N = RankedScores(by_id.label_NK, by_id.score_NK), group_indices(by_id)
+        (map_as_is,) = ranked.weighted_map(np.ones((len(group_of_N), 1), np.int32)).tolist()
+        _known_maps[run] = map_as_is, _weighted_maps(ranked, group_of_N, _draws(group_of_N.max() + 1))
     return _known_maps[run]
