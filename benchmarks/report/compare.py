@@ -15,7 +15,7 @@ from benchmarks.layers import BASELINE, catalogue, method_files, references
 from benchmarks.report import charts
 from benchmarks.report.entries import LOCAL, REFERENCE, Entry, Place, find, read_entries, series_names
 from benchmarks.report.formats import interval, pm, significant
-from benchmarks.report.references import Line, Mix, baselines, beyond_its_end, operating_points, unequal_training
+from benchmarks.report.references import Line, baselines, beyond_its_end, operating_points, unequal_training
 from benchmarks.report.tables import curve_points, each
 
 OWN_SHUFFLED = "its own decisions shuffled across videos"
@@ -94,25 +94,29 @@ def against_label(own: Entry, label: str, entries: Sequence[Entry]) -> Compariso
     return Comparison(label, np.nan, None, why_not)
 
 
-def against_line(own: Entry, name: str, labels: Collection[str], entries: Sequence[Entry]) -> Comparison:
-    """The method against the operating points of the methods named, at the method's own cost."""
-    points = operating_points(entries, own, labels)
+def against_line(
+    own: Entry, name: str, labels: Collection[str], entries: Sequence[Entry], point: str = MAIN
+) -> Comparison:
+    """The method at one of its points against the operating points of the methods named, at its own cost there."""
+    there = own.of_seeds({record.seed for record in own.points[point]})
+    points = operating_points(entries, there, labels)
     if not points:
         return Comparison(name, np.nan, None, f"no results of {', '.join(labels)} under its conditions with its seeds")
     seeds = set(points[0].entry.seeds)
-    mine = own.of_seeds(seeds)
-    val = mine.on_val()
+    mine = there.of_seeds(seeds)
+    val, gflops = mine.on_val(point), mine.gflops(point)
     if val is None:
         return Comparison(name, np.nan, None, "it has no numbers on val")
     try:
-        mix = Line.of(points).at(val[0], mine.gflops())
-        difference = stats.paired_difference_to_mix(mine.runs(), [(weight, point.runs) for weight, point in mix.parts])
+        mix = Line.of(points).at(val[0], gflops)
+        parts = [(weight, part.runs) for weight, part in mix.parts]
+        difference = stats.paired_difference_to_mix(mine.runs(point), parts)
     except ValueError as error:
         return Comparison(name, np.nan, None, str(error))
-    beyond = beyond_its_end(mine.gflops(), mix.test[0])
-    unequal = unequal_training(mine.train_gmacs(), mix.train_gmacs)
+    beyond = beyond_its_end(gflops, mix.test[0])
+    unequal = unequal_training(mine.train_gmacs(point), mix.train_gmacs)
     notes = _notes(seeds, set(own.seeds), beyond, unequal)
-    return Comparison(name, mine.gflops() / mix.test[0], difference, notes=notes)
+    return Comparison(name, gflops / mix.test[0], difference, notes=notes)
 
 
 def against_shuffled(own: Entry) -> Comparison:
@@ -252,7 +256,7 @@ def curve_report(
     seeds: Collection[int] = (),
     out_dir: Path | None = None,
 ) -> str:
-    """A method's operating points as a table, each with what is attained at equal cost, and as a PNG.
+    """A method's operating points as a table, each with its paired difference from the equal-cost line, and as a PNG.
 
     Args:
         results_dir: holds reference/ and runs/.
@@ -280,8 +284,8 @@ def curve_report(
         points = curve_points(shown, series_names(shown))
         path = Path(out_dir or results_dir) / f"curve-{place.data}-{place.profile}-{entry.label}.png"
         write_atomically(path, charts.to_png(charts.tradeoff(points, BASELINE, drawn(line))))
-        blocks.append("\n".join([_heading(entry), _curve_table(entry, points, line), f"chart: {path}"]))
-    return "\n\n".join(blocks)
+        blocks.append("\n".join([_heading(entry), _curve_table(entry, points, here), f"chart: {path}"]))
+    return "\n\n".join([*blocks, MEANING])
 
 
 def equal_cost_line(entries: Sequence[Entry], own: Entry) -> Line | None:
@@ -299,39 +303,28 @@ def drawn(line: Line | None) -> list[tuple[float, float]]:
     return sorted((cost, 100 * value) for cost, value in (point.test for point in line.points)) if line else []
 
 
-def _curve_table(entry: Entry, points: pd.DataFrame, line: Line | None) -> str:
-    own = points[points.series == series_names([entry])[entry.name]]
-    name = next(iter(references()), "")
+def _curve_table(entry: Entry, points: pd.DataFrame, entries: Sequence[Entry]) -> str:
+    """The operating points, each against the first of the lines that a claim has to beat."""
+    name, labels = next(iter(references().items()), ("", ()))
+    is_compared = name and entry.method not in labels
     rows = []
-    for row in each(own):
-        is_compared = name and entry.method not in references()[name]
-        height = _height(line, entry, row.point) if line and is_compared else None
-        rows.append(
-            {
-                "point": "main" if row.point == MAIN else row.point,
-                "operating point": row.operating_point,
-                "seeds": f"{row.num_seeds}",
-                "mAP %": pm(row.map, row.map_std),
-                "GFLOPs/video": significant(row.gflops_per_video),
-                "frames used": f"{row.frames_used:.1f}",
-                name: "" if height is None else f"{100 * height.test[1]:.2f}",
-                "gain": "" if height is None else f"{row.map - 100 * height.test[1]:+.2f}",
-                "": unequal_training(entry.train_gmacs(row.point), height.train_gmacs) if height else "",
-            }
-        )
-    align = ("left", "left", *("right",) * 6, "left")
-    return pd.DataFrame(rows).to_markdown(index=False, tablefmt="simple", colalign=align, disable_numparse=True)
-
-
-def _height(line: Line, entry: Entry, point: str) -> Mix | None:
-    """What the line has at the cost of an operating point; None where it does not reach there."""
-    val = entry.on_val(point)
-    if val is None:
-        return None
-    try:
-        return line.at(val[0], entry.gflops(point))
-    except ValueError:
-        return None
+    for row in each(points[points.series == series_names([entry])[entry.name]]):
+        shown = {
+            "point": "main" if row.point == MAIN else row.point,
+            "operating point": row.operating_point,
+            "seeds": f"{row.num_seeds}",
+            "mAP %": pm(row.map, row.map_std),
+            "GFLOPs/video": significant(row.gflops_per_video),
+            "frames used": f"{row.frames_used:.1f}",
+        }
+        if is_compared and row.point != SHUFFLED:
+            against = against_line(entry, name, labels, entries, row.point)
+            verdict = against.difference.verdict if against.difference else against.why_not
+            shown |= {f"vs {name}": against.points, "": "; ".join([verdict, *against.notes])}
+        rows.append(shown)
+    table = pd.DataFrame(rows).fillna("")
+    align = ["left", "left", *("right",) * 5, "left"][: table.shape[1]]
+    return table.to_markdown(index=False, tablefmt="simple", colalign=align, disable_numparse=True)
 
 
 def _scores(entries: Iterable[Entry]) -> str:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from adavid.actions import Action, PatchGrid
+from adavid.evaluation.stats import paired_difference
 from benchmarks.layers import references
 from benchmarks.report import compare, console_table, curve_report, write_leaderboard
 from benchmarks.report.charts import NEUTRAL, PALETTE, SEEN, UNSEEN, action_colours, tradeoff
@@ -647,10 +648,23 @@ def test_the_warm_up_is_part_of_the_training_that_is_compared(tmp_path: Path) ->
 def test_curve(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"png")
     text = curve_report(results, "sharp:reference", out_dir=tmp_path)
-    assert "num_frames=3" in text and "equal-cost line" in text and re.search(r"\d\d\.\d\d +[+-]\d", text)
+    assert "num_frames=3" in text and "equal-cost line" in text and re.search(r" [+-]\d+\.\d\d \[", text)
     assert (tmp_path / "curve-toys-tiny-sharp.png").read_bytes() == b"png"
     with pytest.raises(ValueError, match="expected curve points"):
         curve_report(results, "sharp@b", out_dir=tmp_path)
+
+
+def test_a_point_of_a_curve_is_compared_on_its_own_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"png")
+    line_of_toys(tmp_path, (2.0, 0.9), costs=(2.0,))
+    add(tmp_path, "sharp", seed=1, point="curve-k=1", gflops=2.0, accuracy=0.7)
+    entries = {entry.label: entry for entry in read_entries(tmp_path)}
+    of_seed_1 = paired_difference(entries["sharp"].runs("curve-k=1"), entries["uniform"].of_seeds([1]).runs())
+    of_both = paired_difference(entries["sharp"].runs(), entries["uniform"].runs())
+    rows = {line.split()[0]: line for line in curve_report(tmp_path, "sharp").splitlines() if line.strip()}
+    for row, difference in (("curve-k=1", of_seed_1), ("main", of_both)):
+        assert f"{100 * difference.mean:+.2f} [{100 * difference.interval[0]:+.2f}, " in rows[row]
+    assert "seeds 1 of both; one seed" in rows["curve-k=1"] and "of both" not in rows["main"]
 
 
 def test_console_table(written: tuple[Path, pd.DataFrame]) -> None:
