@@ -242,17 +242,14 @@ def check_evaluated(run: Run, section: str) -> None:
             raise ValueError(f"{section}.{key}: {run.method} makes no use of it in evaluation")
 
 
+def untrained(run: Run) -> AdaptiveMethod:
+    """A run's method as it is evaluated, to be looked at: nothing is allocated for its weights."""
+    return _untrained(run.method_class, json.dumps(run.arguments))
+
+
 @functools.lru_cache(maxsize=32)
-def untrained(method_class: type[AdaptiveMethod], arguments: str) -> AdaptiveMethod:
-    """The method, its constructor's own checks passed, to be looked at: nothing is allocated for its weights.
-
-    Args:
-        method_class: built once for equal arguments, which takes most of the time of a check.
-        arguments: of its constructor, as a configuration has them, in JSON.
-
-    Raises:
-        ValueError: a setting is unknown, of the wrong type or out of range.
-    """
+def _untrained(method_class: Any, arguments: str) -> AdaptiveMethod:
+    """Its constructor's own checks passed; built once for equal arguments: that takes most of the time of a check."""
     with without_weights():
         return build_method(method_class, 2, json.loads(arguments))
 
@@ -267,7 +264,7 @@ class Built(NamedTuple):
 
 @functools.cache
 def _as_built(method_class: Any, arguments: str) -> Built:
-    method = untrained(method_class, arguments)
+    method = _untrained(method_class, arguments)
     weights = {key: value.shape for key, value in method.state_dict().items()}
     return Built(weights, dict(method.views), method.actions.kinds)
 
@@ -296,7 +293,7 @@ def shared_backbones(run: Run, **changes: Any) -> tuple[BackboneSpec, ...]:
 @functools.cache
 def _checked_method(method_class: Any, model: str, stages: str) -> tuple[BackboneSpec, ...]:
     """The constructor's own checks, and the stages'. Returns the shared backbones."""
-    method = untrained(method_class, model)
+    method = _untrained(method_class, model)
     checked = [build(Stage, stage, "stages") for stage in json.loads(stages)]
     for stage in checked:
         method.enter(stage)
@@ -341,7 +338,7 @@ def _check_usage(run: Run, name: str) -> None:
     shares = run.config["usage"].get(name)
     if not isinstance(shares, dict):
         raise ValueError(f"usage.{name}: expected settings, usage.{name}.action=share, got {shares!r}")
-    check_shares(untrained(run.method_class, json.dumps(run.arguments)).actions, shares)
+    check_shares(untrained(run).actions, shares)
 
 
 @functools.cache

@@ -5,7 +5,6 @@ N videos of a split, T frames, K classes.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -162,7 +161,7 @@ def main_online(run: Run, workspace: Workspace, baseline: str = BASELINE) -> str
 
 def is_worth_watching(run: Run) -> bool:
     """Whether a method decides along the video, frame by frame: one that has no choice has one bill for every video."""
-    method = untrained(run.method_class, json.dumps(run.arguments))
+    method = untrained(run)
     views = list(method.views.values())
     reads_frames = [(view.num_frames, view.clip) for view in views] == [(run.recipe.num_frames, 1)]
     return isinstance(method, CausalMethod) and len(method.actions) > 1 and reads_frames

@@ -57,9 +57,8 @@ def test_every_method_its_curve_and_its_variants_are_in_the_plan(lines: list[Lin
 
 @pytest.mark.slow
 @pytest.mark.parametrize("profile", ["lite", "tiny"])
-def test_every_variant_of_the_catalogue_can_be_planned(profile: str) -> None:
-    measures = [measure for measure in MEASURES if measure != "curve"]  # their points: tests/benchmarks/test_compose.py
-    lines = plan(Board("sprites", profile, [0], [0], measures))
+def test_every_variant_and_every_point_of_the_catalogue_can_be_planned(profile: str) -> None:
+    lines = plan(Board("sprites", profile, [0], [0], list(MEASURES)))
     assert {line.run.method for line in lines} == set(methods_of(profile))
 
 

@@ -185,7 +185,7 @@ def causal(params: list[ParameterSet]) -> list[ParameterSet]:
     return [param for param in params if issubclass(method_class(param), CausalMethod)]
 
 
-@pytest.mark.parametrize("run", causal(TINY), indirect=True)
+@pytest.mark.parametrize("run", causal(TINY + PAPER), indirect=True)
 def test_the_online_bill_is_what_an_independent_counter_sees(run: Run) -> None:
     method = make(run)
     batch = random_batch(method, 1)
