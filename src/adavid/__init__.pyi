@@ -41,8 +41,10 @@ from .networks.frame_mlp import RowNorm as RowNorm
 from .networks.recurrent import RecurrentClassifier as RecurrentClassifier
 from .policy_gradient import discounted_returns as discounted_returns
 from .policy_gradient import draw_set as draw_set
+from .policy_gradient import modal_share as modal_share
 from .policy_gradient import ppo_loss as ppo_loss
 from .policy_gradient import reinforce_loss as reinforce_loss
+from .policy_gradient import returns as returns
 from .policy_gradient import set_log_prob as set_log_prob
 from .routing import UsedMean as UsedMean
 from .routing import blind_frames as blind_frames
@@ -60,5 +62,8 @@ from .routing import run_over_time as run_over_time
 from .routing import top_frames as top_frames
 from .routing import video_generator as video_generator
 from .stage import Stage as Stage
+from .walk import Looks as Looks
+from .walk import Walk as Walk
+from .walk import in_order as in_order
 
 __version__: str

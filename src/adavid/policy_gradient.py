@@ -45,6 +45,15 @@ def leave_one_out_advantage(reward_B: Tensor) -> Tensor:
     return reward_B - (reward_B.sum() - reward_B) / num_others
 
 
+def returns(reward_BT: Tensor, discount: float) -> Tensor:
+    """R_t = r_t + discount * R_{t+1} (B, T), of rewards that are 0 where no decision was taken."""
+    later_B, falling = torch.zeros_like(reward_BT[:, 0]), []
+    for t in reversed(range(reward_BT.shape[1])):
+        later_B = reward_BT[:, t] + discount * later_B
+        falling.append(later_B)
+    return torch.stack(falling[::-1], 1)
+
+
 def discounted_returns(reward_BT: Tensor, mask_BT: Tensor, discount: float = DISCOUNT) -> Tensor:
     """R_t = r_t + discount * R_{t+1}, normalised to mean 0 and deviation 1 over all decisions of the batch.
 
@@ -53,12 +62,7 @@ def discounted_returns(reward_BT: Tensor, mask_BT: Tensor, discount: float = DIS
         mask_BT: True where a decision was taken; returns elsewhere are 0.
         discount: gamma.
     """
-    reward_BT = reward_BT * mask_BT
-    returns, later_B = [], torch.zeros_like(reward_BT[:, 0])
-    for t in reversed(range(reward_BT.shape[1])):
-        later_B = reward_BT[:, t] + discount * later_B
-        returns.append(later_B)
-    return_BT = torch.stack(returns[::-1], 1)
+    return_BT = returns(reward_BT * mask_BT, discount)
     num = mask_BT.sum()
     mean = (return_BT * mask_BT).sum() / num
     deviation = (((return_BT - mean).square() * mask_BT).sum() / num).sqrt()
@@ -84,6 +88,11 @@ def ppo_loss(
     value, entropy = F.mse_loss(value_N, return_N), entropy_N.mean()
     loss = -surrogate + VALUE_WEIGHT * value - ENTROPY_WEIGHT * entropy
     return {"loss": loss, "surrogate": surrogate, "value": value, "entropy": entropy}
+
+
+def modal_share(action_N: Tensor) -> Tensor:
+    """The share of decisions that are the commonest one, 1 where a policy has collapsed; of none at all 0."""
+    return action_N.bincount(minlength=1).max() / max(1, len(action_N))
 
 
 def draw_set(num: int, logit_BT: Tensor, mask_BT: Tensor) -> Tensor:
