@@ -41,12 +41,11 @@ from adavid import (
     VideoBatch,
     Walk,
     blind_frames,
+    consensus_loss,
     cross_entropy,
     draw_set,
     in_order,
-    mean_of_used,
     modal_share,
-    run_on_frames,
 )
 
 LOOK, SKIP = 0, 1  # online, where frames are read in their order
@@ -57,10 +56,12 @@ STOP_AT_FIRST = -2.0  # the stop head's bias
 class Decision(NamedTuple):
     """What is decided after a frame of N videos; in training what was drawn, else the likeliest."""
 
+    video_N: Tensor
     stops_N: Tensor
     jump_N: Tensor  # an index of the jumps
     log_prob_N: Tensor  # of both, but that a video that stops does not jump
     entropy_N: Tensor  # of both heads, in nats
+    expected_N: Tensor  # the reward, in training
 
 
 class State(NamedTuple):
@@ -138,8 +139,7 @@ class Reader(AdaptiveMethod):
     def read(self, feature_ND: Tensor, video_N: Tensor, state: State, ledger: Ledger) -> State:
         """One more frame of each of N videos."""
         with torch.autocast(feature_ND.device.type, enabled=False):
-            before = state.h_BH[video_N], state.c_BH[video_N]
-            rows = feature_ND.to(state.h_BH.dtype), before
+            rows = feature_ND.to(state.h_BH.dtype), (state.h_BH[video_N], state.c_BH[video_N])
             h_NH, c_NH = ledger.run("lstm", self.lstm, *rows, owner_N=video_N)
         return state._replace(
             h_BH=state.h_BH.index_put((video_N,), h_NH),
@@ -153,6 +153,9 @@ class Reader(AdaptiveMethod):
         with torch.autocast(h_NH.device.type, enabled=False):
             stop_N = ledger.run("stop", self.stop, h_NH, owner_N=video_N)[:, 0]
             jump_NJ = ledger.run("jump", self.jump, h_NH, owner_N=video_N)
+            expected_N = torch.zeros_like(stop_N)
+            if self.stop.training:
+                expected_N = ledger.run("expect", self.expect, h_NH.detach(), owner_N=video_N)[:, 0]
         if self.stop.training and len(video_N):  # torch draws nothing from no distribution
             stops_N = torch.rand_like(stop_N) < stop_N.sigmoid()
             drawn_N = torch.distributions.Categorical(logits=jump_NJ).sample()
@@ -163,16 +166,13 @@ class Reader(AdaptiveMethod):
         log_prob_N = log_stop_N + torch.where(stops_N, 0.0, log_jump_NJ.gather(1, drawn_N[:, None])[:, 0])
         of_stop_N = F.binary_cross_entropy_with_logits(stop_N, stop_N.sigmoid(), reduction="none")
         entropy_N = of_stop_N - (log_jump_NJ.exp() * log_jump_NJ).sum(1)
-        return Decision(stops_N, drawn_N, log_prob_N, entropy_N)
+        return Decision(video_N, stops_N, drawn_N, log_prob_N, entropy_N, expected_N)
 
     # Training: the network, the LSTM on random frames, then all but the network
 
     def network_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
-        """Uniform's: cross-entropy of the prediction from all frames."""
-        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
-        zeros_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, self.num_classes)
-        logits_BTK = run_on_frames(ledger, "network", self.network, frames_BTCHW, mask_BT, self.spec.size, zeros_BTK)
-        return {"loss": cross_entropy(mean_of_used(logits_BTK, mask_BT), batch.label_BK).mean()}
+        """Uniform's."""
+        return {"loss": consensus_loss(ledger, "network", self.network, batch)}
 
     def warmup_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
         """Cross-entropy of the predictions after every frame, of random ones in their order in the video."""
@@ -190,34 +190,22 @@ class Reader(AdaptiveMethod):
     def agent_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
         """Cross-entropy where it stops, and REINFORCE for both heads with a learned baseline."""
         output = self(batch, ledger)
-        aux, decides_BT = output.aux, output.aux["decides_BT"]
-        error = cross_entropy(output.logits_BK, batch.label_BK).mean()
+        num_B, made = output.aux.pop("num_B"), Decision(**output.aux)
+        error, num_videos = cross_entropy(output.logits_BK, batch.label_BK).mean(), len(num_B)
         prob_BK = output.logits_BK.detach().float().softmax(-1)
-        reward_B = (prob_BK * batch.label_BK).sum(1) - self.price * aux["num_B"]
-        video_N, frame_N = decides_BT.nonzero(as_tuple=True)
-        h_NH = aux["h_BTH"][video_N, frame_N].detach()
-        expected_N = ledger.run("expect", self.expect, h_NH, owner_N=video_N)[:, 0]
-        gain_N, num_videos = reward_B[video_N].to(expected_N.dtype) - expected_N, len(reward_B)
-        policy = -(gain_N.detach() * aux["log_prob_BT"][video_N, frame_N]).sum() / num_videos
-        expectation, entropy = gain_N.square().sum() / num_videos, aux["entropy_BT"].sum() / num_videos
+        reward_B = (prob_BK * batch.label_BK).sum(1) - self.price * num_B
+        gain_N = reward_B[made.video_N].to(made.expected_N.dtype) - made.expected_N
+        policy = -(gain_N.detach() * made.log_prob_N).sum() / num_videos
+        expectation, entropy = gain_N.square().sum() / num_videos, made.entropy_N.sum() / num_videos
+        loss = error + policy + expectation - ENTROPY_WEIGHT * entropy
         terms = {"error": error, "reward": reward_B.mean(), "expectation": expectation, "entropy": entropy}
-        terms |= {"frames": aux["num_B"].float().mean(), "modal": modal_share(aux["jump_BT"][video_N, frame_N])}
-        return {"loss": error + policy + expectation - ENTROPY_WEIGHT * entropy, **terms}
+        return {"loss": loss, **terms, "frames": num_B.float().mean(), "modal": modal_share(made.jump_N)}
 
 
-class Trace:
-    """What was decided after each frame, (B, T): of frames that nothing was decided after, 0."""
-
-    def __init__(self, mask_BT: Tensor, state: State) -> None:
-        zeros_BT = state.h_BH.new_zeros(mask_BT.shape)
-        self.aux = {"log_prob_BT": zeros_BT, "entropy_BT": zeros_BT, "jump_BT": zeros_BT.long()}
-        self.aux |= {"decides_BT": zeros_BT > 0, "h_BTH": zeros_BT[..., None].repeat(1, 1, state.h_BH.shape[1])}
-
-    def note(self, video_N: Tensor, frame_N: Tensor, decision: Decision, state: State) -> None:
-        values = {"log_prob_BT": decision.log_prob_N, "entropy_BT": decision.entropy_N, "jump_BT": decision.jump_N}
-        values |= {"decides_BT": torch.ones_like(decision.stops_N), "h_BTH": state.h_BH[video_N]}
-        for name, value_N in values.items():
-            self.aux[name] = self.aux[name].index_put((video_N, frame_N), value_N)
+def traced(state: State, decisions: Sequence[Decision]) -> dict[str, Tensor]:
+    """What the loss needs: of all decisions, one after another."""
+    columns = zip(Decision._fields, zip(*decisions, strict=True), strict=False)
+    return {"num_B": state.num_B} | {name: torch.cat(parts) for name, parts in columns}
 
 
 class FastForward(Reader):
@@ -228,14 +216,10 @@ class FastForward(Reader):
         seed: of random frames.
     """
 
-    test_time = ("choice", "seed", "k")
+    test_time = ("choice", "k")
 
     def __init__(
-        self,
-        num_classes: int,
-        choice: Literal["agent", "even", "random"] = "agent",
-        seed: int = 0,
-        **kwargs: Any,
+        self, num_classes: int, choice: Literal["agent", "even", "random"] = "agent", seed: int = 0, **kwargs: Any
     ) -> None:
         super().__init__(num_classes, choice=choice, **kwargs)
         self.seed = seed
@@ -252,7 +236,7 @@ class FastForward(Reader):
         if dense:
             looks.at(mask_BT)
         walk, state, num_B = Walk(looks, mask_BT, self.steps, forced), self.init_state(len(mask_BT)), mask_BT.sum(1)
-        trace, jump_J = Trace(mask_BT, state), torch.tensor(self.jumps, device=mask_BT.device)
+        decisions, jump_J = list[Decision](), torch.tensor(self.jumps, device=mask_BT.device)
         (video_N,) = mask_BT.any(1).nonzero(as_tuple=True)
         target_N, ahead_N, num_steps = torch.zeros_like(video_N), torch.ones_like(video_N, dtype=torch.bool), 0
         while len(video_N):
@@ -261,13 +245,13 @@ class FastForward(Reader):
             wish_N, target_N = torch.full_like(ahead_N, num_steps < self.steps), frame_N
             if self.leads and num_steps < self.steps:
                 decision = self.decide(video_N, state, ledger)
-                trace.note(video_N, frame_N, decision, state)
+                decisions.append(decision)
                 target_N = frame_N + jump_J[decision.jump_N]
                 wish_N = ~decision.stops_N & (target_N < num_B[video_N])
             (row_M,) = walk.goes_on(video_N, wish_N).nonzero(as_tuple=True)
             ahead_N = (target_N >= frame_N)[row_M]
             video_N, target_N = video_N[row_M], target_N[row_M]
-        return MethodOutput(self.answer(state, ledger), walk.action_BT, {**trace.aux, "num_B": state.num_B})
+        return MethodOutput(self.answer(state, ledger), walk.action_BT, traced(state, decisions))
 
 
 class FastForwardOnline(Reader, CausalMethod):
@@ -286,7 +270,7 @@ class FastForwardOnline(Reader, CausalMethod):
     def step(self, chunk: Chunk, state: State, ledger: Ledger) -> tuple[State, Tensor, dict[str, Tensor]]:
         """Frame by frame, of the videos that wait for none; the batch's together."""
         mask_BT, forced_BT = chunk.mask_BT, chunk.forced_BT
-        looks, trace = Looks(ledger, "network", self.network, chunk.frames_BTCHW), Trace(mask_BT, state)
+        looks, decisions = Looks(ledger, "network", self.network, chunk.frames_BTCHW), list[Decision]()
         if chunk.dense:
             looks.at(mask_BT)
         look_BT, jump_J = torch.zeros_like(mask_BT), torch.tensor(self.jumps, device=mask_BT.device)
@@ -295,16 +279,14 @@ class FastForwardOnline(Reader, CausalMethod):
             state = state._replace(wait_B=(state.wait_B - mask_BT[:, t].long()).clamp(min=0))
             look_BT[:, t] = mask_BT[:, t] & is_due_B
             (video_N,) = look_BT[:, t].nonzero(as_tuple=True)
-            at_t_BT = torch.zeros_like(look_BT)
-            at_t_BT[:, t] = look_BT[:, t]
-            state = self.read(looks.at(at_t_BT)[video_N, t], video_N, state, ledger)
+            state = self.read(looks.at(look_BT)[video_N, t], video_N, state, ledger)
             most = self.steps if self.leads else self.k
             ends_N, wait_N = state.num_B[video_N] >= most, torch.zeros_like(video_N)
             if self.leads:
                 (row_M,) = (state.num_B[video_N] < self.steps).nonzero(as_tuple=True)
                 video_M = video_N[row_M]
                 decision = self.decide(video_M, state, ledger)
-                trace.note(video_M, torch.full_like(video_M, t), decision, state)
+                decisions.append(decision)
                 ends_N = ends_N.index_put((row_M,), decision.stops_N)
                 wait_N = wait_N.index_put((row_M,), jump_J[decision.jump_N] - 1)
             state = state._replace(
@@ -312,7 +294,7 @@ class FastForwardOnline(Reader, CausalMethod):
                 wait_B=state.wait_B.index_put((video_N,), wait_N),
             )
         action_BT = torch.where(look_BT, LOOK, SKIP).masked_fill(~mask_BT, -1)
-        return state, action_BT, {**trace.aux, "num_B": state.num_B}
+        return state, action_BT, traced(state, decisions)
 
     def has_ended(self, state: State) -> Tensor:
         return state.ended_B

@@ -38,11 +38,10 @@ from adavid import (
     VideoBatch,
     Walk,
     blind_frames,
+    consensus_loss,
     cross_entropy,
     in_order,
-    mean_of_used,
     modal_share,
-    run_on_frames,
 )
 
 DEVIATION = 0.08  # of the next place, in training
@@ -86,7 +85,7 @@ class FrameGlimpse(AdaptiveMethod):
         dropout: before the network's linear head, in its fine-tuning.
     """
 
-    test_time = ("choice", "seed")
+    test_time = ("choice",)
 
     def __init__(
         self,
@@ -168,11 +167,8 @@ class FrameGlimpse(AdaptiveMethod):
     # Training: the network, the LSTM on random frames, then all but the network
 
     def network_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
-        """Uniform's: cross-entropy of the prediction from all frames."""
-        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
-        zeros_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, self.num_classes)
-        logits_BTK = run_on_frames(ledger, "network", self.network, frames_BTCHW, mask_BT, self.spec.size, zeros_BTK)
-        return {"loss": cross_entropy(mean_of_used(logits_BTK, mask_BT), batch.label_BK).mean()}
+        """Uniform's."""
+        return {"loss": consensus_loss(ledger, "network", self.network, batch)}
 
     def warmup_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
         """Cross-entropy of the predictions after every glimpse, at random frames in a random order."""

@@ -44,8 +44,8 @@ from adavid import (
     FrameClassifier,
     Ledger,
     VideoBatch,
+    consensus_loss,
     cross_entropy,
-    mean_of_used,
     reinforce_loss,
     run_on_frames,
 )
@@ -261,13 +261,9 @@ class LiteEval(CausalMethod):
 
     def backbone_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
         """Section 4.1: both backbones by themselves, each a classifier of frames, as the uniform baseline trains."""
-        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
-        terms = {}
-        for name, network in (("fine", self.fine), ("coarse", self.coarse)):
-            zeros_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, batch.label_BK.shape[1])
-            logits_BTK = run_on_frames(ledger, name, network, frames_BTCHW, mask_BT, network.size, zeros_BTK)
-            terms[name] = cross_entropy(mean_of_used(logits_BTK, mask_BT), batch.label_BK).mean()
-        return {"loss": terms["fine"] + terms["coarse"], **terms}
+        fine = consensus_loss(ledger, "fine", self.fine, batch)
+        coarse = consensus_loss(ledger, "coarse", self.coarse, batch)
+        return {"loss": fine + coarse, "fine": fine, "coarse": coarse}
 
     def joint_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
         """Equation 7, or its REINFORCE form."""

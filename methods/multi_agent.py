@@ -38,11 +38,10 @@ from adavid import (
     MethodOutput,
     VideoBatch,
     blind_frames,
+    consensus_loss,
     cross_entropy,
-    mean_of_used,
     modal_share,
     returns,
-    run_on_frames,
     run_on_rows,
 )
 
@@ -79,7 +78,7 @@ class MultiAgent(AdaptiveMethod):
         dropout: before the network's linear head.
     """
 
-    test_time = ("choice", "k", "seed")
+    test_time = ("choice", "k")
 
     def __init__(
         self,
@@ -177,11 +176,8 @@ class MultiAgent(AdaptiveMethod):
     # Training: the network, then the agents beside its head
 
     def network_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
-        """Uniform's: cross-entropy of the prediction from all frames."""
-        frames_BTCHW, mask_BT = batch.frames["frames"], batch.mask["frames"]
-        zeros_BTK = frames_BTCHW.new_zeros(*mask_BT.shape, self.num_classes)
-        logits_BTK = run_on_frames(ledger, "network", self.network, frames_BTCHW, mask_BT, self.spec.size, zeros_BTK)
-        return {"loss": cross_entropy(mean_of_used(logits_BTK, mask_BT), batch.label_BK).mean()}
+        """Uniform's."""
+        return {"loss": consensus_loss(ledger, "network", self.network, batch)}
 
     def agents_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
         """REINFORCE for every agent, and the cross-entropy of the classifier at the frames that agents visit."""

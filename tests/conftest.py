@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,6 +42,14 @@ def random_batch(
     label_BK = nn.functional.one_hot(torch.arange(num_videos) % NUM_CLASSES, NUM_CLASSES).float()
     video_id = [f"v{seed}-{b}" for b in range(num_videos)]
     return VideoBatch(frames, mask, label_BK, video_id, torch.zeros(num_videos), places=[places] * num_videos)
+
+
+def padded_batch(method: AdaptiveMethod, lengths: Sequence[int]) -> VideoBatch:
+    """Videos of noise that have so many frames."""
+    batch = random_batch(method, len(lengths))
+    for b, length in enumerate(lengths):
+        batch.mask["frames"][b, length:] = False
+    return batch
 
 
 def random_decisions(method: AdaptiveMethod, batch: VideoBatch, seed: int = 0) -> torch.Tensor:

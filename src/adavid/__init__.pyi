@@ -24,6 +24,7 @@ from .files import read_text as read_text
 from .files import set_aside as set_aside
 from .loading import TrainedMethod as TrainedMethod
 from .loading import load as load
+from .losses import consensus_loss as consensus_loss
 from .losses import cross_entropy as cross_entropy
 from .losses import loss_of_every_step as loss_of_every_step
 from .method import AdaptiveMethod as AdaptiveMethod
