@@ -22,6 +22,7 @@ HIDDEN, DISCOUNT = 10, 0.9
 
 
 def make(**settings) -> AdaFrame:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
     sizes = {"num_frames": 8, "memory": 3, "steps": 6, "hidden": HIDDEN, "mu": 0.1, "k": 4}
     return opinionated(AdaFrame(NUM_CLASSES, **{"network": LARGE, "glance": SMALL, **sizes, **settings}))
 
