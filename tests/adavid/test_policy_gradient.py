@@ -15,8 +15,10 @@ from adavid.policy_gradient import (
     discounted_returns,
     draw_set,
     leave_one_out_advantage,
+    modal_share,
     ppo_loss,
     reinforce_loss,
+    returns,
     set_log_prob,
 )
 
@@ -56,6 +58,12 @@ def test_reinforce_is_unbiased(num_videos: int) -> None:
 
 
 def test_returns_in_closed_form() -> None:
+    reward_BT = torch.tensor([[1.0, 2.0, 4.0], [3.0, 1.0, 0.0]])
+    assert returns(reward_BT, 0.5).tolist() == [[3.0, 4.0, 4.0], [3.5, 1.0, 0.0]]
+    assert returns(reward_BT, 0.0).tolist() == reward_BT.tolist()
+
+
+def test_normalised_returns_in_closed_form() -> None:
     reward_BT = torch.tensor([[1.0, 2.0, 4.0], [3.0, 1.0, 99.0]])
     mask_BT = torch.tensor([[True, True, True], [True, True, False]])
     plain = torch.tensor([1 + 0.5 * (2 + 0.5 * 4), 2 + 0.5 * 4, 4, 3 + 0.5, 1])  # not the 99, which is padding
@@ -63,6 +71,11 @@ def test_returns_in_closed_form() -> None:
     return_BT = discounted_returns(reward_BT, mask_BT, discount=0.5)
     torch.testing.assert_close(return_BT[mask_BT], expected)
     assert return_BT[1, 2] == 0
+
+
+def test_the_share_of_the_commonest_decision() -> None:
+    assert modal_share(torch.tensor([2, 0, 2, 1])) == 0.5 and modal_share(torch.tensor([3, 3])) == 1.0
+    assert modal_share(torch.zeros(0, dtype=torch.long)) == 0.0
 
 
 def test_equal_rewards_say_nothing() -> None:
