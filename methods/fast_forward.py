@@ -15,8 +15,8 @@ Choices:
 - Two controls that no paper has: the same LSTM on k frames, evenly spaced or at random, in their order in the video.
 `fast_forward_online` has no jumps back: frames are read as they come, and nothing is known of those to come.
 
-B videos, T frames (CHW: channels, height, width), N videos that read a frame, K classes, D features, H units of the
-LSTM, J jumps.
+B videos, T frames (CHW: channels, height, width), N videos that read a frame, M of them that go on or decide, K
+classes, D features, H units of the LSTM, J jumps.
 """
 
 from __future__ import annotations

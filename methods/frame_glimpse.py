@@ -16,8 +16,8 @@ Choices:
 - Two controls that no paper has: the same LSTM on as many frames, evenly spaced or at random, in their order in the
   video.
 
-B videos, T frames (CHW: channels, height, width), N videos that take a step, M of them that take one more, S steps, K
-classes, D features, H units of the LSTM.
+B videos, T frames (CHW: channels, height, width), N videos that take a step, M of them that take one more, K classes,
+D features, H units of the LSTM.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ Published costs count the last frames alone (7.82 GFLOPs for each of 2 to 8 agen
 an agent: here a frame is paid once whoever visits it. Decisions from outside say which frames are looked at, not how
 the agents came there, so that their recurrent network is not paid in a replay.
 
-B videos, T frames (CHW: channels, height, width), A agents, R rollouts of all videos, S steps, K classes, D features, H
-units of the recurrent network.
+B videos, T frames (CHW: channels, height, width), A agents, M moves, R rollouts of all videos, N of them that have not
+stopped, or agents of theirs, S steps, K classes, D features, H units of the recurrent network.
 """
 
 from __future__ import annotations
