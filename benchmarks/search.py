@@ -70,7 +70,7 @@ def search_space(run: Run) -> Space:
 
 def settings_of(run: Run) -> dict[str, Any]:
     """The settings of a run that a search may change, by dotted key: the method's own."""
-    own = {f"model.{key}": value for key, value in run.config["model"].items()}
+    own = {f"{part}.{key}": value for part in ("model", "test") for key, value in run.config[part].items()}
     for stage in run.config["stages"]:
         fixed = ("name", "train", "epochs")
         own |= {f"stages.{stage['name']}.{key}": value for key, value in stage.items() if key not in fixed}

@@ -491,3 +491,8 @@ def test_tuning_from_the_command_to_its_file(
     before = file.read_text()
     assert main([*words, *small]) == 0  # nothing is left to do
     assert file.read_text() == before and "trial 0 of 2" not in capsys.readouterr().out
+
+
+def test_what_only_evaluation_makes_use_of_is_searched_too() -> None:
+    run = compose("adaframe")
+    assert present(run, search_space(run))["test.mu"] == "0.1"
