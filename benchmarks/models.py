@@ -70,7 +70,7 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
             fit(method, run.stages, videos, folder, run.seed, run.config["trainer"], callbacks, loggers, keep=keep)
     evaluated = channels_last((at or run).build_method(num_classes))
     evaluated.load_state_dict(method.state_dict())
-    evaluated.train_macs = method.train_macs
+    evaluated.train_macs, evaluated.course = method.train_macs, method.course
     return evaluated.eval()
 
 

@@ -192,6 +192,7 @@ def write_evaluation(
         training=Training(
             gmacs=method.train_macs / 1e9,
             stages=tuple(StageEpochs(name=stage.name, epochs=stage.epochs) for stage in run.stages),
+            course={name: tuple(means) for name, means in method.course.items()} if point == MAIN else {},
         ),
         data_info=DataInfo(
             num_videos=len(data.checked.videos[data.report_split]),

@@ -198,8 +198,8 @@ class Reader(AdaptiveMethod):
         policy = -(gain_N.detach() * made.log_prob_N).sum() / num_videos
         expectation, entropy = gain_N.square().sum() / num_videos, made.entropy_N.sum() / num_videos
         loss = error + policy + expectation - ENTROPY_WEIGHT * entropy
-        terms = {"error": error, "reward": reward_B.mean(), "expectation": expectation, "entropy": entropy}
-        return {"loss": loss, **terms, "frames": num_B.float().mean(), "modal": modal_share(made.jump_N)}
+        terms = {"error": error, "reward": reward_B.mean(), "expectation": expectation, "frames": num_B.float().mean()}
+        return {"loss": loss, **terms, "entropy": made.entropy_N.mean(), "modal": modal_share(made.jump_N)}
 
 
 def traced(state: State, decisions: Sequence[Decision]) -> dict[str, Tensor]:

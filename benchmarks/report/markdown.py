@@ -14,6 +14,8 @@ from benchmarks.layers import ROOT, catalogue, method_files
 from benchmarks.report import tables
 from benchmarks.report.columns import BY_KEY, REPORTED
 from benchmarks.report.compare import MEANING, Comparison, with_comparisons
+from benchmarks.report.course import MEANING as OF_COURSES
+from benchmarks.report.course import course_table
 from benchmarks.report.entries import REFERENCE, Entry, Place, read_entries, series_names
 from benchmarks.report.formats import markdown_table, significant, times
 from benchmarks.report.ranks import rank_tables
@@ -55,6 +57,8 @@ def leaderboard_page(table: pd.DataFrame, by_place: Mapping[Place, Sequence[Entr
             for title, shown in room.tables:
                 parts += [*([f"{title}:"] if title else []), markdown_table(shown)]
             parts += room.notes
+        if (courses := course_table(entries, [names[entry.name] for entry in entries])) is not None:
+            parts += ["#### Policies in training", OF_COURSES, markdown_table(courses)]
     papers = table[table.origin == REPORTED]
     if len(papers):
         parts += ["## Reported in papers", "Each by its own recipe and accounting: context, not competitors."]
@@ -190,6 +194,12 @@ def _room(number: int, entries: Sequence[Entry]) -> str:
     return "" if room is None or number >= len(room.tables) else markdown_table(room.tables[number][1])
 
 
+def _courses(entries: Sequence[Entry]) -> str:
+    """What policies did in training, methods and variants."""
+    table = course_table(entries, [f"`{entry.label}`" for entry in entries])
+    return "" if table is None else markdown_table(table)
+
+
 TABLES: dict[str, Callable[..., str]] = {  # of the entries of each place that a mark names
     "methods": _methods,
     "differences": _differences,
@@ -198,6 +208,7 @@ TABLES: dict[str, Callable[..., str]] = {  # of the entries of each place that a
     "room": partial(_room, 0),
     "sufficient": partial(_room, 1),
     "regret": partial(_room, 2),
+    "courses": _courses,
     "times": _times,
     "ranks": _ranks,
 }

@@ -17,6 +17,7 @@ from benchmarks.layers import BASELINE, references
 from benchmarks.report import charts, tables
 from benchmarks.report.columns import ON_PAGE
 from benchmarks.report.compare import MEANING, with_comparisons
+from benchmarks.report.course import MEANING as OF_COURSES
 from benchmarks.report.entries import Entry, Place, read_entries
 from benchmarks.report.formats import plus_minus
 from benchmarks.report.markdown import MACHINES, leaderboard_page
@@ -84,6 +85,7 @@ def _html(
         machines=MACHINES,
         meaning=plus_minus(MEANING),
         oracles=ORACLES,
+        of_courses=OF_COURSES,
         columns=ON_PAGE,
         bundle=bundle.replace("</script", "<\\/script"),
         specs=_json({name: chart.to_dict() for name, chart in specs.items()}),

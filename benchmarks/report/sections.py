@@ -19,6 +19,7 @@ from benchmarks.layers import BASELINE
 from benchmarks.report import charts, tables
 from benchmarks.report.columns import MEASURED, OF_LINES, OF_PAPERS, ON_PAGE, REPORTED, Column
 from benchmarks.report.compare import Comparison, drawn, equal_cost_line
+from benchmarks.report.course import course_table
 from benchmarks.report.entries import Entry, series_names
 from benchmarks.report.examples import Examples, evenly, examples_of
 from benchmarks.report.formats import plus_minus
@@ -64,6 +65,7 @@ class Section:
     differences: str = ""
     levels: pd.DataFrame | None = None
     room: ShownRoom | None = None
+    courses: pd.DataFrame | None = None
     usage: str = ""
     by_class: list[Figure] = field(default_factory=list)
     close: list[Figure] = field(default_factory=list)
@@ -109,6 +111,7 @@ def measured_section(entries: Sequence[Entry], table: pd.DataFrame) -> Section:
     section.tradeoff = section.draw("chart", charts.tradeoff(points, BASELINE, line))
     section.levels = tables.levels_table(entries)
     section.room = shown_room(entries)
+    section.courses = course_table(entries, [names[entry.name] for entry in entries])
 
     deciding = [entry for entry in entries if entry.is_adaptive]
     section.compared = [(names[entry.name], entry.comparisons) for entry in deciding if entry.method != BASELINE]

@@ -65,6 +65,8 @@ class AdaptiveMethod(LightningModule, ABC):
         self.stage: Stage | None = None  # set by `enter`; None while evaluating
         self.temperature = 1.0
         self.train_macs = 0  # spent in training so far, on this process
+        self.course: dict[str, list[float]] = {}  # what losses and their terms were, "stage/term", a mean an epoch
+        self._terms: list[tuple[int, dict[str, Tensor]]] = []  # of this epoch's batches, with their numbers of videos
         self.kept: KeptFeatures | None = None  # of frozen networks, in the stage under way
 
     # What a method says of itself
@@ -145,9 +147,21 @@ class AdaptiveMethod(LightningModule, ABC):
         self._check_reads(ledger)
         self.train_macs += ledger.train_macs
         logged = {f"{self.stage.name}/{name}": value.detach() for name, value in terms.items()}
+        self._terms.append((len(batch.video_id), dict(logged)))
         logged[f"{self.stage.name}/temperature"] = torch.tensor(self.temperature)
         self.log_dict(logged, batch_size=len(batch.video_id), on_step=True, prog_bar=False)
         return terms["loss"]
+
+    def on_train_epoch_start(self) -> None:
+        self._terms = []
+
+    def on_train_epoch_end(self) -> None:
+        """Adds the epoch to the course; means over its videos, on this process."""
+        num_N = torch.tensor([num for num, _ in self._terms], dtype=torch.float64)
+        for name in self._terms[0][1]:
+            value_N = torch.stack([terms[name] for _, terms in self._terms]).double().cpu()
+            mean = float((value_N * num_N).sum() / num_N.sum())
+            self.course.setdefault(name, []).append(float(f"{mean:.6g}"))
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Any]:
         return self._evaluate(batch)
@@ -195,12 +209,14 @@ class AdaptiveMethod(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["train_macs"] = self.train_macs
+        checkpoint["course"] = self.course
         checkpoint["seen"] = {} if self.kept is None else self.kept.seen
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.train_macs = checkpoint["train_macs"]
+        self.course = checkpoint.get("course", {})  # none in one that an earlier version wrote, as of what follows
         if self.kept is not None:
-            self.kept.seen = checkpoint.get("seen", {})  # none in one that an earlier version wrote
+            self.kept.seen = checkpoint.get("seen", {})
 
     def _num_steps(self) -> int:
         return int(self.trainer.estimated_stepping_batches)

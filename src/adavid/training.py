@@ -93,7 +93,7 @@ def fit(
     finished = 0
     for i, stage in reversed(list(enumerate(stages))):
         if (state := read_checkpoint(stage_checkpoint(folder, i, stage.name), method)) is not None:
-            method.train_macs = state["train_macs"]
+            method.train_macs, method.course = state["train_macs"], state.get("course", {})
             finished = i + 1
             break
     for i, stage in list(enumerate(stages))[finished:]:
@@ -116,7 +116,8 @@ def fit(
         goes_on = read_checkpoint(last, is_whole=False) is not None
         fitter.fit(method, data(i), ckpt_path=str(last) if goes_on else None, weights_only=False)
         if not fitter.fast_dev_run:  # type: ignore[attr-defined]
-            state = {"state_dict": method.state_dict(), "train_macs": method.train_macs}
+            spent = {"train_macs": method.train_macs, "course": method.course}
+            state = {"state_dict": method.state_dict()} | spent
             write_atomically(done, partial(torch.save, state))
             last.unlink(missing_ok=True)
     method.stage = method.kept = None

@@ -66,6 +66,7 @@ def test_one_file_a_stage_and_a_finished_run_is_loaded(whole: tuple[Uniform, Pat
     callback = Kill()
     again = run(folder, callback, make(seed=1))
     assert not callback.batches and again.stage is None and again.train_macs == method.train_macs > 0
+    assert again.course == method.course
     for name, value in method.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
 
@@ -80,9 +81,24 @@ def test_a_killed_run_goes_on(whole: tuple[Uniform, Path], tmp_path: Path, stage
     # What a stage starts from is the caller's: the same seed gives it. Everything later comes from the files.
     method = run(tmp_path, callback, make(seed=0 if stage == "first" else 1))
     assert callback.batches[0] == (stage, epoch, 0), "the broken epoch starts anew, finished ones do not run again"
-    assert method.train_macs == whole[0].train_macs
+    assert method.train_macs == whole[0].train_macs and method.course == whole[0].course
     for name, value in whole[0].state_dict().items():
         assert torch.equal(method.state_dict()[name], value), name
+
+
+def test_the_course_of_a_training_is_the_mean_of_every_epoch(tmp_path: Path) -> None:
+    class Losses(Callback):
+        def __init__(self) -> None:
+            self.of: dict[tuple[str, int], list[float]] = {}
+
+        def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, *args: Any) -> None:
+            self.of.setdefault((pl_module.stage.name, trainer.current_epoch), []).append(float(outputs["loss"]))
+
+    losses = Losses()
+    course = run(tmp_path, losses).course
+    assert {name: len(means) for name, means in course.items()} == {"first/loss": 1, "second/loss": 3}
+    for (stage, epoch), values in losses.of.items():  # batches of as many videos
+        assert course[f"{stage}/loss"][epoch] == pytest.approx(sum(values) / len(values), rel=1e-5)
 
 
 def test_every_stage_that_is_trained_gets_data_of_its_own(whole: tuple[Uniform, Path], tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def add(
     model_hash: str = "",
     num_folds: int = 1,
     num_groups: int = 0,
+    course: Mapping[str, tuple[float, ...]] | None = None,
 ) -> Path:
     """Writes one record and gives its folder; a method with several actions spends more on later videos.
 
@@ -127,7 +128,9 @@ def add(
         **{"split": "test", "origin": "measured", "point": point, "operating_point": operating_point or {}},
         **dict(summary),
         validation=val and Validation(gflops_per_video=val[0], map=val[1]),
-        training=Training(gmacs=train_gmacs + seed, stages=(StageEpochs(name="all", epochs=epochs),)),
+        training=Training(
+            gmacs=train_gmacs + seed, stages=(StageEpochs(name="all", epochs=epochs),), course=dict(course or {})
+        ),
         data_info=DataInfo(
             num_videos=NUM_VIDEOS,
             num_skipped_bad=0,

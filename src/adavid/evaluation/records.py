@@ -39,10 +39,17 @@ class StageEpochs(Block):
 
 
 class Training(Block):
-    """What training took: multiply-accumulates in units of 1e9, the shared backbones' included, and its stages."""
+    """What training took, and how it went.
+
+    Attributes:
+        gmacs: multiply-accumulates in units of 1e9, the shared backbones' included.
+        stages: in order.
+        course: what losses and their terms were, "stage/term", a mean an epoch; of a run's main record alone.
+    """
 
     gmacs: float
     stages: tuple[StageEpochs, ...]
+    course: dict[str, tuple[float, ...]] = Field({}, exclude_if=lambda course: not course)  # records from before: none
 
 
 class DataInfo(Block):

@@ -1,0 +1,49 @@
+"""Policies in training, in the report: what they were in the first and the last epoch, and whether they collapsed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.report import write_leaderboard
+from benchmarks.report.course import course_table
+from benchmarks.report.entries import read_entries
+from benchmarks.report.markdown import committed, with_tables
+from tests.benchmarks.toys import add
+
+
+def test_a_collapsed_policy_is_found_and_said(tmp_path: Path) -> None:
+    add(tmp_path, "plain", course={"all/loss": (2.0, 1.0)})
+    for seed, last in enumerate((0.5, 0.97)):
+        course = {"agent/entropy": (1.0 + seed, 0.25), "agent/modal": (0.3, 0.4, last), "warmup/loss": (1.0,)}
+        add(tmp_path, "walker", seed=seed, course=course)
+    add(tmp_path, "drawer", course={"policy/modal": (0.2, 1.0)})
+    entries = read_entries(tmp_path)
+    table = course_table(entries, [entry.label for entry in entries])
+    assert table is not None
+    assert {row.pop("method"): row for row in table.to_dict("records")} == {
+        "drawer": {
+            **{"stage": "policy", "entropy, first epoch": "", "entropy, last epoch": ""},
+            **{"commonest decision, first epoch": "20.0%", "commonest decision, last epoch": "100.0%"},
+            "collapsed": "1 of 1 seeds",
+        },
+        "walker": {
+            **{"stage": "agent", "entropy, first epoch": "1.50", "entropy, last epoch": "0.25"},
+            **{"commonest decision, first epoch": "30.0%", "commonest decision, last epoch": "73.5%"},
+            "collapsed": "1 of 2 seeds",
+        },
+    }
+    write_leaderboard(tmp_path)
+    for page in ("leaderboard.md", "leaderboard.html"):
+        text = (tmp_path / page).read_text(encoding="utf-8")
+        assert "Policies in training" in text and "1 of 2 seeds" in text
+    mark = "<!-- table: courses of toys/tiny -->"
+    text = with_tables(f"{mark}\n<!-- end of table -->", lambda *place: committed(tmp_path, *place), "a page")
+    assert "1 of 2 seeds" in text and "`plain`" not in text
+
+
+def test_records_that_say_nothing_of_their_training_leave_it_out(tmp_path: Path) -> None:
+    add(tmp_path, "plain")
+    entries = read_entries(tmp_path)
+    assert course_table(entries, ["plain"]) is None
+    write_leaderboard(tmp_path)
+    assert "Policies in training" not in (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
