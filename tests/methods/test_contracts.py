@@ -33,37 +33,50 @@ TINY = [
 SMALL = {"dpn107": 64, "slowfast": 64}  # pixels: at full size these take minutes
 
 
+@functools.cache
 def merged(name: str, *words: str) -> dict[str, Any]:
     """The settings of a method with the papers' networks, not yet checked, which takes longer."""
     return merge(layers_of(method_files(name), "sprites", "paper", overrides=words))
 
 
-def papers_runs() -> Iterator[ParameterSet]:
-    """Every method with its own networks; with those of another family one method of each class."""
-    run_with = set[tuple[str, str]]()
+def papers_families() -> Iterator[tuple[str, str]]:
+    """Every method with its own family of networks; one method of each class with one more, that fewest have had.
+
+    It is any where the method's own is LiteEval's, and else one of the two of the rest.
+    """
+    run_with = list[tuple[str, str]]()
     for name in catalogue():
-        own, known = merged(name)["recipe"], list[Any]()
-        for family, (first, *others) in own["pyramids"].items():
-            if family not in ("resnet", "efficientnet") and own["family"] != "resnet101":  # LiteEval's, as the rest are
-                continue
-            target = method_files(name).target
-            if family != own["family"] and (target, family) in run_with:
-                continue
-            run_with.add((target, family))
-            words = [] if family == own["family"] else [f"recipe.family={family}"]
-            if family in SMALL:
-                sizes = [
-                    first | {"size": SMALL[family]},
-                    *(of | {"size": min(of["size"], SMALL[family] // 2)} for of in others),
-                ]
-                words.append(f"recipe.pyramids.{family}={json.dumps(sizes)}")
-            model = merged(name, *words)["model"]
-            if model in known:  # a method may name its network itself
-                continue
-            known.append(model)
-            short = "recipe.num_frames=3"  # some networks name their frames themselves
-            words += [short] if merged(name, *words, short)["model"] != model else []
-            yield pytest.param((name, "", "paper", *words), id=f"{name}-paper-{family}", marks=pytest.mark.slow)
+        own, target = merged(name)["recipe"], method_files(name).target
+        families = [*own["pyramids"]] if own["family"] == "resnet101" else ["resnet", "efficientnet"]
+        others = [family for family in families if family != own["family"]]
+        yield name, own["family"]
+        if all(of != target or family == own["family"] for of, family in run_with):
+            other = min(others, key=[family for _, family in run_with].count)
+            yield name, other
+            run_with.append((target, other))
+        run_with.append((target, own["family"]))
+
+
+def papers_runs() -> Iterator[ParameterSet]:
+    """`papers_families`, in sizes that take seconds, each network once."""
+    known = dict[str, list[Any]]()
+    for name, family in papers_families():
+        own = merged(name)["recipe"]
+        words = [] if family == own["family"] else [f"recipe.family={family}"]
+        if family in SMALL:
+            first, *others = own["pyramids"][family]
+            sizes = [
+                first | {"size": SMALL[family]},
+                *(of | {"size": min(of["size"], SMALL[family] // 2)} for of in others),
+            ]
+            words.append(f"recipe.pyramids.{family}={json.dumps(sizes)}")
+        model = merged(name, *words)["model"]
+        if model in known.setdefault(name, []):  # a method may name its network itself
+            continue
+        known[name].append(model)
+        short = "recipe.num_frames=3"  # some networks name their frames themselves
+        words += [short] if merged(name, *words, short)["model"] != model else []
+        yield pytest.param((name, "", "paper", *words), id=f"{name}-paper-{family}", marks=pytest.mark.slow)
 
 
 PAPER = list(papers_runs())
