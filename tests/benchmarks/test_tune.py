@@ -495,4 +495,4 @@ def test_tuning_from_the_command_to_its_file(
 
 def test_what_only_evaluation_makes_use_of_is_searched_too() -> None:
     run = compose("adaframe")
-    assert present(run, search_space(run))["test.mu"] == "0.1"
+    assert present(run, search_space(run))["test.mu"] == str(run.config["test"]["mu"])
