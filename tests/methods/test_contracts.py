@@ -265,7 +265,9 @@ def another(value: Any) -> Any:
     """A changed value of a setting."""
     if isinstance(value, list | tuple):
         return [another(of) for of in value]
-    return value / 2 if isinstance(value, float) else value + 1
+    if isinstance(value, float):
+        return value / 2
+    return value - 1 if value > 1 else value + 1  # a number of frames may have a most
 
 
 @of_tiny
