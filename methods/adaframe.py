@@ -45,8 +45,10 @@ from adavid import (
     consensus_loss,
     cross_entropy,
     even_frames,
+    frame_at,
     in_order,
     modal_share,
+    random_order,
     returns,
     run_on_frames,
 )
@@ -192,14 +194,14 @@ class AdaFrame(AdaptiveMethod):
                     if not self.utility.training:  # training takes all steps
                         wish_N &= num_low_N < self.patience
                 (row_M,) = walk.goes_on(video_N, wish_N).nonzero(as_tuple=True)
-                video_M, last_M = video_N[row_M], num_B[video_N[row_M]] - 1
-                mean_M = torch.zeros_like(last_M, dtype=h_NH.dtype)
+                video_M = video_N[row_M]
+                mean_M = torch.zeros_like(h_NH[row_M, 0])
                 if leads:
                     mean_M = ledger.run("select", self.select, h_NH[row_M], owner_N=video_M)[:, 0].sigmoid()
                 place = torch.distributions.Normal(mean_M, DEVIATION)
                 place_M = place.sample() if self.select.training else mean_M
                 steps.append(Step(video_N, h_NH, utility_N, video_M, mean_M, place.log_prob(place_M.detach())))
-                target_N = torch.minimum((place_M.clamp(min=0) * (last_M + 1)).long(), last_M)
+                target_N = frame_at(place_M, num_B[video_M])
                 video_N, ahead_N = video_M, target_N >= frame_N[row_M]
         return h_BH, walk.action_BT, steps
 
@@ -230,9 +232,8 @@ class AdaFrame(AdaptiveMethod):
 
     def warmup_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
         """Cross-entropy of the predictions after every step, at random frames in a random order."""
-        mask_BT = batch.mask["frames"]
-        rank_BT = torch.rand(mask_BT.shape, device=mask_BT.device).masked_fill(~mask_BT, 2.0).argsort(1).argsort(1)
-        _, _, steps = self.walk(batch, ledger, rank_BT.clamp(max=self.steps), leads=False)
+        order_BT = random_order(batch.mask["frames"]).clamp(max=self.steps)
+        _, _, steps = self.walk(batch, ledger, order_BT, leads=False)
         errors = [self.error(step, batch, ledger)[0] for step in steps]
         return {"loss": torch.cat(errors).mean()}
 

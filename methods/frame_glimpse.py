@@ -40,8 +40,10 @@ from adavid import (
     blind_frames,
     consensus_loss,
     cross_entropy,
+    frame_at,
     in_order,
     modal_share,
+    random_order,
 )
 
 DEVIATION = 0.08  # of the next place, in training
@@ -153,14 +155,14 @@ class FrameGlimpse(AdaptiveMethod):
                 h_BH, c_BH = h_BH.index_put((video_N,), h_NH), c_BH.index_put((video_N,), c_NH)
                 wish_N = torch.full_like(ahead_N, len(steps) + 1 < self.steps)
                 (row_M,) = walk.goes_on(video_N, wish_N).nonzero(as_tuple=True)
-                video_M, h_MH, last_M = video_N[row_M], h_NH[row_M], num_B[video_N[row_M]] - 1
+                video_M, h_MH = video_N[row_M], h_NH[row_M]
                 mean_M = torch.zeros_like(h_MH[:, 0])
                 if leads:
                     mean_M = ledger.run("locate", self.locate, h_MH, owner_N=video_M)[:, 0].sigmoid()
                 place = torch.distributions.Normal(mean_M, DEVIATION)
                 place_M = place.sample() if self.locate.training else mean_M.detach()
                 steps.append(Step(video_N, h_NH, video_M, mean_M, place.log_prob(place_M), h_MH))
-                target_N = torch.minimum((place_M.clamp(min=0) * (last_M + 1)).long(), last_M)
+                target_N = frame_at(place_M, num_B[video_M])
                 video_N, ahead_N = video_M, target_N >= frame_N[row_M]
         return h_BH, walk.action_BT, steps
 
@@ -172,9 +174,8 @@ class FrameGlimpse(AdaptiveMethod):
 
     def warmup_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:
         """Cross-entropy of the predictions after every glimpse, at random frames in a random order."""
-        mask_BT = batch.mask["frames"]
-        rank_BT = torch.rand(mask_BT.shape, device=mask_BT.device).masked_fill(~mask_BT, 2.0).argsort(1).argsort(1)
-        _, _, steps = self.walk(batch, ledger, rank_BT.clamp(max=self.steps), leads=False)
+        order_BT = random_order(batch.mask["frames"]).clamp(max=self.steps)
+        _, _, steps = self.walk(batch, ledger, order_BT, leads=False)
         errors = []
         for step in steps:
             logits_NK = ledger.run("predict", self.predict, step.h_NH, owner_N=step.video_N)

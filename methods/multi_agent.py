@@ -43,6 +43,7 @@ from adavid import (
     modal_share,
     returns,
     run_on_rows,
+    segment_middles,
 )
 
 ANSWERED, PASSED, SKIP = 0, 1, 2
@@ -139,8 +140,7 @@ class MultiAgent(AdaptiveMethod):
         """From evenly spaced places to where all stay; rollouts of all videos side by side, drawn in training."""
         video_R = torch.arange(len(mask_BT), device=mask_BT.device).repeat(num_rollouts)
         num_R1 = mask_BT.sum(1)[video_R, None]
-        agent_A = torch.arange(self.num_agents, device=mask_BT.device)
-        place_RA = ((2 * agent_A + 1) * num_R1) // (2 * self.num_agents)
+        place_RA = segment_middles(self.num_agents, num_R1)
         h_RAH = self.policy.weight.new_zeros(*place_RA.shape, self.observe.hidden_size)
         moves_R, move_M = num_R1[:, 0] > 0, torch.tensor(MOVES, device=mask_BT.device)
         zeros_RA = h_RAH[..., 0]
@@ -184,24 +184,20 @@ class MultiAgent(AdaptiveMethod):
         mask_BT = batch.mask["frames"]
         looks = Looks(ledger, "network", self.network, batch.frames["frames"])
         steps = self.move(looks, mask_BT, ledger, ROLLOUTS)
-        visited_BT = at_places(
-            steps.place_SRA.permute(1, 0, 2).flatten(1),
-            mask_BT,
-            torch.arange(len(mask_BT), device=mask_BT.device).repeat(ROLLOUTS),
-        )
+        video_R = torch.arange(len(mask_BT), device=mask_BT.device).repeat(ROLLOUTS)
+        visited_BT = at_places(steps.place_SRA.permute(1, 0, 2).flatten(1), mask_BT, video_R)
         logits_BTK = run_on_rows(ledger, "head", self.network.head, looks.at(visited_BT), chosen_BT=visited_BT)
         label_BTK = batch.label_BK[:, None].expand_as(logits_BTK)
         error = cross_entropy(logits_BTK[visited_BT], label_BTK[visited_BT]).mean()
         share_BTK = label_BTK / label_BTK.sum(-1, keepdim=True)
         worth_BT = (logits_BTK.detach().float().softmax(-1) * share_BTK).sum(-1)
-        video_R1 = torch.arange(len(mask_BT), device=mask_BT.device).repeat(ROLLOUTS)[:, None]
-        worth_SRA = worth_BT[video_R1, steps.place_SRA]
+        worth_SRA = worth_BT[video_R[:, None], steps.place_SRA]
         reward_RAS = (worth_SRA[1:] - worth_SRA[:-1]).permute(1, 2, 0)
         return_SRA = returns(reward_RAS.flatten(0, 1), DISCOUNT).view(reward_RAS.shape).permute(2, 0, 1)
         of_rollout = return_SRA.unflatten(1, (ROLLOUTS, len(mask_BT)))
         others = (of_rollout.sum(1, keepdim=True) - of_rollout) / (ROLLOUTS - 1)
         gain_SRA = (of_rollout - others).flatten(1, 2).to(steps.log_prob_SRA.dtype)
-        num_rollouts = len(video_R1)
+        num_rollouts = len(video_R)
         policy = -(gain_SRA * steps.log_prob_SRA).sum() / num_rollouts
         num_moves = (steps.moves_SR.sum() * self.num_agents).clamp(min=1)
         entropy = steps.entropy_SRA.sum() / num_moves

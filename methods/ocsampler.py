@@ -40,6 +40,7 @@ from adavid import (
     cross_entropy,
     draw_set,
     even_frames,
+    random_order,
     run_on_frames,
     run_on_rows,
     run_on_videos,
@@ -157,8 +158,8 @@ class OCSampler(AdaptiveMethod):
         """Cross-entropy of the prediction from a random set, of any size from a single frame to all."""
         mask_BT = batch.mask["frames"]
         size_B1 = (torch.rand_like(mask_BT[:, :1], dtype=torch.float32) * mask_BT.sum(1, keepdim=True)).long() + 1
-        order_BT = torch.rand_like(mask_BT, dtype=torch.float32).masked_fill(~mask_BT, 1.0).argsort(1).argsort(1)
-        logits_BK = self.classify(self.look(batch, mask_BT, ledger), mask_BT & (order_BT < size_B1), ledger)
+        set_BT = mask_BT & (random_order(mask_BT) < size_B1)
+        logits_BK = self.classify(self.look(batch, mask_BT, ledger), set_BT, ledger)
         return {"loss": cross_entropy(logits_BK, batch.label_BK).mean()}
 
     def policy_loss(self, batch: VideoBatch, ledger: Ledger) -> dict[str, Tensor]:

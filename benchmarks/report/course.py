@@ -28,9 +28,8 @@ def course_table(entries: Sequence[Entry], names: Sequence[str]) -> pd.DataFrame
     rows = []
     for entry, name in zip(entries, names, strict=True):
         courses = [part.training.course for record in entry.main for part in record.parts]
-        told = [key.rpartition("/")[0] for course in courses for key in course if key.endswith(f"/{MODAL}")]
-        told += [key.rpartition("/")[0] for course in courses for key in course if key.endswith(f"/{ENTROPY}")]
-        for stage in dict.fromkeys(told):
+        terms = [key.rpartition("/") for course in courses for key in course]
+        for stage in dict.fromkeys(stage for stage, _, term in terms if term in (ENTROPY, MODAL)):
             row = {"method": name, "stage": stage}
             for title, term in (("entropy", ENTROPY), ("commonest decision", MODAL)):
                 known = [course[f"{stage}/{term}"] for course in courses if f"{stage}/{term}" in course]

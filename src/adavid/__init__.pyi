@@ -55,16 +55,19 @@ from .routing import even_frames as even_frames
 from .routing import hold_skips as hold_skips
 from .routing import mean_of_used as mean_of_used
 from .routing import no_frames as no_frames
+from .routing import random_order as random_order
 from .routing import read_frames as read_frames
 from .routing import run_on_frames as run_on_frames
 from .routing import run_on_rows as run_on_rows
 from .routing import run_on_videos as run_on_videos
 from .routing import run_over_time as run_over_time
+from .routing import segment_middles as segment_middles
 from .routing import top_frames as top_frames
 from .routing import video_generator as video_generator
 from .stage import Stage as Stage
 from .walk import Looks as Looks
 from .walk import Walk as Walk
+from .walk import frame_at as frame_at
 from .walk import in_order as in_order
 
 __version__: str

@@ -189,10 +189,20 @@ def draw_frames(num: int, mask_BT: Tensor, video_ids: Sequence[str], seed: int) 
 
 def even_frames(num: int, mask_BT: Tensor) -> Tensor:
     """`num` frames (B, T) of each video, evenly spaced: the middles of as many segments; all where it has no more."""
-    place_BT, num_B1 = mask_BT.cumsum(1) - 1, mask_BT.sum(1, keepdim=True)
-    segment_1N = torch.arange(num, device=mask_BT.device)[None]
-    middle_BN = (2 * segment_1N + 1) * num_B1 // (2 * num)
+    place_BT, middle_BN = mask_BT.cumsum(1) - 1, segment_middles(num, mask_BT.sum(1, keepdim=True))
     return mask_BT & (place_BT[..., None] == middle_BN[:, None]).any(-1)
+
+
+def segment_middles(num: int, num_B1: Tensor) -> Tensor:
+    """The places (B, num), from 0, in the middle of as many segments of videos that have so many frames (B, 1)."""
+    segment_N = torch.arange(num, device=num_B1.device)
+    return (2 * segment_N + 1) * num_B1 // (2 * num)
+
+
+def random_order(mask_BT: Tensor) -> Tensor:
+    """As which (B, T), from 0, each frame comes in a random order of torch's; those that there are come first."""
+    draw_BT = torch.rand_like(mask_BT, dtype=torch.float32).masked_fill(~mask_BT, 1.0)
+    return draw_BT.argsort(1).argsort(1)
 
 
 def blind_frames(how: str, num: int, mask_BT: Tensor, video_ids: Sequence[str], seed: int) -> Tensor:

@@ -107,6 +107,11 @@ class Walk:
         return frame_N, self._looks.at(look_BT)[video_N, frame_N]
 
 
+def frame_at(place_N: Tensor, num_N: Tensor) -> Tensor:
+    """The frame (N,) at a place, 0 to 1, in a video of so many frames (N,); outside of it the first or last."""
+    return torch.minimum((place_N.clamp(min=0) * num_N).long(), num_N - 1)
+
+
 def nearest(open_NT: Tensor, target_N: Tensor, ahead_N: Tensor) -> Tensor:
     """The open frame (N,) that is the target, or the nearest one ahead of it, or behind; else the nearest other one."""
     num_frames = open_NT.shape[1]

@@ -14,6 +14,7 @@ from adavid.routing import (
     hold_skips,
     mean_of_used,
     no_frames,
+    random_order,
     run_on_frames,
     run_on_rows,
     run_over_time,
@@ -180,6 +181,14 @@ def test_random_frames_are_every_set_of_their_size_alike() -> None:
         sets, counts = part_BT.unique(dim=0, return_counts=True)
         assert len(sets) == num_sets and chisquare(counts).pvalue > 0.001
     assert torch.equal(draw_frames(9, mask_BT[2999:3001], ["a", "b"], seed=0), mask_BT[2999:3001])
+
+
+def test_a_random_order_has_every_place_once_and_the_frames_that_there_are_first() -> None:
+    torch.manual_seed(0)
+    mask_BT = torch.tensor([[True, False, True, True]]).repeat(200, 1)
+    order_BT = random_order(mask_BT)
+    assert (order_BT.sort(1).values == torch.arange(4)).all() and (order_BT[:, 1] == 3).all()
+    assert len(order_BT.unique(dim=0)) == 6  # of three frames
 
 
 def test_even_frames_are_the_middles_of_segments() -> None:

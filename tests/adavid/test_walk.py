@@ -6,7 +6,7 @@ import torch
 
 from adavid.cost import Ledger, price
 from adavid.networks.backbones import BackboneSpec, FrameClassifier
-from adavid.walk import Looks, Walk, first, in_order, nearest
+from adavid.walk import Looks, Walk, first, frame_at, in_order, nearest
 
 SIZE, NEVER = 16, 3
 
@@ -38,6 +38,11 @@ def test_the_nearest_open_frame_lies_in_the_direction_of_the_jump_if_there_is_on
         assert found_N.tolist() == [frame], (target, ahead)
     only_behind = torch.tensor([[True, False, False]])
     assert nearest(only_behind, torch.tensor([1]), torch.tensor([True])).tolist() == [0]
+
+
+def test_a_place_is_of_the_whole_video_and_its_ends_hold_what_lies_outside() -> None:
+    place_N, num_N = torch.tensor([-0.3, 0.0, 0.24, 0.25, 0.99, 1.0, 1.7]), torch.full((7,), 4)
+    assert frame_at(place_N, num_N).tolist() == [0, 0, 0, 1, 3, 3, 3]
 
 
 def test_of_the_frames_left_the_lowest_code_comes_first_then_the_earliest() -> None:
