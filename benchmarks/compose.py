@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from adavid.actions import Action
@@ -179,7 +179,7 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
     targets = {files.target, catalogue_target}
     for spec in shared_backbones(run):
         if recipe.warmup is not None:
-            targets.add(warmup_of(run, spec).config["target"])
+            targets.add(_warmup_method(spec).target)
     run.config["sources"] = sorted(target.partition(":")[0] for target in targets)
     _ = run.catalogue  # its constructor checks the data section
     _check_curve(run)
@@ -454,11 +454,10 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
     temporal shift, which read whole videos.
     """
     assert run.recipe.warmup is not None
-    known = {"recipe": run.config["recipe"], "network": dataclasses.asdict(spec)}
-    described = OmegaConf.merge(
-        known, recipe_file().content.warmup_methods["videos" if spec.num_segments else "frames"]
-    )
-    how = OmegaConf.to_container(described, resolve=True)
+    # Its values alone: the recipe's lists of networks, of which none is meant, would take most of the time.
+    recipe = {key: value for key, value in run.config["recipe"].items() if not isinstance(value, dict | list)}
+    known = {"recipe": recipe, "network": dataclasses.asdict(spec)}
+    how = OmegaConf.to_container(OmegaConf.merge(known, _warmup_method(spec)), resolve=True)
     assert isinstance(how, dict)
     stages = [
         make_stage(name, run.recipe.stage, {"train": how["train"]}, stage)
@@ -480,3 +479,9 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
     return dataclasses.replace(
         run, method="warmup", variant="", config=config, method_class=method_class, stages=stages
     )
+
+
+def _warmup_method(spec: BackboneSpec) -> DictConfig:
+    """Who fine-tunes a shared backbone, as the recipe's file says it."""
+    methods: DictConfig = recipe_file().content.warmup_methods
+    return methods["videos" if spec.num_segments else "frames"]

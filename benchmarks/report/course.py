@@ -26,7 +26,10 @@ def course_table(entries: Sequence[Entry], names: Sequence[str]) -> pd.DataFrame
         names: what each is called.
     """
     rows = []
+    of_methods = {model for entry in entries if not entry.variant for model in _models(entry)}
     for entry, name in zip(entries, names, strict=True):
+        if entry.variant and _models(entry) <= of_methods:  # the method's own training, evaluated otherwise
+            continue
         courses = [part.training.course for record in entry.main for part in record.parts]
         terms = [key.rpartition("/") for course in courses for key in course]
         for stage in dict.fromkeys(stage for stage, _, term in terms if term in (ENTROPY, MODAL)):
@@ -40,6 +43,11 @@ def course_table(entries: Sequence[Entry], names: Sequence[str]) -> pd.DataFrame
             row["collapsed"] = f"{sum(share >= COLLAPSED for share in last)} of {len(last)} seeds" if last else ""
             rows.append(row)
     return pd.DataFrame(rows) if rows else None
+
+
+def _models(entry: Entry) -> set[tuple[str, int]]:
+    """What was trained, for each seed."""
+    return {(part.model_hash, part.seed) for record in entry.main for part in record.parts}
 
 
 def _text(value: float, term: str) -> str:

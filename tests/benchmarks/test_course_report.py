@@ -15,7 +15,8 @@ def test_a_collapsed_policy_is_found_and_said(tmp_path: Path) -> None:
     add(tmp_path, "plain", course={"all/loss": (2.0, 1.0)})
     for seed, last in enumerate((0.5, 0.97)):
         course = {"agent/entropy": (1.0 + seed, 0.25), "agent/modal": (0.3, 0.4, last), "warmup/loss": (1.0,)}
-        add(tmp_path, "walker", seed=seed, course=course)
+        add(tmp_path, "walker", seed=seed, course=course, model_hash="walks")
+    add(tmp_path, "walker", variant="even", course=course, config_hash="0fe3", model_hash="walks")  # seed 0's models
     add(tmp_path, "drawer", course={"policy/modal": (0.2, 1.0)})
     entries = read_entries(tmp_path)
     table = course_table(entries, [entry.label for entry in entries])
@@ -39,6 +40,18 @@ def test_a_collapsed_policy_is_found_and_said(tmp_path: Path) -> None:
     mark = "<!-- table: courses of toys/tiny -->"
     text = with_tables(f"{mark}\n<!-- end of table -->", lambda *place: committed(tmp_path, *place), "a page")
     assert "1 of 2 seeds" in text and "`plain`" not in text
+
+
+def test_a_variant_with_a_training_of_its_own_has_a_row(tmp_path: Path) -> None:
+    for variant, model_hash, entropy in (("", "walks", 1.0), ("even", "walks", 1.0), ("five", "walks5", 0.5)):
+        course = {"agent/entropy": (entropy,)}
+        add(tmp_path, "walker", variant=variant, course=course, config_hash=f"0{variant}", model_hash=model_hash)
+    entries = read_entries(tmp_path)
+    table = course_table(entries, [entry.label for entry in entries])
+    assert table is not None and {*zip(table["method"], table["entropy, last epoch"], strict=True)} == {
+        ("walker", "1.00"),
+        ("walker@five", "0.50"),
+    }
 
 
 def test_records_that_say_nothing_of_their_training_leave_it_out(tmp_path: Path) -> None:
