@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
+import numpy as np
 import pandas as pd
 
-from benchmarks.report.entries import Entry
+from adavid.evaluation.records import Record
+from benchmarks.report.entries import Entry, predictions_of
 
 ENTROPY, MODAL = "entropy", "modal"  # terms of a stage's loss that say so
 COLLAPSED = 0.95  # of a policy's decisions are the same one
 MEANING = (
     "What policies that learn by reinforcement did in the first and in the last epoch of their training, means over "
-    "seeds: the entropy of a decision, in nats, and how large a share of decisions is the commonest one. At "
-    f"{COLLAPSED:.0%} and above a policy has collapsed."
+    "seeds: the entropy of a decision, in nats, and how large a share of decisions is the commonest one. Then "
+    "what they do in evaluation: the largest share of videos that get the same decisions, all of them. At "
+    f"{COLLAPSED:.0%} and above, of the last epoch's decisions or of the videos, a policy has collapsed."
 )
 
 
@@ -30,7 +33,7 @@ def course_table(entries: Sequence[Entry], names: Sequence[str]) -> pd.DataFrame
     for entry, name in zip(entries, names, strict=True):
         if entry.variant and _models(entry) <= of_methods:  # the method's own training, evaluated otherwise
             continue
-        courses = [part.training.course for record in entry.main for part in record.parts]
+        courses = [part.training.course for part in _parts(entry)]
         terms = [key.rpartition("/") for course in courses for key in course]
         for stage in dict.fromkeys(stage for stage, _, term in terms if term in (ENTROPY, MODAL)):
             row = {"method": name, "stage": stage}
@@ -39,15 +42,29 @@ def course_table(entries: Sequence[Entry], names: Sequence[str]) -> pd.DataFrame
                 for when, epoch in (("first epoch", 0), ("last epoch", -1)):
                     values = [means[epoch] for means in known]
                     row[f"{title}, {when}"] = _text(mean(values), term) if values else ""
-            last = [course[f"{stage}/{MODAL}"][-1] for course in courses if f"{stage}/{MODAL}" in course]
-            row["collapsed"] = f"{sum(share >= COLLAPSED for share in last)} of {len(last)} seeds" if last else ""
+            last = [course.get(f"{stage}/{MODAL}", (0.0,))[-1] for course in courses]
+            alike = [_decided_alike(part) for part in _parts(entry)]
+            collapsed = [max(shares) >= COLLAPSED for shares in zip(last, alike, strict=True)]
+            row["videos decided alike"] = _text(mean(alike), MODAL)
+            row["collapsed"] = f"{sum(collapsed)} of {len(collapsed)} seeds"
             rows.append(row)
     return pd.DataFrame(rows) if rows else None
 
 
+def _parts(entry: Entry) -> list[Record]:
+    """Its trainings: a record for each seed."""
+    return [part for record in entry.main for part in record.parts]
+
+
 def _models(entry: Entry) -> set[tuple[str, int]]:
     """What was trained, for each seed."""
-    return {(part.model_hash, part.seed) for record in entry.main for part in record.parts}
+    return {(part.model_hash, part.seed) for part in _parts(entry)}
+
+
+def _decided_alike(record: Record) -> float:
+    """The share of videos whose decisions are the commonest ones."""
+    _, counts = np.unique(predictions_of([record]).action_NT, axis=0, return_counts=True)
+    return float(counts.max() / counts.sum())
 
 
 def _text(value: float, term: str) -> str:

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.report import write_leaderboard
 from benchmarks.report.course import course_table
 from benchmarks.report.entries import read_entries
 from benchmarks.report.markdown import committed, with_tables
-from tests.benchmarks.toys import add
+from tests.benchmarks.toys import NUM_FRAMES, NUM_VIDEOS, add
+
+
+def decided_alike(num_videos: int) -> np.ndarray:
+    """Decisions (N, T) of two actions, the same ones for so many videos, and all others in turns for the rest."""
+    others = np.array([*itertools.product((0, 1), repeat=NUM_FRAMES)][1:])
+    return np.concatenate(
+        [np.zeros((num_videos, NUM_FRAMES), int), np.resize(others, (NUM_VIDEOS - num_videos, NUM_FRAMES))]
+    )
 
 
 def test_a_collapsed_policy_is_found_and_said(tmp_path: Path) -> None:
+    actions = ("64", "32")
     add(tmp_path, "plain", course={"all/loss": (2.0, 1.0)})
-    for seed, last in enumerate((0.5, 0.97)):
+    for seed, (last, num_alike) in enumerate(((0.5, 60), (0.97, 90))):
         course = {"agent/entropy": (1.0 + seed, 0.25), "agent/modal": (0.3, 0.4, last), "warmup/loss": (1.0,)}
-        add(tmp_path, "walker", seed=seed, course=course, model_hash="walks")
-    add(tmp_path, "walker", variant="even", course=course, config_hash="0fe3", model_hash="walks")  # seed 0's models
-    add(tmp_path, "drawer", course={"policy/modal": (0.2, 1.0)})
+        own = {"course": course, "actions": actions, "action_NT": decided_alike(num_alike), "model_hash": "walks"}
+        add(tmp_path, "walker", seed=seed, **own)
+    add(tmp_path, "walker", variant="even", config_hash="0fe3", seed=1, **own)
+    add(tmp_path, "settler", course={"policy/modal": (0.2, 0.5)}, actions=actions, action_NT=decided_alike(118))
     entries = read_entries(tmp_path)
     table = course_table(entries, [entry.label for entry in entries])
     assert table is not None
     assert {row.pop("method"): row for row in table.to_dict("records")} == {
-        "drawer": {
+        "settler": {
             **{"stage": "policy", "entropy, first epoch": "", "entropy, last epoch": ""},
-            **{"commonest decision, first epoch": "20.0%", "commonest decision, last epoch": "100.0%"},
-            "collapsed": "1 of 1 seeds",
+            **{"commonest decision, first epoch": "20.0%", "commonest decision, last epoch": "50.0%"},
+            **{"videos decided alike": "98.3%", "collapsed": "1 of 1 seeds"},
         },
         "walker": {
             **{"stage": "agent", "entropy, first epoch": "1.50", "entropy, last epoch": "0.25"},
             **{"commonest decision, first epoch": "30.0%", "commonest decision, last epoch": "73.5%"},
-            "collapsed": "1 of 2 seeds",
+            **{"videos decided alike": "62.5%", "collapsed": "1 of 2 seeds"},
         },
     }
     write_leaderboard(tmp_path)
