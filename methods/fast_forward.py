@@ -12,7 +12,7 @@ Choices:
 - One LSTM. Its stop head starts at -2 (an even one would see two frames and never learn to go on), both heads are paid
   for entropy, and the LSTM learns on random frames in their order in a stage of its own before the policy.
 - No frame is read twice: the nearest that has not been, first in the direction of the jump.
-- Two controls that no paper has: the same LSTM on k frames, evenly spaced or at random, in their order in the video.
+- Controls that no paper has: the same LSTM on k frames, evenly spaced or at random, in their order in the video.
 `fast_forward_online` has no jumps back: frames are read as they come, and nothing is known of those to come.
 
 B videos, T frames (CHW: channels, height, width), N videos that read a frame, M of them that go on or decide, K
@@ -216,8 +216,6 @@ class FastForward(Reader):
         seed: of random frames.
     """
 
-    test_time = ("choice", "k")
-
     def __init__(
         self, num_classes: int, choice: Literal["agent", "even", "random"] = "agent", seed: int = 0, **kwargs: Any
     ) -> None:
@@ -258,13 +256,14 @@ class FastForwardOnline(Reader, CausalMethod):
     """FastForward on frames as they come: it jumps ahead alone.
 
     Args:
-        choice: of the frames: the "agent" has it; or "first", a control that reads the first k.
+        choice: of the frames: the "agent" has it; or a control that reads k, the "first" or every (T // k)-th, "even".
     """
 
-    def __init__(self, num_classes: int, choice: Literal["agent", "first"] = "agent", **kwargs: Any) -> None:
+    def __init__(self, num_classes: int, choice: Literal["agent", "even", "first"] = "agent", **kwargs: Any) -> None:
         super().__init__(num_classes, choice=choice, **kwargs)
         if min(self.jumps) < 1:
             raise ValueError(f"fast_forward_online: jumps must lead ahead, got {self.jumps}")
+        self.control_stride = max(self.views["frames"].num_frames // self.k, 1) if choice == "even" else 1
         self.actions = ActionSpace((str(self.spec.size), "skip"), (self.spec.size, 0))
 
     def step(self, chunk: Chunk, state: State, ledger: Ledger) -> tuple[State, Tensor, dict[str, Tensor]]:
@@ -281,7 +280,7 @@ class FastForwardOnline(Reader, CausalMethod):
             (video_N,) = look_BT[:, t].nonzero(as_tuple=True)
             state = self.read(looks.at(look_BT)[video_N, t], video_N, state, ledger)
             most = self.steps if self.leads else self.k
-            ends_N, wait_N = state.num_B[video_N] >= most, torch.zeros_like(video_N)
+            ends_N, wait_N = state.num_B[video_N] >= most, torch.full_like(video_N, self.control_stride - 1)
             if self.leads:
                 (row_M,) = (state.num_B[video_N] < self.steps).nonzero(as_tuple=True)
                 video_M = video_N[row_M]
