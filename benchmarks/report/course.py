@@ -15,9 +15,10 @@ ENTROPY, MODAL = "entropy", "modal"  # terms of a stage's loss that say so
 COLLAPSED = 0.95  # of a policy's decisions are the same one
 MEANING = (
     "What policies that learn by reinforcement did in the first and in the last epoch of their training, means over "
-    "seeds: the entropy of a decision, in nats, and how large a share of decisions is the commonest one. Then "
-    "what they do in evaluation: the largest share of videos that get the same decisions, all of them. At "
-    f"{COLLAPSED:.0%} and above, of the last epoch's decisions or of the videos, a policy has collapsed."
+    "seeds: the entropy of a decision, in nats (left out where places are drawn with a fixed spread: it stays the "
+    "same), and how large a share of decisions is the commonest one. Then what they do in evaluation: the largest "
+    f"share of videos with the same decisions, all of them. At {COLLAPSED:.0%} and above, of the last epoch's "
+    "decisions or of the videos, a policy has collapsed."
 )
 
 
