@@ -40,9 +40,8 @@ def course_table(entries: Sequence[Entry], names: Sequence[str]) -> pd.DataFrame
             row = {"method": name, "stage": stage}
             for title, term in (("entropy", ENTROPY), ("commonest decision", MODAL)):
                 known = [course[f"{stage}/{term}"] for course in courses if f"{stage}/{term}" in course]
-                for when, epoch in (("first epoch", 0), ("last epoch", -1)):
-                    values = [means[epoch] for means in known]
-                    row[f"{title}, {when}"] = _text(mean(values), term) if values else ""
+                ends = [_text(mean(means[epoch] for means in known), term) for epoch in (0, -1)] if known else []
+                row[f"{title}, first to last epoch"] = " to ".join(ends)
             last = [course.get(f"{stage}/{MODAL}", (0.0,))[-1] for course in courses]
             alike = [_decided_alike(part) for part in _parts(entry)]
             collapsed = [max(shares) >= COLLAPSED for shares in zip(last, alike, strict=True)]

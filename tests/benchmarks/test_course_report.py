@@ -36,13 +36,13 @@ def test_a_collapsed_policy_is_found_and_said(tmp_path: Path) -> None:
     assert table is not None
     assert {row.pop("method"): row for row in table.to_dict("records")} == {
         "settler": {
-            **{"stage": "policy", "entropy, first epoch": "", "entropy, last epoch": ""},
-            **{"commonest decision, first epoch": "20.0%", "commonest decision, last epoch": "50.0%"},
+            **{"stage": "policy", "entropy, first to last epoch": ""},
+            **{"commonest decision, first to last epoch": "20.0% to 50.0%"},
             **{"videos decided alike": "98.3%", "collapsed": "1 of 1 seeds"},
         },
         "walker": {
-            **{"stage": "agent", "entropy, first epoch": "1.50", "entropy, last epoch": "0.25"},
-            **{"commonest decision, first epoch": "30.0%", "commonest decision, last epoch": "73.5%"},
+            **{"stage": "agent", "entropy, first to last epoch": "1.50 to 0.25"},
+            **{"commonest decision, first to last epoch": "30.0% to 73.5%"},
             **{"videos decided alike": "62.5%", "collapsed": "1 of 2 seeds"},
         },
     }
@@ -61,9 +61,9 @@ def test_a_variant_with_a_training_of_its_own_has_a_row(tmp_path: Path) -> None:
         add(tmp_path, "walker", variant=variant, course=course, config_hash=f"0{variant}", model_hash=model_hash)
     entries = read_entries(tmp_path)
     table = course_table(entries, [entry.label for entry in entries])
-    assert table is not None and {*zip(table["method"], table["entropy, last epoch"], strict=True)} == {
-        ("walker", "1.00"),
-        ("walker@five", "0.50"),
+    assert table is not None and {*zip(table["method"], table["entropy, first to last epoch"], strict=True)} == {
+        ("walker", "1.00 to 1.00"),
+        ("walker@five", "0.50 to 0.50"),
     }
 
 
