@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,6 +49,24 @@ class Run:
     @functools.cached_property
     def records(self) -> list[dict]:  # type: ignore[type-arg]
         return [json.loads(path.read_text()) for path in self.json_paths]
+
+    @property
+    def parts(self) -> list[Run]:
+        """The seeds that took turns, each by itself."""
+        return [Run((path,)) for path in self.json_paths]
+
+    @property
+    def model(self) -> tuple[str, int]:
+        """What its one training made."""
+        (record,) = self.records
+        return record["model_hash"], record["seed"]
+
+    @property
+    def course(self) -> dict[str, list[float]]:
+        """The terms of its one training's losses, by stage and name, a mean an epoch."""
+        (record,) = self.records
+        found: dict[str, list[float]] = record["training"].get("course", {})
+        return found
 
     @functools.cached_property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -311,6 +330,24 @@ class Room:
 
     folder: Path
 
+    @property
+    def parts(self) -> list[Run]:
+        """The seeds that took turns, each by itself."""
+        return [Run((path,)) for path in self.json_paths]
+
+    @property
+    def model(self) -> tuple[str, int]:
+        """What its one training made."""
+        (record,) = self.records
+        return record["model_hash"], record["seed"]
+
+    @property
+    def course(self) -> dict[str, list[float]]:
+        """The terms of its one training's losses, by stage and name, a mean an epoch."""
+        (record,) = self.records
+        found: dict[str, list[float]] = record["training"].get("course", {})
+        return found
+
     @functools.cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         with np.load(self.folder / "room.npz") as held:
@@ -492,6 +529,32 @@ def above_line(label: str, of: Sequence[str], labels: dict[str, Points]) -> floa
     return float(np.mean([own[s].map - sum(weight * runs[s].map for weight, runs in parts) for s in own]))
 
 
+def check_courses(rows: list[dict[str, str]], labels: dict[str, Points]) -> None:
+    """A row for each stage with a policy, of methods and of variants that were trained by themselves."""
+    trained = {label: [part for run in of["test"].values() for part in run.parts] for label, of in labels.items()}
+    models = {label: {run.model for run in runs} for label, runs in trained.items()}
+    of_methods = {model for label, found in models.items() if "@" not in label for model in found}
+    expected = set()
+    for label, runs in trained.items():
+        if "@" not in label or not models[label] <= of_methods:
+            terms = [key.split("/") for run in runs for key in run.course]
+            expected |= {(label, stage) for stage, term in terms if term in ("entropy", "modal")}
+    assert sorted((row["method"].strip("`"), row["stage"]) for row in rows) == sorted(expected)
+    for row in rows:
+        runs, stage = trained[row["method"].strip("`")], row["stage"]
+        for column, term in (("entropy", "entropy"), ("commonest decision", "modal")):
+            means = [run.course[f"{stage}/{term}"] for run in runs if f"{stage}/{term}" in run.course]
+            text, unit = row[f"{column}, first to last epoch"], 100 if term == "modal" else 1
+            ends = [unit * float(np.mean([of[epoch] for of in means])) for epoch in (0, -1)] if means else []
+            for printed, value in zip(text.split(" to ") if text else [], ends, strict=True):
+                agrees(printed.removesuffix("%"), value)
+        alike = [max(Counter(map(tuple, run.arrays["action_NT"].tolist())).values()) / len(run.top1_N) for run in runs]
+        agrees(row["videos decided alike"].removesuffix("%"), 100 * float(np.mean(alike)))
+        last = [run.course.get(f"{stage}/modal", [0.0])[-1] for run in runs]
+        num_collapsed = sum(share >= 0.95 or of_end >= 0.95 for share, of_end in zip(alike, last, strict=True))
+        assert row["collapsed"] == f"{num_collapsed} of {len(runs)} seeds"
+
+
 OF_FOLDER: dict[str, Callable[[list[dict[str, str]], dict[str, Points], Path], None]] = {
     "room": check_room,
     "sufficient": check_sufficient,
@@ -503,6 +566,7 @@ OF_RECORDS: dict[str, Callable[[list[dict[str, str]], dict[str, Points]], None]]
     "differences": check_differences,
     "variants": check_differences,
     "levels": check_levels,
+    "courses": check_courses,
 }
 RANKS = "ranks"
 
@@ -568,10 +632,12 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
         point |= {"actions": ACTIONS, "train_gmacs": 200.0}
         add(results, "cascade", gflops=2.5, accuracy=0.7, on_val=(2.6, 0.72), **point)  # type: ignore[arg-type]
         add(results, "cascade", gflops=1.5, accuracy=0.6, on_val=(1.4, 0.66), point="curve-0", **point)  # type: ignore[arg-type]
+        course = {"policy/entropy": (1.25 + seed, 0.5, 0.25), "policy/modal": (0.3, 0.4, 0.9 + 0.04 * seed)}
         for name in ("test", "shuffled"):
             accuracy = 0.8 + 0.05 * seed if name == "test" else 0.5
+            point["course"] = course if name == "test" else None
             add(results, "arnet", gflops=2.0, accuracy=accuracy, point=name, **{**point, "train_gmacs": 100.0})  # type: ignore[arg-type]
-        point |= {"actions": ("64",), "train_gmacs": 10.0}
+        point |= {"actions": ("64",), "train_gmacs": 10.0, "course": None}
         folder = add(results, "multi_scale", gflops=5.0, accuracy=0.8, **point)  # type: ignore[arg-type]
         add_latency(folder)
         accuracy = 0.6 if more else 0.9
