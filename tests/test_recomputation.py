@@ -330,24 +330,6 @@ class Room:
 
     folder: Path
 
-    @property
-    def parts(self) -> list[Run]:
-        """The seeds that took turns, each by itself."""
-        return [Run((path,)) for path in self.json_paths]
-
-    @property
-    def model(self) -> tuple[str, int]:
-        """What its one training made."""
-        (record,) = self.records
-        return record["model_hash"], record["seed"]
-
-    @property
-    def course(self) -> dict[str, list[float]]:
-        """The terms of its one training's losses, by stage and name, a mean an epoch."""
-        (record,) = self.records
-        found: dict[str, list[float]] = record["training"].get("course", {})
-        return found
-
     @functools.cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         with np.load(self.folder / "room.npz") as held:
