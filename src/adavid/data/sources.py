@@ -55,6 +55,11 @@ class FrameSource(Protocol):
 class DecodedSource(FrameSource, Protocol):
     """One whose frames are decoded when they are asked for."""
 
+    @property
+    def seconds(self) -> np.ndarray | None:
+        """When each frame is shown, after the first; None where nobody knows."""
+        ...
+
     def read_THWC(self, indices: Sequence[int]) -> np.ndarray:
         """Returns what `read` does, channels last and contiguous."""
         ...
@@ -139,6 +144,11 @@ class VideoFile:
             )
         self._first = first
         self.num_frames = last - first
+
+    @property
+    def seconds(self) -> np.ndarray | None:
+        """When each frame is shown, float64 (T,), after the file's first; None where nobody knows."""
+        return self._timeline.seconds[self._first : self._first + self.num_frames]
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """Returns the frames, uint8 (T, C, H, W); indices may repeat and be in any order.
@@ -241,6 +251,7 @@ class FrameFolder:
     def __init__(self, path: Path):
         self.path = path
         self.num_decoded = 0
+        self.seconds: np.ndarray | None = None
         self._names = frame_names(path)
         self.num_frames = len(self._names)
         if not self._names:
