@@ -1,7 +1,7 @@
 # AdaVid's commands. `make` alone prints them.
 #   METHOD=arnet|uniform,arnet|all|package.module:Class  VARIANT=  DATA=sprites|folder:/path|csv:/path/file.csv  PROFILE=tiny|lite|paper
 #   SEEDS=0,1,2  SPLIT=test|val  WANDB=off|offline|online  ARGS="section.key=value ..."
-#   JOBS=1 (so many processes at a time)  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder
+#   JOBS=1 (so many processes at a time)  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder  ROOT=folder
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -33,7 +33,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env bench tune curve latency predict online room config flops compare leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
+.PHONY: help env check-data bench tune curve latency predict online room config flops compare leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -89,6 +89,9 @@ verify: env ## score the records in RECORD=folder anew from their predictions, r
 
 reference: env ## make the committed records that are not there yet (METHOD=a,b: of these; DRY_RUN=1: print the plan; all: about ten hours on two cores)
 	$(call takes,METHOD DATA PROFILE ARGS JOBS DRY_RUN)@$(ADAVID) reference --data '$(DATA)' --profile '$(PROFILE)' --jobs '$(JOBS)' $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(if $(DRY_RUN),--dry-run) $(ARGS)
+
+check-data: env ## whether the copy of DATA in ROOT=/path is whole: counts, and all that is missing, unreadable, doubled or in two splits
+	$(call takes,DATA PROFILE ROOT ARGS)@$(ADAVID) check-data --data '$(DATA)' --profile '$(PROFILE)' $(if $(ROOT),'data.path=$(ROOT)') $(ARGS)
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
 	$(call takes)@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from benchmarks.run import Run
 
 WRAPPED = "ValueError: "  # before the message of another process's error
-Command = Callable[[argparse.Namespace, Workspace], None]
+Command = Callable[[argparse.Namespace, Workspace], int | None]  # the exit status, where it is another than 0
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
     Returns:
         the exit status: 2 after a user's mistake, which gets one line; 1 after what nobody has foreseen, which gets one
-        line too, and a file with the trace.
+        line too, and a file with the trace, and where `check-data` finds what would end a training.
     """
     if "torch" not in sys.modules:  # which is set up as it is loaded
         share_cores()
@@ -43,7 +43,7 @@ def main(words: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(words)
         workspace = Workspace.of(arguments.results, arguments.records, arguments.cache)
         cache = workspace.cache
-        arguments.command(arguments, workspace)
+        return arguments.command(arguments, workspace) or 0
     except ValueError as error:
         if not _is_foreseen(error):
             return _unforeseen(error, cache)
@@ -158,6 +158,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.set_defaults(records=PUBLISHED)
     sub = command("verify", _verify, "score records anew from their predictions, and recompute their hashes")
     sub.add_argument("folder", help="of records, or above some")
+    sub = command(
+        "check-data", _check_data, "whether a copy of a data set is whole: all that is wrong with it, by name"
+    )
+    _add_settings(sub)
     command("list", _list, "methods, variants and data sets")
     return parser
 
@@ -440,6 +444,15 @@ def _verify(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.report.verify import verify
 
     verify(Path(arguments.folder))
+
+
+def _check_data(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    from benchmarks.check_data import check_data
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    page, is_trainable = check_data(arguments.data, arguments.profile, arguments.overrides, workspace)
+    print(page)
+    return 0 if is_trainable else 1
 
 
 def _list(arguments: argparse.Namespace, workspace: Workspace) -> None:

@@ -34,16 +34,18 @@ class CsvCatalogue(VideoCatalogue):
         rows = self._rows(read_text(self._file))
         if not rows:
             raise ValueError(f"{self._file}: lists no videos")
-        labels = [_labels(where, row) for where, row in rows]
-        splits = [_split(where, row) for where, row in rows]
+        said = [(where, row, *of) for where, row in rows if (of := self._said(where, row)) is not None]
+        splits = {split for *_, split in said}
         for split in ("train", "val"):
             if split not in splits:
-                raise ValueError(f"{self._file}: lists no video with the split {split!r}")
-        in_train = [names for names, split in zip(labels, splits, strict=True) if split == "train"]
-        self.class_names = sorted({name for names in in_train for name in names})
-        self._records = [self._record(*row, names) for row, names in zip(rows, labels, strict=True)]
-        if not self.skip_bad:
-            self._check_files([where for where, _ in rows])
+                self.refuse("splits without a video", f"{self._file}: lists no video with the split {split!r}")
+        self.class_names = sorted({name for *_, names, split in said if split == "train" for name in names})
+        self._label_of = {name: k for k, name in enumerate(self.class_names)}
+        made = [(where, self._record(where, row, names)) for where, row, names, _ in said]
+        listed = [(where, record) for where, record in made if record is not None]
+        self._records = [record for _, record in listed]
+        if not self.skip_bad and self.faults is None:
+            self._check_files([where for where, _ in listed])
 
     def records(self, split: str) -> list[VideoRecord]:
         return [record for record in self._records if record.split == split]
@@ -63,6 +65,14 @@ class CsvCatalogue(VideoCatalogue):
             raise ValueError(f"{self._file}, line {line}: {error}; is each quotation mark closed?") from error
         return rows
 
+    def _said(self, where: str, row: dict[str, str]) -> tuple[list[str], str] | None:
+        """A row's class names and its split."""
+        try:
+            return _labels(where, row), _split(where, row)
+        except ValueError as error:
+            self.refuse("rows that are not as expected", str(error))
+            return None
+
     def _check_columns(self, columns: Sequence[str]) -> None:
         for column in columns:
             if column not in COLUMNS:
@@ -72,18 +82,23 @@ class CsvCatalogue(VideoCatalogue):
         if ("label" in columns) == ("labels" in columns):
             raise ValueError(f"{self._file}: expected either a column 'label' or a column 'labels'")
 
-    def _record(self, where: str, row: dict[str, str], names: list[str]) -> VideoRecord:
+    def _record(self, where: str, row: dict[str, str], names: list[str]) -> VideoRecord | None:
         for name in names:
-            if name not in self.class_names:
+            if name not in self._label_of:
                 problem = f"{where}: class {name!r} has no video in train"
-                raise ValueError(f"{problem}; {nearest(name, self.class_names)}")
-        start, end = _seconds(where, row, "start"), _seconds(where, row, "end")
-        if end is not None and (start or 0) >= end:
-            raise ValueError(f"{where}: start={start or 0:g} must be before end={end:g}")
+                self.refuse("labels that are unknown", f"{problem}; {nearest(name, self.class_names)}")
+                return None
+        try:
+            start, end = _seconds(where, row, "start"), _seconds(where, row, "end")
+            if end is not None and (start or 0) >= end:
+                raise ValueError(f"{where}: start={start or 0:g} must be before end={end:g}")
+        except ValueError as error:
+            self.refuse("rows that are not as expected", str(error))
+            return None
         video_id = row["path"]
         if start is not None or end is not None:
             video_id += f"@{row.get('start', '')}-{row.get('end', '')}"
-        labels = tuple(sorted(self.class_names.index(name) for name in names))
+        labels = tuple(sorted(self._label_of[name] for name in names))
         return VideoRecord(video_id, self._file.parent / row["path"], labels, row["split"], start, end)
 
     def _check_files(self, where: list[str]) -> None:

@@ -30,19 +30,21 @@ class FolderCatalogue(VideoCatalogue):
         root = Path(path)
         if present := [split for split in SPLITS if os.path.isdir(root / split)]:
             if missing := [split for split in ("train", "val") if split not in present]:
-                raise ValueError(f"{root}: has {present[0]}/ but no {missing[0]}/")
-            videos = {split: _videos(root / split) for split in present}
+                self.refuse("folders that are not there", f"{root}: has {present[0]}/ but no {missing[0]}/")
+            videos = {split: self._videos(root / split) for split in present}
         else:
-            videos = _split(_videos(root), np.random.default_rng(split_seed))
+            videos = _split(self._videos(root), np.random.default_rng(split_seed))
             if not any(videos["val"].values()):
-                raise ValueError(f"{root}: a class needs 2 videos or more to be split into train and val")
-        self.class_names = sorted(videos["train"])
+                problem = f"{root}: a class needs 2 videos or more to be split into train and val"
+                self.refuse("splits without a video", problem)
+        self.class_names = sorted(videos.get("train", ()))
         self._records = []
         for split, by_class in videos.items():
             for name, paths in by_class.items():
-                if name not in videos["train"]:
+                if name not in self.class_names:
                     problem = f"{root / split / name}: no such class in train/"
-                    raise ValueError(f"{problem}; {nearest(name, self.class_names)}")
+                    self.refuse("labels that are unknown", f"{problem}; {nearest(name, self.class_names)}")
+                    continue
                 label = self.class_names.index(name)
                 for video in paths:
                     video_id = video.relative_to(root).as_posix()
@@ -51,16 +53,16 @@ class FolderCatalogue(VideoCatalogue):
     def records(self, split: str) -> list[VideoRecord]:
         return [record for record in self._records if record.split == split]
 
-
-def _videos(folder: Path) -> dict[str, list[Path]]:
-    """Returns the videos by class."""
-    classes = [path for path in list_folder(folder) if os.path.isdir(path)]
-    if not classes:
-        raise ValueError(f"{folder}: has no sub-folders; expected one for each class")
-    videos = {path.name: list_media(path) for path in classes}
-    if empty := [name for name, paths in videos.items() if not paths]:
-        raise ValueError(f"{folder / empty[0]}: has neither videos nor folders of frames")
-    return videos
+    def _videos(self, folder: Path) -> dict[str, list[Path]]:
+        """Returns the videos by class."""
+        classes = [path for path in list_folder(folder) if os.path.isdir(path)]
+        if not classes:
+            raise ValueError(f"{folder}: has no sub-folders; expected one for each class")
+        videos = {path.name: list_media(path) for path in classes}
+        for name in [name for name, paths in videos.items() if not paths]:
+            self.refuse("classes without a video", f"{folder / name}: has neither videos nor folders of frames")
+            del videos[name]
+        return videos
 
 
 def _split(videos: dict[str, list[Path]], rng: np.random.Generator) -> dict[str, dict[str, list[Path]]]:

@@ -1,18 +1,28 @@
-"""Something-Something, versions 1 and 2: 174 classes of what hands do with objects, from the official lists."""
+"""Something-Something (Goyal et al., ICCV 2017), versions 1 and 2: 174 classes of what hands do with objects.
 
-import json
+From the official lists. The labels of the test list are not public, so papers report the validation list: top-1.
+Classes differ in left and right, so clips are not mirrored.
+"""
+
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any, Literal
 
-from adavid import VideoCatalogue, VideoRecord, media_by_name, nearest, read_text
+from adavid import ListedCatalogue, Published, VideoRecord
 
-SPLITS = {"train": "train", "val": "validation"}
+LISTS = {"train": "train", "val": "validation"}
+PUBLISHED = {
+    "v1": Published(174, {"train": 86_017, "val": 11_522}),
+    "v2": Published(174, {"train": 168_913, "val": 24_777}),
+}
 
 
-class SomethingCatalogue(VideoCatalogue):
+class SomethingCatalogue(ListedCatalogue):
     """Clips of a few seconds with one label each; val is reported.
 
     Many classes differ in left and right alone ("Pushing something from left to right"), so clips are never mirrored.
+    Version 2's classes have the numbers that its list gives them, version 1's, which has none, those of the alphabet.
 
     Args:
         path: the folder with the lists and the videos: `something-something-v2-{labels,train,validation}.json` and
@@ -26,57 +36,54 @@ class SomethingCatalogue(VideoCatalogue):
         ValueError: a list is missing or malformed, or clips are to be mirrored; the message names it.
     """
 
+    metric = "top1"
+
     def __init__(self, path: str, version: Literal["v1", "v2"] = "v2", videos: str = "", **options: Any):
         if options.setdefault("flip", False):
             raise ValueError("flip: Something-Something tells left from right, expected false")
         super().__init__(**options)
+        self.published = PUBLISHED[version]
         self._prefix = Path(path) / f"something-something-{version}"
-        self._suffix = {"v1": "csv", "v2": "json"}[version]
-        folder = Path(videos) if videos else Path(path) / f"20bn-something-something-{version}"
-        self._media, self._folder = media_by_name(folder), folder
-        self.class_names = sorted(self._labels())
-        self._records = [record for split in SPLITS for record in self._read(split)]
+        self._folder = self.folder(Path(videos) if videos else Path(path) / f"20bn-something-something-{version}")
+        read = self._read_csv if version == "v1" else self._read_json
+        read()
 
-    def records(self, split: str) -> list[VideoRecord]:
-        return [record for record in self._records if record.split == split]
+    def _list(self, name: str, suffix: str) -> Path:
+        return Path(f"{self._prefix}-{name}.{suffix}")
 
-    def _list(self, name: str) -> Path:
-        return Path(f"{self._prefix}-{name}.{self._suffix}")
+    def _read_csv(self) -> None:
+        """Version 1: lines `<class>`, and `<id>;<class>`."""
+        self.class_names = sorted(line.text.strip() for line in self.lines(self._list("labels", "csv")))
+        for split, name in LISTS.items():
+            for line in self.lines(self._list(name, "csv")):
+                video_id, _, label = line.text.strip().partition(";")
+                self._add(line.where, video_id, label, split)
 
-    def _labels(self) -> list[str]:
-        path = self._list("labels")
-        if self._suffix == "csv":
-            return [line.strip() for line in read_text(path).splitlines() if line.strip()]
-        return list(_json(path, dict))
+    def _read_json(self) -> None:
+        """Version 2: {class: "number"}, and [{"id", "template"}, ...]."""
+        path = self._list("labels", "json")
+        numbers = self.json(path, dict)
+        if sorted(map(str, numbers.values()), key=_number) != [str(k) for k in range(len(numbers))]:
+            self.malformed(str(path), f"the numbers 0 to {len(numbers) - 1}, one a class", list(numbers.values())[:3])
+        self.class_names = sorted(numbers, key=lambda name: _number(numbers[name]))
+        for split, name in LISTS.items():
+            path = self._list(name, "json")
+            for number, row in enumerate(self.json(path, list), start=1):
+                said = row if isinstance(row, dict) else {}
+                self._add(f"{path}, video {number}", said.get("id"), said.get("template"), split)
 
-    def _read(self, split: str) -> list[VideoRecord]:
-        path = self._list(SPLITS[split])
-        rows: list[tuple[Any, Any]]
-        label_of = {name: k for k, name in enumerate(self.class_names)}
-        if self._suffix == "csv":
-            rows = [line.partition(";")[::2] for line in read_text(path).splitlines() if line]
-        else:
-            content = (row if isinstance(row, dict) else {} for row in _json(path, list))
-            rows = [(row.get("id"), row.get("template")) for row in content]
-        records = []
-        for number, (video_id, template) in enumerate(rows, start=1):
-            where = f"{path}, video {number}"
-            if not isinstance(video_id, str) or not isinstance(template, str) or not video_id:
-                raise ValueError(f"{where}: expected its id and its class, got {video_id!r} and {template!r}")
-            label = template.replace("[", "").replace("]", "")  # which the classes' names leave out
-            if label not in label_of:
-                raise ValueError(f"{where}: class {label!r} is unknown; {nearest(label, label_of)}")
-            video = self._media.get(video_id, self._folder / video_id)
-            records.append(VideoRecord(video_id, video, (label_of[label],), split))
-        return records
+    def _add(self, where: str, video_id: Any, template: Any, split: str) -> None:
+        if not isinstance(video_id, str) or not isinstance(template, str) or not video_id:
+            self.refuse(
+                "rows that are not as expected",
+                f"{where}: expected its id and its class, got {video_id!r} and {template!r}",
+            )
+            return
+        number = self.label_of(template.replace("[", "").replace("]", ""), where)  # which the classes' names leave out
+        if number is not None:
+            medium = self.medium(where, f"{self._folder}/{video_id}")
+            self.add(VideoRecord(video_id, medium, (number,), split))
 
 
-def _json(path: Path, kind: type) -> Any:
-    text = read_text(path)
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON: {error}") from None
-    if not isinstance(content, kind):
-        raise ValueError(f"{path}: expected a JSON {'object' if kind is dict else 'array'}")
-    return content
+def _number(text: Any) -> int:
+    return int(text) if str(text).isdigit() else -1

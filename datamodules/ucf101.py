@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from adavid import Turns, VideoCatalogue, VideoRecord, list_folder, read_text
+from adavid import Published, Turns, VideoCatalogue, VideoRecord, list_folder, read_text
 
 FOLDS: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
 VAL_GROUPS = range(22, 26)  # in no test list
@@ -42,6 +42,8 @@ class Ucf101Catalogue(VideoCatalogue):
         ValueError: a list is missing or a line malformed, or there is no clip; the message names it.
     """
 
+    published: Published | None = Published(101, {"train+val+test": 13_320})
+
     def __init__(self, path: str, fold: Literal[1, 2, 3] | None = None, turn: int = 0, **options: Any):
         super().__init__(**options)
         self.turns = Turns(turn % len(FOLDS), len(FOLDS)) if fold is None else None
@@ -59,12 +61,13 @@ class Ucf101Catalogue(VideoCatalogue):
         if not trained_on:
             raise ValueError(f"{clips}: has no clip to train on, such as {listed[0].clip}")
         self.class_names = [name for name in self.official_names if name in trained_on]
-        listed = [of for of in listed if of.name in trained_on]
+        every, listed = listed, [of for of in listed if of.name in trained_on]
         self._records = [
             VideoRecord(of.clip, clips / of.clip, (self.class_names.index(of.name),), of.split, group=of.group)
             for of in listed
             if of.clip in there
         ]
+        self.absent = [of.clip for of in every if of.clip not in there]
         self.left_out = _left_out(len(self.official_names) - len(trained_on), len(listed) - len(self._records))
 
     def records(self, split: str) -> list[VideoRecord]:

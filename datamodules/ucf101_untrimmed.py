@@ -38,6 +38,8 @@ class Ucf101UntrimmedCatalogue(Ucf101Catalogue):
             to surround a split's videos with.
     """
 
+    published = None  # the videos are this suite's own
+
     def __init__(
         self,
         path: str,

@@ -14,7 +14,7 @@ FOLDERS = {"adavid": ROOT / "src", "benchmarks": ROOT, "methods": ROOT, "datamod
 ALLOWED = {
     "adavid": {"adavid"},
     "methods": {"adavid"},
-    "datamodules": {"adavid", "datamodules.sprites_drawing", "datamodules.ucf101"},
+    "datamodules": {"adavid", "datamodules.arnet_lists", "datamodules.sprites_drawing", "datamodules.ucf101"},
     "benchmarks.pretrain": {"adavid", "datamodules"},  # no part of a run: it makes weights that come along
     "benchmarks.report": {"adavid", "benchmarks.layers", "benchmarks.report"},
     "benchmarks": {"adavid", "benchmarks"},

@@ -9,9 +9,12 @@ from .data.batch import VideoBatch as VideoBatch
 from .data.batch import View as View
 from .data.catalogue import SPLITS as SPLITS
 from .data.catalogue import Evidence as Evidence
+from .data.catalogue import Published as Published
 from .data.catalogue import Turns as Turns
 from .data.catalogue import VideoCatalogue as VideoCatalogue
 from .data.catalogue import VideoRecord as VideoRecord
+from .data.lists import ListedCatalogue as ListedCatalogue
+from .data.lists import medium_name as medium_name
 from .data.sources import Clip as Clip
 from .data.sources import Part as Part
 from .data.sources import list_media as list_media

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import sys
@@ -14,19 +15,22 @@ from filelock import FileLock
 
 
 def read_text(path: Path) -> str:
-    """Returns the text of a file in UTF-8, without the byte order mark that some programs put first.
+    """Returns the text of a file in UTF-8, or in UTF-16 with its byte order mark, without the mark; line ends are \\n.
 
     Raises:
-        ValueError: it cannot be read, or is not UTF-8; the message names it.
+        ValueError: it cannot be read, or is neither; the message names it and the line.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file") from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({reason(error)})") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected text in UTF-8 ({error.reason} at byte {error.start})") from error
+        place = f"at byte {error.start}, line {1 + content.count(10, 0, error.start)}"  # 10 ends a line
+        raise ValueError(f"{path}: expected text in UTF-8 ({error.reason} {place})") from error
 
 
 def list_folder(path: Path) -> list[Path]:

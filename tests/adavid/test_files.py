@@ -40,9 +40,11 @@ def test_what_was_there_stays_until_all_of_the_new_is(tmp_path: Path) -> None:
 def test_text_is_read_without_its_mark_or_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\xef\xbb\xbfa\xc3\xa4\r\nb")
     assert read_text(tmp_path / "a") == "a\u00e4\nb"
+    (tmp_path / "a").write_bytes("\ufeffa\u00e4\r\nb".encode("utf-16-le"))
+    assert read_text(tmp_path / "a") == "a\u00e4\nb"
     (tmp_path / "a").write_bytes(b"a\xe4b")
     for path, problem in (
-        (tmp_path / "a", r"expected text in UTF-8 \(invalid continuation byte at byte 1\)"),
+        (tmp_path / "a", r"expected text in UTF-8 \(invalid continuation byte at byte 1, line 1\)"),
         (tmp_path / "absent", "no such file"),
         (tmp_path, r"cannot be read \(Is a directory\)"),
         (tmp_path / ("y" * 300), r"cannot be read \(File name too long\)"),

@@ -106,7 +106,7 @@ def test_absent_file(tmp_path):
 
 def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "list.csv").write_bytes("path,label,split\ncaf\u00e9.mp4,x,train\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"list.csv: expected text in UTF-8 \(.* at byte 20\)$"):
+    with pytest.raises(ValueError, match=r"list.csv: expected text in UTF-8 \(.* at byte 20, line 2\)$"):
         CsvCatalogue(str(tmp_path / "list.csv"))
 
 

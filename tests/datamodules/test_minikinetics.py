@@ -27,7 +27,7 @@ def test_lists(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("line", ["a b", "a 60 x", "a 60 2", "a 60 -1", ""])
+@pytest.mark.parametrize("line", ["a b", "a 60 x", "a 60 2", "a 60 -1"])
 def test_malformed_lines(tmp_path, line):
     with pytest.raises(ValueError) as caught:
         MiniKineticsCatalogue(write_lists(tmp_path, train=f"a 60 0\n{line}\n"))
@@ -36,7 +36,7 @@ def test_malformed_lines(tmp_path, line):
 
 
 def test_absent_list(tmp_path):
-    with pytest.raises(ValueError, match="/mini_train_videofolder.txt: no such file$"):
+    with pytest.raises(ValueError, match="/minik_classInd.txt: no such file$"):
         MiniKineticsCatalogue(str(tmp_path))
 
 
@@ -50,6 +50,7 @@ def test_real_lists(tmp_path):
     )
     val = catalogue.records("val")
     assert (catalogue.num_classes, len(val)) == (200, 9867)
+    assert catalogue.published == (200, {"train": 121215, "val": 9867}) and catalogue.metric == "top1"
     assert val[0].video_id == "images/val/air drumming/7LSJ2Ryv1a8_000000_000010"
     assert {label for r in val for label in r.labels} == set(range(200))
     assert all(catalogue.class_names[r.labels[0]] == r.video_id.split("/")[2] for r in val)

@@ -27,8 +27,17 @@ def records(catalogue):
 
 def test_version_2(tmp_path):
     catalogue = SomethingCatalogue(write_v2(tmp_path))
-    assert catalogue.class_names == sorted(CLASSES) and catalogue.report_split == "val" and not catalogue.reading.flip
-    assert records(catalogue) == [("7", "7.webm", (0,), "train"), ("8", "8", (1,), "val")]
+    assert catalogue.class_names == list(CLASSES)  # by the list's own numbers
+    assert catalogue.report_split == "val" and not catalogue.reading.flip and catalogue.metric == "top1"
+    assert records(catalogue) == [("7", "7.webm", (1,), "train"), ("8", "8", (0,), "val")]
+    assert catalogue.published == (174, {"train": 168913, "val": 24777})
+
+
+def test_numbers_that_are_none_are_refused(tmp_path):
+    write_v2(tmp_path)
+    (tmp_path / "something-something-v2-labels.json").write_text(json.dumps({CLASSES[0]: "0", CLASSES[1]: "2"}))
+    with pytest.raises(ValueError, match=r"-labels.json: expected the numbers 0 to 1, one a class, got \['0', '2'\]$"):
+        SomethingCatalogue(str(tmp_path))
 
 
 def test_version_1(tmp_path):
@@ -54,7 +63,7 @@ def test_clips_are_never_mirrored(tmp_path):
 
 def test_mistakes(tmp_path):
     with pytest.raises(ValueError, match="/something-something-v1-labels.csv: no such file$"):
-        SomethingCatalogue(write_v2(tmp_path), version="v1")
+        SomethingCatalogue(write_v2(tmp_path), version="v1", videos=str(tmp_path))
     write_v2(tmp_path, template="Aproaching [something] with your camera")
     message = "video 1: class 'Aproaching something with your camera' is unknown; did you mean 'Approaching something"
     with pytest.raises(ValueError, match=message):

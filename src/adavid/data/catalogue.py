@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from tqdm import tqdm
@@ -20,14 +20,14 @@ from adavid.config import config_hash
 from adavid.data.contents import content_hashes, keep_readable, known_readable
 from adavid.data.packs import PackedCache, PackedClip
 from adavid.data.reading import Reading
-from adavid.data.sources import Clip, FrameSource, Montage, Part, open_source
+from adavid.data.sources import VIDEO_SUFFIXES, Clip, FrameSource, Montage, Part, open_source
 from adavid.digest import code_digest
 from adavid.environment import versions
 
 SPLITS = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VideoRecord:
     """One labelled video, or the part of one from `start` to `end`, in seconds after its first frame.
 
@@ -36,6 +36,8 @@ class VideoRecord:
     the video stands alone: a group is in one split, and intervals are for other groups.
     `parts` is what the video is put together of where it is no file of its own: clips in order of time, each with the
     number of frames that it fills. Then `path` is that of the part which the labels and the group are of.
+    `segments` are the times at which what the labels say is seen, from and to, in seconds after the file's first frame;
+    empty where nobody has noted them. They are for oracles, and train nothing.
     """
 
     video_id: str
@@ -47,6 +49,7 @@ class VideoRecord:
     level: str = ""
     group: str = ""
     parts: tuple[Part, ...] = ()
+    segments: tuple[tuple[float, float], ...] = ()
 
     @property
     def clips(self) -> tuple[Clip, ...]:
@@ -64,6 +67,25 @@ class Evidence(NamedTuple):
 
     is_shown: np.ndarray
     is_clear: np.ndarray
+
+
+class Published(NamedTuple):
+    """How large a data set is by its authors' or the papers' count.
+
+    Attributes:
+        num_classes: with a video.
+        num_videos: by split; "train+val" counts two of them together.
+    """
+
+    num_classes: int
+    num_videos: Mapping[str, int]
+
+
+class Fault(NamedTuple):
+    """Something wrong with a data set's lists or files: of which kind, in plural, and one line that names it."""
+
+    kind: str
+    message: str
 
 
 class Turns(NamedTuple):
@@ -119,10 +141,14 @@ class VideoCatalogue(ABC):
     Attributes:
         class_names: the name of each label.
         level_names: levels of difficulty, easiest first, where the data set has some.
-        left_out: what of the data set a partial copy lacks, in words; "" where it is whole, or the list is the user's.
+        left_out: what of the data set is not used, counted by reason, in words; "" where all of it is.
+        absent: the ids of videos that its lists name and that are left out because they are not there.
+        published: how large it is said to be, where somebody says it.
+        metric: what the papers on this data set print.
         publishable: whether its pictures may stand in records that are committed.
         turns: where the runs of different seeds read different folds, which one this is.
         reading: how the views of one video are read.
+        faults: what is wrong with its lists, where that is collected rather than raised; see `surveyed`.
 
     Raises:
         ValueError: an argument is out of range.
@@ -131,8 +157,12 @@ class VideoCatalogue(ABC):
     class_names: Sequence[str]
     level_names: Sequence[str] = ()
     left_out: str = ""
+    absent: Sequence[str] = ()
+    published: Published | None = None
+    metric: Literal["map", "top1"] = "map"
     publishable: bool = False
     turns: Turns | None = None
+    faults: list[Fault] | None = None
 
     def __init__(
         self,
@@ -155,6 +185,32 @@ class VideoCatalogue(ABC):
         self.contents = None if contents is None else Path(contents)
         self.skip_bad = skip_bad
 
+    @classmethod
+    def surveyed(cls, **arguments: Any) -> Self:
+        """One that is only looked over: what is wrong with its lists is kept in `faults`, and the row left out.
+
+        Raises:
+            ValueError: an argument is out of range, or nothing can be said of the rest.
+        """
+        catalogue = cls.__new__(cls)
+        catalogue.faults = []
+        catalogue.__init__(**arguments)  # type: ignore[misc]
+        return catalogue
+
+    def refuse(self, kind: str, message: str) -> None:
+        """What a data set does where its lists or files are wrong; where it returns, the row is to be left out.
+
+        Args:
+            kind: what is wrong, in plural: faults are counted by it.
+            message: one line that names the file and what was expected.
+
+        Raises:
+            ValueError: the message, unless the data set is only looked over.
+        """
+        if self.faults is None:
+            raise ValueError(message)
+        self.faults.append(Fault(kind, message))
+
     # What a data set says of itself
 
     @abstractmethod
@@ -165,11 +221,20 @@ class VideoCatalogue(ABC):
         """
 
     def evidence(self, record: VideoRecord) -> Evidence | None:
-        """Which frames show what tells the class; None, as here, where a data set does not know.
+        """Which frames show what tells the class; None where a data set does not know.
+
+        Here it follows from the times that a record's segments say and those of the file's frames: whoever noted a time
+        has seen the class there, so what is shown is clear. A folder of frames has no times.
 
         Oracles and regret are measured with it (`make room`); no method gets to see it.
         """
-        return None
+        if not record.segments or record.parts:
+            return None
+        seconds_T = open_source(record.path).seconds
+        if seconds_T is None:
+            return None
+        end = np.inf if record.end is None else record.end
+        return shown_at(seconds_T[((record.start or 0) <= seconds_T) & (seconds_T < end)], record.segments)
 
     def in_turn(self) -> Sequence[VideoCatalogue]:
         """The data set as each fold has it, where the runs take turns; by itself, as here, where they do not."""
@@ -223,9 +288,10 @@ class VideoCatalogue(ABC):
         """
         for split, records in self.splits.items():
             self._check_records(split, records)
-        self._check_groups()
+        if fault := next(self.group_faults(), ""):
+            raise ValueError(fault)
         if self.left_out:
-            print(f"adavid: not in this copy, and left out: {self.left_out}", file=sys.stderr)
+            print(f"adavid: left out: {self.left_out}", file=sys.stderr)
         copies = self._copies()
         videos: dict[str, tuple[VideoRecord, ...]] = {}
         packed: dict[Clip, PackedClip] = {}
@@ -249,11 +315,9 @@ class VideoCatalogue(ABC):
         if bad and not self.skip_bad:
             head = f"{len(bad)} of the data set's videos cannot be read; skip_bad=true leaves them out"
             raise ValueError("\n".join([head, *dict.fromkeys(bad)]))
-        if copies := [(one, other) for one, other in copies if other.clip not in unreadable]:
-            one, other = copies[0]
+        if copies := [copy for copy in copies if copy.clip not in unreadable]:
             more = f", and {len(copies) - 1} more" if len(copies) > 1 else ""
-            place = f"{_named(other.clip)} in {other.split!r} is a copy of {_named(one.clip)} in {one.split!r}"
-            print(f"adavid: the same pictures in two splits: {place}{more}", file=sys.stderr)
+            print(f"adavid: the same pictures in two splits: {copies[0].message}{more}", file=sys.stderr)
         return CheckedVideos(videos, tuple(bad), packed)
 
     @cached_property
@@ -291,17 +355,28 @@ class VideoCatalogue(ABC):
             assert all(0 <= label < self.num_classes for label in record.labels), record
             assert record.level in ("", *self.level_names), record
 
-    def _check_groups(self) -> None:
+    def group_faults(self) -> Iterator[str]:
+        """Which groups are in two splits, for people."""
         first: dict[str, VideoRecord] = {}
         for record in self._all_records():
             other = first.setdefault(record.group, record) if record.group else record
             if other.split != record.split:
                 videos = f"{other.path} in {other.split!r} and {record.path} in {record.split!r}"
-                raise ValueError(f"group {record.group!r}: expected in one split, found {videos}")
+                yield f"group {record.group!r}: expected in one split, found {videos}"
 
-    def _copies(self) -> list[tuple[_Shown, _Shown]]:
-        """Clips that show pictures of an earlier split's, each with that one; ValueError where it is the same file."""
+    def _copies(self) -> list[Repeat]:
+        """Clips that show an earlier split's pictures, from another file; ValueError where it is the same video."""
+        if twins := next(self.twins(), None):
+            raise ValueError(twins.message)
         copies = []
+        for repeat in self.repeats():
+            if repeat.is_same_file:
+                raise ValueError(repeat.message)
+            copies.append(repeat)
+        return copies
+
+    def repeats(self) -> Iterator[Repeat]:
+        """Clips that show pictures of an earlier split's, each with one of those, of the same file if there is one."""
         by_content: dict[str, list[_Shown]] = {}
         for shown in dict.fromkeys(_Shown(of.split, clip) for of in self._all_records() for clip in of.clips):
             content = self._hashes[shown.clip.path]
@@ -309,14 +384,25 @@ class VideoCatalogue(ABC):
                 continue
             earlier = by_content.setdefault(content, [])
             shared = [other for other in earlier if other.split != shown.split and _overlap(other.clip, shown.clip)]
-            for other in shared:
-                if os.path.samefile(other.clip.path, shown.clip.path):
-                    named = "" if other.clip == shown.clip else f" as {_named(other.clip)}"
-                    found = f"found in {other.split!r}{named} and {shown.split!r}"
-                    raise ValueError(f"{_named(shown.clip)}: expected in one split, {found}")
-            copies += [(other, shown) for other in shared[:1]]
+            same = [other for other in shared if os.path.samefile(other.clip.path, shown.clip.path)]
+            if shared:
+                yield Repeat(*(same or shared)[0], *shown, bool(same))
             earlier.append(shown)
-        return copies
+
+    def twins(self) -> Iterator[Twins]:
+        """A file and a folder of one name, a video and its frames: in one folder, or in two splits of a class."""
+        first: dict[tuple[Any, ...], tuple[str, Path]] = {}
+        records = {clip.path: record for record in self._all_records() for clip in record.clips}
+        for path, record in records.items():
+            name = path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
+            found = None
+            for place in ((path.parent, name), (record.labels, name)):
+                split, other = first.setdefault(place, (record.split, path))
+                is_near = other.parent == path.parent or split != record.split
+                if found is None and is_near and other != path and os.path.isdir(other) != os.path.isdir(path):
+                    found = Twins(other, split, path, record.split)
+            if found is not None:
+                yield found
 
 
 class _Shown(NamedTuple):
@@ -324,6 +410,47 @@ class _Shown(NamedTuple):
 
     split: str
     clip: Clip
+
+
+class Repeat(NamedTuple):
+    """A clip that shows what one of an earlier split does, and whether they are of the same file."""
+
+    first_split: str
+    first: Clip
+    split: str
+    clip: Clip
+    is_same_file: bool
+
+    @property
+    def message(self) -> str:
+        """For people."""
+        if not self.is_same_file:
+            return f"{_named(self.clip)} in {self.split!r} is a copy of {_named(self.first)} in {self.first_split!r}"
+        named = "" if self.first == self.clip else f" as {_named(self.first)}"
+        return f"{_named(self.clip)}: expected in one split, found in {self.first_split!r}{named} and {self.split!r}"
+
+
+class Twins(NamedTuple):
+    """A file and a folder of one name."""
+
+    first: Path
+    first_split: str
+    path: Path
+    split: str
+
+    @property
+    def message(self) -> str:
+        """For people."""
+        places = [f"{self.first} in {self.first_split!r}", f"{self.path} in {self.split!r}"]
+        return f"a video and its frames by their names, expected one of them: {' and '.join(places)}"
+
+
+def shown_at(seconds_T: np.ndarray, segments: Sequence[tuple[float, float]]) -> Evidence:
+    """The frames at these times that lie in one of the segments, ends included."""
+    is_shown_T = np.zeros(len(seconds_T), dtype=bool)
+    for start, end in segments:
+        is_shown_T |= (start <= seconds_T) & (seconds_T <= end)
+    return Evidence(is_shown_T, is_shown_T)
 
 
 def _error(clip: Clip) -> str | None:
