@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adavid.config import build, locate, schema
+from adavid.data.catalogue import FaultKind
 from adavid.data.survey import Finding, Survey, survey
 from adavid.files import write_atomically
 from benchmarks.compose import data_name, layers_of
@@ -38,9 +39,7 @@ def check_data(data: str, profile: str, overrides: Sequence[str], workspace: Wor
     try:
         found = survey(catalogue_class.surveyed(**values), num_frames)
     except ValueError as error:  # nothing can be said of the rest
-        return "\n".join(
-            [title, "", *_shown(Finding("lists or folders that cannot be read", (str(error),), True))]
-        ), False
+        return "\n".join([title, "", *_shown(Finding(FaultKind.LIST, (str(error),), True))]), False
     file = workspace.cache / "check-data" / f"{data_name(data)}-missing.txt"
     file.unlink(missing_ok=True)
     if found.missing:

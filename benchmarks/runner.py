@@ -62,7 +62,7 @@ def bench(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
         evaluation = evaluate(method, data_of(run, method), run.config["trainer"])
         eval_s = time.monotonic() - start - train_s
         if run.debugging:
-            print(f"{_named(run)}: {headline(_summary(run, method, evaluation))}")
+            print(f"{_named(run)}: {headline(_summary(run, method, evaluation), run.catalogue.metric)}")
             print(f"no record: {', '.join(f'trainer.{key}' for key in run.debugging)} is for debugging")
             return folder
         validation = _validation(run, method, evaluation)
@@ -78,7 +78,7 @@ def bench(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
         # Last, since the main record says that all of it is done.
         record = write_evaluation(folder, MAIN, run, method, evaluation, validation, operating_point, times)
         dashboard.finish(run, record, strips)
-        print(f"{_named(run)}: {headline(record)}")
+        print(f"{_named(run)}: {headline(record, run.catalogue.metric)}")
     return folder
 
 
@@ -104,7 +104,7 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
                 evaluation = evaluate(method, data_of(point.at, method), point.at.config["trainer"])
                 validation = _validation(point.at, method, evaluation)
                 record = write_evaluation(folder, point.name, point.at, method, evaluation, validation, point.names, {})
-                print(f"{run.label} at {point.name.removeprefix('curve-')}: {headline(record)}")
+                print(f"{run.label} at {point.name.removeprefix('curve-')}: {headline(record, run.catalogue.metric)}")
     return folder
 
 
@@ -143,7 +143,7 @@ def curve_points(run: Run) -> Iterator[CurvePoint]:
 def validate(run: Run, workspace: Workspace, dashboard: Dashboard) -> str:
     """What a run attains on the validation split, trained as far as it is not yet: to choose by, and no record."""
     summary, _ = validated(run, workspace, dashboard)
-    return f"{_named(run)}, val split: {headline(summary)}"
+    return f"{_named(run)}, val split: {headline(summary, run.catalogue.metric)}"
 
 
 def validated(run: Run, workspace: Workspace, dashboard: Dashboard) -> tuple[Summary, float]:
@@ -200,6 +200,7 @@ def write_evaluation(
             left_out=data.left_out,
             fingerprint=data.fingerprint,
             class_names=tuple(data.class_names),
+            metric=data.metric,
             **({} if data.turns is None else data.turns._asdict()),
         ),
         config=without_folders(run.config),
@@ -237,12 +238,18 @@ def _summary(run: Run, method: AdaptiveMethod, evaluation: Evaluation) -> Summar
     )
 
 
-def headline(numbers: Record | Summary) -> str:
-    """One line of a record's main numbers, and a second where something caps them."""
+def headline(numbers: Record | Summary, metric: str = "map") -> str:
+    """One line of a record's main numbers, and a second where something caps them.
+
+    Args:
+        numbers: of the record.
+        metric: "top1" names it first, where the papers on the data set do.
+    """
     metrics, cost, frames = numbers.metrics, numbers.cost, numbers.frames
     low, high = metrics.map_interval
+    first = f"{100 * metrics.top1:.2f} top-1, " if metric == "top1" else ""
     line = (
-        f"{100 * metrics.map:.2f} mAP (95 % over videos: {100 * low:.2f} to {100 * high:.2f}), "
+        f"{first}{100 * metrics.map:.2f} mAP (95 % over videos: {100 * low:.2f} to {100 * high:.2f}), "
         f"{cost.gflops_per_video:.4g} GFLOPs a video, {frames.used:.2f} of {frames.num_frames} frames used"
     )
     return f"{line}\nNote: {metrics.caveat}." if metrics.caveat else line

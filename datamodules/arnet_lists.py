@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adavid import ListedCatalogue, VideoRecord
+from adavid import FaultKind, ListedCatalogue, VideoRecord
 
 
 def read_numbered_classes(catalogue: ListedCatalogue, path: Path) -> list[str]:
@@ -31,7 +31,8 @@ def read_labelled(catalogue: ListedCatalogue, path: Path, videos: Path, split: s
         except ValueError:
             distinct = ()
         if not distinct or not 0 <= distinct[0] <= distinct[-1] < catalogue.num_classes:
-            catalogue.malformed(line.where, expected, line.text)
+            kind = FaultKind.LABEL if distinct else FaultKind.ROW
+            catalogue.malformed(line.where, expected, line.text, kind)
             continue
         video = catalogue.medium(line.where, videos / video_id, videos / f"v_{video_id}")
         catalogue.add(VideoRecord(video_id, video, distinct, split))

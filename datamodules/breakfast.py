@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from adavid import ListedCatalogue, Published, VideoRecord, list_folder, list_media, medium_name
+from adavid import FaultKind, ListedCatalogue, Published, VideoRecord, list_folder, list_media, medium_name
 
 ACTIVITIES = (
     *("cereals", "coffee", "friedegg", "juice", "milk", "pancake", "salat", "sandwich", "scrambledegg", "tea"),
@@ -71,6 +71,9 @@ class BreakfastCatalogue(ListedCatalogue):
             if label is not None:
                 video_id = f"{person}_{camera}_{person}_{activity}"
                 self.add(VideoRecord(video_id, medium, (label,), split_of[number], group=person))
+
+        if not any(self.listed.values()):
+            self.refuse(FaultKind.FOLDER, f"{path}: has no video such as P03/cam01/P03_cereals.avi")
 
     def _videos(self, root: Path) -> Iterator[tuple[str, str, str, Path]]:
         """Of each video the person, the camera, the rest of its name, and where it is."""

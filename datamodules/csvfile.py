@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from adavid import SPLITS, VideoCatalogue, VideoRecord, list_folder, nearest, read_text
+from adavid import SPLITS, FaultKind, VideoCatalogue, VideoRecord, list_folder, nearest, read_text
 
 COLUMNS = ("path", "label", "labels", "split", "start", "end")
 
@@ -38,7 +38,7 @@ class CsvCatalogue(VideoCatalogue):
         splits = {split for *_, split in said}
         for split in ("train", "val"):
             if split not in splits:
-                self.refuse("splits without a video", f"{self._file}: lists no video with the split {split!r}")
+                self.refuse(FaultKind.SPLIT, f"{self._file}: lists no video with the split {split!r}")
         self.class_names = sorted({name for *_, names, split in said if split == "train" for name in names})
         self._label_of = {name: k for k, name in enumerate(self.class_names)}
         made = [(where, self._record(where, row, names)) for where, row, names, _ in said]
@@ -70,7 +70,7 @@ class CsvCatalogue(VideoCatalogue):
         try:
             return _labels(where, row), _split(where, row)
         except ValueError as error:
-            self.refuse("rows that are not as expected", str(error))
+            self.refuse(FaultKind.ROW, str(error))
             return None
 
     def _check_columns(self, columns: Sequence[str]) -> None:
@@ -86,14 +86,14 @@ class CsvCatalogue(VideoCatalogue):
         for name in names:
             if name not in self._label_of:
                 problem = f"{where}: class {name!r} has no video in train"
-                self.refuse("labels that are unknown", f"{problem}; {nearest(name, self.class_names)}")
+                self.refuse(FaultKind.LABEL, f"{problem}; {nearest(name, self.class_names)}")
                 return None
         try:
             start, end = _seconds(where, row, "start"), _seconds(where, row, "end")
             if end is not None and (start or 0) >= end:
                 raise ValueError(f"{where}: start={start or 0:g} must be before end={end:g}")
         except ValueError as error:
-            self.refuse("rows that are not as expected", str(error))
+            self.refuse(FaultKind.ROW, str(error))
             return None
         video_id = row["path"]
         if start is not None or end is not None:

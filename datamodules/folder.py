@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from adavid import SPLITS, VideoCatalogue, VideoRecord, list_folder, list_media, nearest
+from adavid import SPLITS, FaultKind, VideoCatalogue, VideoRecord, list_folder, list_media, nearest
 
 
 class FolderCatalogue(VideoCatalogue):
@@ -30,20 +30,20 @@ class FolderCatalogue(VideoCatalogue):
         root = Path(path)
         if present := [split for split in SPLITS if os.path.isdir(root / split)]:
             if missing := [split for split in ("train", "val") if split not in present]:
-                self.refuse("folders that are not there", f"{root}: has {present[0]}/ but no {missing[0]}/")
+                self.refuse(FaultKind.FOLDER, f"{root}: has {present[0]}/ but no {missing[0]}/")
             videos = {split: self._videos(root / split) for split in present}
         else:
             videos = _split(self._videos(root), np.random.default_rng(split_seed))
             if not any(videos["val"].values()):
                 problem = f"{root}: a class needs 2 videos or more to be split into train and val"
-                self.refuse("splits without a video", problem)
+                self.refuse(FaultKind.SPLIT, problem)
         self.class_names = sorted(videos.get("train", ()))
         self._records = []
         for split, by_class in videos.items():
             for name, paths in by_class.items():
                 if name not in self.class_names:
                     problem = f"{root / split / name}: no such class in train/"
-                    self.refuse("labels that are unknown", f"{problem}; {nearest(name, self.class_names)}")
+                    self.refuse(FaultKind.LABEL, f"{problem}; {nearest(name, self.class_names)}")
                     continue
                 label = self.class_names.index(name)
                 for video in paths:
@@ -60,7 +60,7 @@ class FolderCatalogue(VideoCatalogue):
             raise ValueError(f"{folder}: has no sub-folders; expected one for each class")
         videos = {path.name: list_media(path) for path in classes}
         for name in [name for name, paths in videos.items() if not paths]:
-            self.refuse("classes without a video", f"{folder / name}: has neither videos nor folders of frames")
+            self.refuse(FaultKind.CLASS, f"{folder / name}: has neither videos nor folders of frames")
             del videos[name]
         return videos
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from adavid import ListedCatalogue, Published, VideoRecord
+from adavid import FaultKind, ListedCatalogue, Published, VideoRecord
 
 
 class MiniKineticsCatalogue(ListedCatalogue):
@@ -48,13 +48,15 @@ class MiniKineticsCatalogue(ListedCatalogue):
         self._read(root, val_list, "val")
 
     def _read(self, root: Path, name: str, split: str) -> None:
+        expected = f"folder num_frames label with a label below {self.num_classes}"
         for line in self.lines(root / name):
             try:
                 folder, _, number_of_class = line.text.rstrip().rsplit(" ", 2)
                 label = int(number_of_class)
             except ValueError:
-                label = -1
+                self.malformed(line.where, expected, line.text)
+                continue
             if not 0 <= label < self.num_classes:
-                self.malformed(line.where, f"folder num_frames label with a label below {self.num_classes}", line.text)
+                self.malformed(line.where, expected, line.text, FaultKind.LABEL)
                 continue
             self.add(VideoRecord(folder, self.medium(line.where, f"{root}/{folder}"), (label,), split))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from adavid import ListedCatalogue, Published, VideoRecord
+from adavid import FaultKind, ListedCatalogue, Published, VideoRecord
 
 LISTS = {"train": "train", "val": "validation"}
 PUBLISHED = {
@@ -75,7 +75,7 @@ class SomethingCatalogue(ListedCatalogue):
     def _add(self, where: str, video_id: Any, template: Any, split: str) -> None:
         if not isinstance(video_id, str) or not isinstance(template, str) or not video_id:
             self.refuse(
-                "rows that are not as expected",
+                FaultKind.ROW,
                 f"{where}: expected its id and its class, got {video_id!r} and {template!r}",
             )
             return

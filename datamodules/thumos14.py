@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Literal
 
-from adavid import ListedCatalogue, Published, VideoRecord
+from adavid import FaultKind, ListedCatalogue, Published, VideoRecord
 
 AMBIGUOUS = "Ambiguous"  # segments of no class, which detections are not scored on
 PARTS = {
@@ -81,9 +81,9 @@ class Thumos14Catalogue(ListedCatalogue):
         for path in sorted(self.folder(folder).rglob(f"*_{part}.txt")):
             first = files.setdefault(path.stem.removesuffix(f"_{part}"), path)
             if first is not path:
-                self.refuse("annotations that are there twice", f"{path}: expected once, found {first} too")
+                self.refuse(FaultKind.LIST, f"{path}: expected once, found {first} too")
         if not files:
-            self.refuse("lists that cannot be read", f"{folder}: has no annotations <Class>_{part}.txt")
+            self.refuse(FaultKind.LIST, f"{folder}: has no annotations <Class>_{part}.txt")
         return files
 
     def _segments(self, part: str, files: dict[str, Path]) -> dict[str, list[tuple[str, tuple[float, float]]]]:

@@ -303,6 +303,15 @@ OF_PAPERS = _columns(
 )
 
 
+def by_metric(columns: tuple[Column, ...], metric: str) -> tuple[Column, ...]:
+    """The columns with what a data set's papers print, "map" or "top1", in front of the other."""
+    if metric != "top1":
+        return columns
+    others = [column for column in columns if column.key != "top1"]
+    place = [column.key for column in others].index("map")
+    return (*others[:place], BY_KEY["top1"], *others[place:])
+
+
 def row_label(row: Any) -> str:
     """'method@variant' of a row."""
     return method_label(row.method, row.variant)

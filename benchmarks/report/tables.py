@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from adavid.evaluation.records import MAIN, OnlineRecord
-from benchmarks.report.columns import BY_KEY, COLUMNS, IN_TEXT, MEASURED, OF_PAPERS, REPORTED
+from benchmarks.report.columns import BY_KEY, COLUMNS, IN_TEXT, MEASURED, OF_PAPERS, REPORTED, by_metric
 from benchmarks.report.entries import (
     PAPER,
     ROOTS,
@@ -39,17 +39,21 @@ def leaderboard(entries: Sequence[Entry], reported: pd.DataFrame | None = None) 
         reported: the papers' rows, as `read_reported` gives them.
 
     Returns:
-        `columns.COLUMNS`; measured rows first, by data set and falling mAP; NaN where not measured.
+        `columns.COLUMNS`, and `metric`, what the data set's papers print; measured rows first, by data set and falling
+        metric; NaN where not measured.
     """
     keys = [column.key for column in COLUMNS]
     rows = [[column.read(entry) for column in COLUMNS] for entry in entries]
-    measured = pd.DataFrame(rows, columns=keys).sort_values(
-        ["data", "profile", "videos", "map", "method", "variant", "config_hash", "record"],
+    measured = pd.DataFrame(rows, columns=keys).assign(metric=[entry.first.data_info.metric for entry in entries])
+    printed = measured["map"].where(measured.metric == "map", measured.top1)
+    measured = measured.assign(printed=printed).sort_values(
+        ["data", "profile", "videos", "printed", "method", "variant", "config_hash", "record"],
         ascending=[True, True, True, False, True, True, True, True],
         kind="stable",
     )
     papers = pd.DataFrame(columns=keys) if reported is None else reported.reindex(columns=keys)
-    papers = papers.assign(origin=REPORTED, record=PAPER)
+    papers = papers.assign(origin=REPORTED, record=PAPER, metric="")
+    measured = measured.drop(columns="printed")
     table = pd.concat([part for part in (measured, papers) if len(part)] or [measured], ignore_index=True)
     for column in COLUMNS:
         values = table[column.key]
@@ -139,12 +143,12 @@ def pareto_front(points: pd.DataFrame, value: str = "map") -> pd.DataFrame:
 
 
 def rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """For files: percentages to 2 decimals, all other floats to 4 significant digits."""
-    return table.assign(**{column.key: column.rounded(table[column.key]) for column in COLUMNS})
+    """For files: the columns, percentages to 2 decimals, all other floats to 4 significant digits."""
+    return pd.DataFrame({column.key: column.rounded(table[column.key]) for column in COLUMNS})
 
 
 def console_table(table: pd.DataFrame, data: str | None = None, profile: str | None = None) -> str:
-    """The measured rows, aligned for a terminal, by falling mAP; of one data set and profile where given."""
+    """The measured rows, aligned for a terminal, by falling mAP or top-1; of one data set and profile where given."""
     rows = table[table.origin == MEASURED]
     rows = rows[(rows.data == (data or rows.data)) & (rows.profile == (profile or rows.profile))]
     if rows.empty:
@@ -164,7 +168,8 @@ def console_table(table: pd.DataFrame, data: str | None = None, profile: str | N
 
 def measured_table(rows: pd.DataFrame, tablefmt: str) -> str:
     """Measured rows of one data set as text in one of tabulate's formats."""
-    text = pd.DataFrame({column.short or column.title: [column.text(row) for row in each(rows)] for column in IN_TEXT})
+    columns = by_metric(IN_TEXT, rows.metric.iloc[0])
+    text = pd.DataFrame({column.short or column.title: [column.text(row) for row in each(rows)] for column in columns})
     align = ("left", "left", *("right",) * (text.shape[1] - 2))
     return text.to_markdown(index=False, tablefmt=tablefmt, colalign=align, disable_numparse=True)
 

@@ -9,6 +9,7 @@ from .data.batch import VideoBatch as VideoBatch
 from .data.batch import View as View
 from .data.catalogue import SPLITS as SPLITS
 from .data.catalogue import Evidence as Evidence
+from .data.catalogue import FaultKind as FaultKind
 from .data.catalogue import Published as Published
 from .data.catalogue import Turns as Turns
 from .data.catalogue import VideoCatalogue as VideoCatalogue

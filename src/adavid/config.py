@@ -34,7 +34,7 @@ INCIDENTAL = {
 # Settings that came when there were records already, each with its neutral value, under which the code does what it did
 # before: at that value it is in no hash. "recipe.key", "data.key" and "trainer.key" name a section's, "stages.key" what
 # any stage sets, "network.key" what the description of a network says, "ARNet.key" an argument of a method's class.
-ADDED: dict[str, Any] = {"recipe.draws": 0, "stages.videos": "all"}
+ADDED: dict[str, Any] = {"recipe.draws": 0, "stages.videos": "all", "data.annotations": ""}
 
 MOST_NAMED = 24  # in one error message
 

@@ -162,7 +162,7 @@ def test_pareto_front() -> None:
 def test_files(written: tuple[Path, pd.DataFrame]) -> None:
     out, table = written
     read = pd.read_csv(out / "leaderboard.csv")
-    assert list(read.columns) == list(table.columns) and len(read) == len(table)
+    assert [*read.columns, "metric"] == list(table.columns) and len(read) == len(table)
     assert read["map"].to_numpy() == pytest.approx(table["map"].to_numpy(), abs=0.005)
     assert Image.open(out / "leaderboard.png").width > 1000
     markdown = (out / "leaderboard.md").read_text()

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -81,10 +82,22 @@ class Published(NamedTuple):
     num_videos: Mapping[str, int]
 
 
-class Fault(NamedTuple):
-    """Something wrong with a data set's lists or files: of which kind, in plural, and one line that names it."""
+class FaultKind(StrEnum):
+    """What may be wrong with a data set's lists and folders, in plural: faults are counted by it."""
 
-    kind: str
+    LIST = "lists that cannot be read"
+    ROW = "rows that are not as expected"
+    LABEL = "labels that are unknown"
+    FOLDER = "folders that are not as expected"
+    NAME = "names of several videos"
+    CLASS = "classes without a video"
+    SPLIT = "splits without a video"
+
+
+class Fault(NamedTuple):
+    """Something that is wrong with a data set, and one line that names it."""
+
+    kind: FaultKind
     message: str
 
 
@@ -197,11 +210,11 @@ class VideoCatalogue(ABC):
         catalogue.__init__(**arguments)  # type: ignore[misc]
         return catalogue
 
-    def refuse(self, kind: str, message: str) -> None:
+    def refuse(self, kind: FaultKind, message: str) -> None:
         """What a data set does where its lists or files are wrong; where it returns, the row is to be left out.
 
         Args:
-            kind: what is wrong, in plural: faults are counted by it.
+            kind: of what is wrong.
             message: one line that names the file and what was expected.
 
         Raises:

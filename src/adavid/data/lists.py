@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adavid.config import nearest
-from adavid.data.catalogue import SPLITS, VideoCatalogue, VideoRecord
+from adavid.data.catalogue import SPLITS, FaultKind, VideoCatalogue, VideoRecord
 from adavid.data.sources import VIDEO_SUFFIXES, list_media
 from adavid.files import read_text
 
@@ -88,19 +88,19 @@ class ListedCatalogue(VideoCatalogue):
         try:
             yield from read_lines(path)
         except ValueError as error:
-            self.refuse("lists that cannot be read", str(error))
+            self.refuse(FaultKind.LIST, str(error))
 
     def json(self, path: Path, kind: type) -> Any:
         """See `read_json_list`."""
         try:
             return read_json_list(path, kind)
         except ValueError as error:
-            self.refuse("lists that cannot be read", str(error))
+            self.refuse(FaultKind.LIST, str(error))
             return kind()
 
-    def malformed(self, where: str, expected: str, found: object) -> None:
+    def malformed(self, where: str, expected: str, found: object, kind: FaultKind = FaultKind.ROW) -> None:
         """Refuses a row that is not written as the list's rows are."""
-        self.refuse("rows that are not as expected", f"{where}: expected {expected}, got {found!r}")
+        self.refuse(kind, f"{where}: expected {expected}, got {found!r}")
 
     def label_of(self, name: str, where: str) -> int | None:
         """The number of a class; None where there is no such class, which has been refused with the nearest name."""
@@ -108,7 +108,7 @@ class ListedCatalogue(VideoCatalogue):
         if label is None:
             if name not in self._nearest:  # slow, and a wrong list says the same names again and again
                 self._nearest[name] = nearest(name, self.class_names)
-            self.refuse("labels that are unknown", f"{where}: class {name!r} is unknown; {self._nearest[name]}")
+            self.refuse(FaultKind.LABEL, f"{where}: class {name!r} is unknown; {self._nearest[name]}")
         return label
 
     @cached_property
@@ -118,7 +118,7 @@ class ListedCatalogue(VideoCatalogue):
     def folder(self, path: Path) -> Path:
         """A folder that has to be there."""
         if not os.path.isdir(path):
-            self.refuse("folders that are not there", f"{path}: no such folder")
+            self.refuse(FaultKind.FOLDER, f"{path}: no such folder")
         return path
 
     def medium(self, where: str, *names: Path | str) -> Path:
@@ -134,7 +134,7 @@ class ListedCatalogue(VideoCatalogue):
             if found is not None:
                 if other := self._others.get(found):
                     expected = f"expected one video called {own_name!r}, found {found} and {other}"
-                    self.refuse("names of several videos", f"{where}: {expected}")
+                    self.refuse(FaultKind.NAME, f"{where}: {expected}")
                 return found
         return Path(names[0])
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from adavid.cores import num_cores
-from adavid.data.catalogue import SPLITS, VideoCatalogue, VideoRecord
+from adavid.data.catalogue import SPLITS, FaultKind, VideoCatalogue, VideoRecord
 from adavid.data.sources import Clip, open_source
 from adavid.database import with_database
 
@@ -93,12 +93,13 @@ def survey(catalogue: VideoCatalogue, num_frames: int) -> Survey:
     lengths = _lengths(catalogue, sorted(_clips(records) - gone - errors.keys(), key=str))
     repeats = list(catalogue.repeats())
     is_strict = not catalogue.skip_bad
-    faults = defaultdict[str, list[str]](list)
+    faults = defaultdict[FaultKind, list[str]](list)
     for fault in catalogue.faults or ():
         faults[fault.kind].append(fault.message)
+    if FaultKind.SPLIT not in faults:
+        faults[FaultKind.SPLIT] = [split for split in SPLITS[:2] if not catalogue.splits[split]]
     findings = [
-        *(Finding(kind, tuple(messages), True) for kind, messages in faults.items()),
-        Finding("splits without a video", tuple(s for s in SPLITS[:2] if not catalogue.splits[s]), True),
+        *(Finding(kind, tuple(faults[kind]), True) for kind in FaultKind),
         Finding("ids that occur twice in a split", tuple(f"{i} in {s!r}" for (s, i), n in ids.items() if n > 1), True),
         Finding("videos that are missing", tuple(_named(record) for record in missing), is_strict),
         Finding("videos that are missing, and left out", tuple(catalogue.absent), False),

@@ -61,6 +61,7 @@ class DataInfo(Block):
         left_out: what of the data set the copy lacked, in words.
         fingerprint: of the data set: results on other videos are not comparable.
         class_names: K names, in the order of the labels.
+        metric: what the papers on the data set print, and tables sort by.
         fold: which fold of the data set the run read, from 0, where the runs of different seeds take turns.
         num_folds: of how many.
     """
@@ -70,6 +71,7 @@ class DataInfo(Block):
     left_out: str = Field("", exclude_if=lambda words: not words)  # records from before have none
     fingerprint: str
     class_names: tuple[str, ...]
+    metric: Literal["map", "top1"] = Field("map", exclude_if=lambda metric: metric == "map")  # records from before
     fold: int = Field(0, exclude_if=lambda fold: not fold)
     num_folds: int = Field(1, exclude_if=lambda num: num == 1)
 

@@ -5,7 +5,14 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from adavid.evaluation.metrics import average_precision, classes_without_positives, mean_average_precision, top1
+from adavid.evaluation.metrics import (
+    average_precision,
+    classes_without_positives,
+    first_labels,
+    mean_average_precision,
+    published_map,
+    top1,
+)
 from adavid.losses import scores_from_logits
 
 
@@ -51,3 +58,47 @@ def test_what_users_get_wrong_is_named() -> None:
         mean_average_precision(np.ones((4, 2)), np.ones((4, 3)))
     with pytest.raises(ValueError, match="finite"):
         mean_average_precision(np.ones((1, 1)), np.full((1, 1), np.nan))
+
+
+# As the authors' code counts
+
+
+def test_of_several_labels_the_lowest_number_is_the_first() -> None:
+    label_NK = np.array([[0, 1, 1], [1, 0, 1], [0, 0, 1]])
+    assert first_labels(label_NK).tolist() == [[False, True, False], [True, False, False], [False, False, True]]
+    score_NK = np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.9], [0.0, 0.0, 0.1]])
+    assert mean_average_precision(label_NK, score_NK) == 1
+    # The last class has the third video alone, which is ranked third.
+    assert mean_average_precision(label_NK, score_NK, first_label_alone=True) == pytest.approx((1 + 1 + 1 / 3) / 3)
+
+
+@pytest.mark.parametrize(
+    ("label_N", "expected"), [([1, 0, 1, 0], (1 + 2 / 3) / 2), ([0, 1, 0, 1], (1 / 2 + 2 / 4) / 2)]
+)
+def test_equal_scores_in_the_order_of_the_videos(label_N: list[int], expected: float) -> None:
+    label_NK, score_NK = np.array(label_N)[:, None], np.full((4, 1), 0.5)
+    assert average_precision(label_NK, score_NK) == pytest.approx(0.5)
+    assert average_precision(label_NK, score_NK, ties_in_order=True) == pytest.approx(expected)
+
+
+def test_without_ties_the_order_makes_no_difference() -> None:
+    rng = np.random.default_rng(0)
+    label_NK, score_NK = rng.random((50, 6)) < 0.3, rng.permutation(300).reshape(50, 6) / 300
+    expected = average_precision(label_NK, score_NK)
+    assert average_precision(label_NK, score_NK, ties_in_order=True) == pytest.approx(expected, abs=1e-12)
+
+
+def test_behind_an_absent_class_labels_meet_the_scores_of_others() -> None:
+    label_NK = np.array([[1, 0, 0], [0, 0, 1]])  # nobody has the second class
+    score_NK = np.array([[0.8, 0.15, 0.05], [0.1, 0.1, 0.8]])
+    assert average_precision(label_NK, score_NK).tolist() == [1, 0, 1]
+    # The third class is the second one now: its video has the lower of the second one's scores.
+    assert average_precision(label_NK, score_NK, absent_renumber=True).tolist() == [1, 0.5, 0]
+
+
+def test_what_is_published_has_all_three() -> None:
+    label_NK = np.array([[1, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]])
+    score_NK = np.array([[0.8, 0.1, 0.0, 0.1], [0.1, 0.1, 0.7, 0.1], [0.1, 0.1, 0.2, 0.6]])
+    # Labels 0, 1 and 2 of the videos in turn, on the scores of the classes 0, 1 (all equal) and 2.
+    assert published_map(label_NK, score_NK) == pytest.approx((1 + 1 / 2 + 1 / 2 + 0) / 4)
+    assert published_map(np.eye(3), np.eye(3)) == mean_average_precision(np.eye(3), np.eye(3)) == 1
