@@ -91,7 +91,7 @@ reference: env ## make the committed records that are not there yet (METHOD=a,b:
 	$(call takes,METHOD DATA PROFILE ARGS JOBS DRY_RUN)@$(ADAVID) reference --data '$(DATA)' --profile '$(PROFILE)' --jobs '$(JOBS)' $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(if $(DRY_RUN),--dry-run) $(ARGS)
 
 check-data: env ## whether the copy of DATA in ROOT=/path is whole: counts, and all that is missing, unreadable, doubled or in two splits
-	$(call takes,DATA PROFILE ROOT ARGS)@$(ADAVID) check-data --data '$(DATA)' --profile '$(PROFILE)' $(if $(ROOT),'data.path=$(ROOT)') $(ARGS)
+	$(call takes,DATA PROFILE ROOT ARGS)@$(ADAVID) check-data --data '$(DATA)' --profile '$(PROFILE)' $(if $(filter command,$(firstword $(origin ROOT))),'data.path=$(ROOT)') $(ARGS)
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
 	$(call takes)@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"

@@ -70,4 +70,5 @@ def _shown(finding: Finding) -> list[str]:
     num = len(finding.names)
     more = [f"    and {num - NUM_NAMED:,} more"] if num > NUM_NAMED else []
     effect = "ends a training" if finding.ends_training else "ends no training"
+    effect += f" without {finding.remedy}" if finding.ends_training and finding.remedy else ""
     return [f"{finding.kind}: {num:,} ({effect})", *(f"    {name}" for name in finding.names[:NUM_NAMED]), *more]

@@ -12,8 +12,8 @@ from adavid import SPLITS, FaultKind, VideoCatalogue, VideoRecord, list_folder, 
 class FolderCatalogue(VideoCatalogue):
     """Videos as <path>/<split>/<class>/<video>, or without splits as <path>/<class>/<video>.
 
-    A video is a file or a folder of JPEG frames. Splits are train, val and, if there is one, test. Without
-    them every fifth video of a class, drawn at random, is in val.
+    A video is a file or a folder of JPEG frames; other files are left out, and counted. Splits are train, val and, if
+    there is one, test. Without them every fifth video of a class, drawn at random, is in val.
 
     Args:
         path: the folder.
@@ -59,6 +59,9 @@ class FolderCatalogue(VideoCatalogue):
         if not classes:
             raise ValueError(f"{folder}: has no sub-folders; expected one for each class")
         videos = {path.name: list_media(path) for path in classes}
+        for path in classes:
+            for other in sorted(set(list_folder(path)).difference(videos[path.name])):
+                self.leave_out(f"files called *{other.suffix}, which is no video's suffix")
         for name in [name for name, paths in videos.items() if not paths]:
             self.refuse(FaultKind.CLASS, f"{folder / name}: has neither videos nor folders of frames")
             del videos[name]

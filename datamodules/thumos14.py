@@ -62,8 +62,8 @@ class Thumos14Catalogue(ListedCatalogue):
         for part, of_part in files.items():
             segments = self._segments(part, of_part)
             labelled = {video_id: of for video_id, of in sorted(segments.items()) if any(map(_label, of))}
-            for _ in range(len(segments) - len(labelled)):
-                self.leave_out(f"{PARTS[part]} videos with nothing but {AMBIGUOUS} segments")
+            without_label = len(segments) - len(labelled)
+            self.leave_out(f"{PARTS[part]} videos with nothing but {AMBIGUOUS} segments", without_label)
             for n, (video_id, annotated) in enumerate(labelled.items()):
                 if part == "val":
                     split = "val" if is_held_out and n % HELD_OUT == HELD_OUT - 1 else "train"

@@ -9,8 +9,10 @@ import pytest
 
 from adavid.data.catalogue import VideoCatalogue
 from adavid.data.sources import open_source
+from adavid.data.survey import survey
 from benchmarks.__main__ import main
 from benchmarks.layers import catalogue
+from datamodules.csvfile import CsvCatalogue
 from tests.adavid.data.videos import write_video
 
 
@@ -76,10 +78,17 @@ def test_every_fault_of_a_copy_is_on_the_page(tmp_path: Path, capsys: pytest.Cap
             f"{lists}, line 7: expected one video called 'both', found {videos}/both and {videos}/both.mp4"
         ],
         "ids that occur twice in a split: 1 (ends a training)": ["second in 'train'"],
-        "videos that are missing: 2 (ends a training)": [f"gone: {videos}/gone", f"lost: {videos}/lost"],
-        "videos that cannot be read: 2 (ends a training)": [
+        "videos that are missing: 2 (ends a training without data.skip_bad=true)": [
+            f"gone: {videos}/gone",
+            f"lost: {videos}/lost",
+        ],
+        "videos that cannot be read: 2 (ends a training without data.skip_bad=true)": [
             f"{videos}/both: no JPEG frame in this folder",
-            next(name for name in found["videos that cannot be read: 2 (ends a training)"] if "text.mp4" in name),
+            next(
+                name
+                for name in found["videos that cannot be read: 2 (ends a training without data.skip_bad=true)"]
+                if "text.mp4" in name
+            ),
         ],
         "videos with fewer than 16 frames: 1 (ends no training)": ["short: 5"],
         "videos in two splits: 1 (ends a training)": [
@@ -142,7 +151,9 @@ def test_a_list_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         f"{file}, line 6: unknown split 'tst'; did you mean 'test'?",
         f"{file}, line 8: start=2 must be before end=1",
     ]
-    assert found["videos that are missing: 1 (ends a training)"] == [f"c.mp4: {tmp_path}/c.mp4"]
+    assert found["videos that are missing: 1 (ends a training without data.skip_bad=true)"] == [
+        f"c.mp4: {tmp_path}/c.mp4"
+    ]
     (windows,) = found["videos in two splits: 1 (ends a training)"]
     assert windows.startswith(f"{tmp_path}/a.mp4 from 0.5 s to 1.5 s: expected in one split, found in 'train' as ")
 
@@ -194,6 +205,15 @@ def test_files_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert sorted(path.name for path in opened) == ["a.mp4", "a.mp4", "b.mp4", "b.mp4"]  # read, and counted
     opened.clear()
     assert check(tmp_path / "cache", "--data", data) == 0 and not opened
+
+
+def test_frames_are_counted_by_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adavid.data.survey.CLIPS_A_PROCESS", 1)
+    monkeypatch.setattr("adavid.data.survey.num_cores", lambda: 2)
+    write_csv(tmp_path, "a.mp4,run,train,,", "b.mp4,run,val,,1")
+    found = survey(CsvCatalogue.surveyed(path=str(tmp_path / "list.csv")), 41)
+    (short,) = found.findings
+    assert short == ("videos with fewer than 41 frames", ("a.mp4: 40", "b.mp4@-1: 25"), False)
 
 
 def test_a_word_that_is_wrong_is_answered_as_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

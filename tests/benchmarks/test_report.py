@@ -21,7 +21,7 @@ from benchmarks.report.compare import comparisons, with_comparisons
 from benchmarks.report.entries import Entry, read_entries, series_names
 from benchmarks.report.markdown import committed, with_tables
 from benchmarks.report.references import Line, baselines, operating_points, unequal_training
-from benchmarks.report.tables import curve_points, leaderboard, mean_online_points, pareto_front, read_reported
+from benchmarks.report.tables import curve_points, leaderboard, mean_online_points, pareto_front, read_reported, rounded
 from tests.benchmarks.toys import ACTIONS, CLASSES, NUM_FRAMES, NUM_VIDEOS, add, add_latency, add_online, add_strips
 
 REQUIRED = (
@@ -665,6 +665,23 @@ def test_a_point_of_a_curve_is_compared_on_its_own_seeds(tmp_path: Path, monkeyp
     for row, difference in (("curve-k=1", of_seed_1), ("main", of_both)):
         assert f"{100 * difference.mean:+.2f} [{100 * difference.interval[0]:+.2f}, " in rows[row]
     assert "seeds 1 of both; one seed" in rows["curve-k=1"] and "of both" not in rows["main"]
+
+
+def test_a_data_set_whose_papers_print_top1_is_sorted_by_it_and_names_it_first(tmp_path: Path) -> None:
+    for method, accuracy in (("a", 0.5), ("b", 0.9), ("c", 0.7)):
+        folder = add(tmp_path, method, accuracy=accuracy, metric="top1")
+        record = json.loads((folder / "test.json").read_text())
+        assert record["data_info"]["metric"] == "top1"
+        record["metrics"]["map"] = 1 - record["metrics"]["map"]
+        (folder / "test.json").write_text(json.dumps(record))
+    table = table_of(tmp_path)
+    assert table.method.tolist() == ["b", "c", "a"] and table["map"].is_monotonic_increasing
+    titles = console_table(table).splitlines()[1]
+    assert titles.index("top-1") < titles.index("mAP %")
+    assert "metric" not in rounded(table).columns
+    add(tmp_path / "others", "a")  # where nobody says it, as in records from before
+    titles = console_table(table_of(tmp_path / "others")).splitlines()[1]
+    assert titles.index("mAP %") < titles.index("top-1")
 
 
 def test_console_table(written: tuple[Path, pd.DataFrame]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from adavid.digest import code_digest
+from adavid.evaluation.metrics import mean_average_precision, published_map
 from adavid.evaluation.predictions import read_predictions
 from adavid.evaluation.records import identity, model_identity
 from benchmarks.report import verify
@@ -126,6 +127,26 @@ def test_what_stands_beside_is_whole_and_in_its_place(folder: Path, name: str) -
     (folder / name).write_text("{")
     with pytest.raises(ValueError, match=rf"{name}: expected JSON"):
         verify(folder)
+
+
+def test_with_several_labels_the_map_is_said_as_others_count_it_too(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "test.npz"
+    arrays = vars(read_predictions(path))
+    label_NK = arrays["label_NK"].copy()
+    label_NK[:, 2] = 1  # beside what each has; the first label is the lowest
+    np.savez_compressed(path, **arrays | {"label_NK": label_NK})
+    with pytest.raises(ValueError, match="not reproduced"):
+        verify(folder)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    over_all = mean_average_precision(label_NK, arrays["score_NK"])
+    over_first = mean_average_precision(arrays["label_NK"], arrays["score_NK"])
+    published = published_map(label_NK, arrays["score_NK"])
+    assert line == (
+        f"  mAP over all labels {100 * over_all:.2f}, over the first label alone {100 * over_first:.2f}; "
+        f"as AR-Net's and AdaFocus's code counts {100 * published:.2f}"
+    )
 
 
 def test_no_records(tmp_path: Path) -> None:

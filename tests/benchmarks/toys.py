@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -92,6 +92,7 @@ def add(
     num_folds: int = 1,
     num_groups: int = 0,
     course: Mapping[str, tuple[float, ...]] | None = None,
+    metric: Literal["map", "top1"] = "map",
 ) -> Path:
     """Writes one record and gives its folder; a method with several actions spends more on later videos.
 
@@ -135,6 +136,7 @@ def add(
             num_videos=NUM_VIDEOS,
             num_skipped_bad=0,
             class_names=classes,
+            metric=metric,
             fingerprint=fingerprint,
             fold=seed % num_folds,
             num_folds=num_folds,

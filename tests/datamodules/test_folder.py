@@ -20,6 +20,7 @@ def test_splits_as_folders(tmp_path):
     (tmp_path / "train" / "dog" / ".hidden.mp4").touch()
     catalogue = FolderCatalogue(str(tmp_path))
     assert catalogue.class_names == ["cat", "dog"] and catalogue.report_split == "test"
+    assert catalogue.left_out == "1 files called *.txt, which is no video's suffix"
     found = {split: [(r.video_id, r.labels) for r in catalogue.records(split)] for split in ("train", "val", "test")}
     assert found == {
         "train": [("train/cat/a", (0,)), ("train/dog/b", (1,)), ("train/dog/c", (1,))],

@@ -197,6 +197,7 @@ class VideoCatalogue(ABC):
         self.cache = None if cache is None else Path(cache)
         self.contents = None if contents is None else Path(contents)
         self.skip_bad = skip_bad
+        self._num_left_out: Counter[str] = Counter()
 
     @classmethod
     def surveyed(cls, **arguments: Any) -> Self:
@@ -223,6 +224,12 @@ class VideoCatalogue(ABC):
         if self.faults is None:
             raise ValueError(message)
         self.faults.append(Fault(kind, message))
+
+    def leave_out(self, reason: str, num: int = 1) -> None:
+        """Rows or files that the data set makes no use of: counted in `left_out` under their reason, in plural."""
+        if num:
+            self._num_left_out[reason] += num
+            self.left_out = "; ".join(f"{num:,} {reason}" for reason, num in self._num_left_out.items())
 
     # What a data set says of itself
 
@@ -407,12 +414,16 @@ class VideoCatalogue(ABC):
         first: dict[tuple[Any, ...], tuple[str, Path]] = {}
         records = {clip.path: record for record in self._all_records() for clip in record.clips}
         for path, record in records.items():
-            name = path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
+            folder, name = os.path.split(path)
+            stem, suffix = os.path.splitext(name)
+            name = stem if suffix.lower() in VIDEO_SUFFIXES else name
             found = None
-            for place in ((path.parent, name), (record.labels, name)):
+            for place in ((folder, name), (record.labels, name)):
                 split, other = first.setdefault(place, (record.split, path))
-                is_near = other.parent == path.parent or split != record.split
-                if found is None and is_near and other != path and os.path.isdir(other) != os.path.isdir(path):
+                if other is path or found is not None:
+                    continue
+                is_near = split != record.split or other.parent == path.parent
+                if is_near and os.path.isdir(other) != os.path.isdir(path):
                     found = Twins(other, split, path, record.split)
             if found is not None:
                 yield found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +65,6 @@ class ListedCatalogue(VideoCatalogue):
     def __init__(self, **options: Any):
         super().__init__(**options)
         self.listed: dict[str, list[VideoRecord]] = {split: [] for split in SPLITS}
-        self._without_use: Counter[str] = Counter()
         self._media: dict[str, dict[str, Path]] = {}  # by folder and name
         self._others: dict[Path, Path] = {}  # of the same name, by the first one
         self._nearest: dict[str, str] = {}
@@ -77,11 +75,6 @@ class ListedCatalogue(VideoCatalogue):
     def add(self, record: VideoRecord) -> None:
         """One more video."""
         self.listed[record.split].append(record)
-
-    def leave_out(self, reason: str) -> None:
-        """One row, or one file, that the data set makes no use of: counted under its reason, in plural."""
-        self._without_use[reason] += 1
-        self.left_out = "; ".join(f"{num:,} {reason}" for reason, num in self._without_use.items())
 
     def lines(self, path: Path) -> Iterator[Line]:
         """See `read_lines`."""

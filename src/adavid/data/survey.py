@@ -21,6 +21,7 @@ from adavid.data.sources import Clip, open_source
 from adavid.database import with_database
 
 CLIPS_A_PROCESS = 200  # fewer are looked at while a process starts
+LEAVE_OUT = "data.skip_bad=true"
 TABLE = "CREATE TABLE IF NOT EXISTS lengths (clip TEXT PRIMARY KEY, num_frames INTEGER);"
 
 
@@ -31,11 +32,13 @@ class Finding(NamedTuple):
         kind: what, in plural: it is counted.
         names: of each, for people.
         ends_training: whether a training on this data set would be refused for it.
+        remedy: a setting that would let it start all the same.
     """
 
     kind: str
     names: tuple[str, ...]
     ends_training: bool
+    remedy: str = ""
 
 
 class Count(NamedTuple):
@@ -101,9 +104,9 @@ def survey(catalogue: VideoCatalogue, num_frames: int) -> Survey:
     findings = [
         *(Finding(kind, tuple(faults[kind]), True) for kind in FaultKind),
         Finding("ids that occur twice in a split", tuple(f"{i} in {s!r}" for (s, i), n in ids.items() if n > 1), True),
-        Finding("videos that are missing", tuple(_named(record) for record in missing), is_strict),
+        Finding("videos that are missing", tuple(_named(record) for record in missing), is_strict, LEAVE_OUT),
         Finding("videos that are missing, and left out", tuple(catalogue.absent), False),
-        Finding("videos that cannot be read", tuple(errors.values()), is_strict),
+        Finding("videos that cannot be read", tuple(errors.values()), is_strict, LEAVE_OUT),
         Finding("splits of which no video can be read", tuple(_unread(catalogue, gone | errors.keys())), True),
         Finding(f"videos with fewer than {num_frames} frames", tuple(_short(records, lengths, num_frames)), False),
         Finding("groups in two splits", tuple(catalogue.group_faults()), True),

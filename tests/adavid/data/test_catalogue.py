@@ -248,6 +248,38 @@ def test_parts_of_a_video_in_two_splits_must_not_overlap(tmp_path):
             _ = parts.checked
 
 
+def test_a_video_beside_its_frames_is_refused(root, tmp_path):
+    class ByPath(Videos):
+        def records(self, split):
+            return [replace(record, video_id=str(record.path)) for record in super().records(split)]
+
+    write_video(tmp_path / "a.mp4", num_frames=10)
+    shutil.copytree(root / "train2", tmp_path / "a")
+    shutil.copytree(root / "train2", tmp_path / "elsewhere" / "a")
+    both = "a video and its frames by their names, expected one of them"
+    for split, frames in (("train", "a"), ("val", "a"), ("val", "elsewhere/a")):
+        paths = {"train": [tmp_path / "a.mp4"], "val": videos_in(root)["val"][:1]}
+        paths[split] = [*paths[split], tmp_path / frames]
+        videos = ByPath(paths)
+        if frames != "a":
+            paths["val"].reverse()  # of the same class, in another folder
+        with pytest.raises(ValueError) as caught:
+            _ = videos.checked
+        assert str(caught.value) == f"{both}: {tmp_path}/a.mp4 in 'train' and {tmp_path}/{frames} in {split!r}"
+    elsewhere = {"train": [tmp_path / "a.mp4", tmp_path / "elsewhere" / "a"], "val": videos_in(root)["val"][:1]}
+    assert ByPath(elsewhere).checked  # in one split, as any two of one name
+
+
+def test_evidence_is_of_the_times_of_the_frames(tmp_path):
+    path = write_video(tmp_path / "a.mp4", num_frames=50)  # 25 a second
+    videos = Videos({})
+    record = VideoRecord("a", path, (0,), "val", segments=((0.4, 0.6), (0.56, 1.0)))
+    assert videos.evidence(record).is_shown.nonzero()[0].tolist() == list(range(10, 26))
+    cut = videos.evidence(replace(record, start=0.2, end=0.8))  # frames 5 to 19 of the file
+    assert len(cut.is_clear) == 15 and cut.is_clear.nonzero()[0].tolist() == list(range(5, 15))
+    assert videos.evidence(replace(record, segments=())) is None
+
+
 def test_a_mended_frame_is_read(own_root, tmp_path):
     frame = own_root / "train1" / "image_00004.jpg"
     good = frame.read_bytes()
