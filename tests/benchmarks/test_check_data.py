@@ -9,10 +9,8 @@ import pytest
 
 from adavid.data.catalogue import VideoCatalogue
 from adavid.data.sources import open_source
-from adavid.data.survey import survey
 from benchmarks.__main__ import main
 from benchmarks.layers import catalogue
-from datamodules.csvfile import CsvCatalogue
 from tests.adavid.data.videos import write_video
 
 
@@ -200,20 +198,11 @@ def test_files_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return open_source(path, *cut)
 
     monkeypatch.setattr("adavid.data.catalogue.open_source", counted)
-    monkeypatch.setattr("adavid.data.survey.open_source", counted)
+    monkeypatch.setattr("adavid.data.lengths.open_source", counted)
     assert check(tmp_path / "cache", "--data", data) == 0
     assert sorted(path.name for path in opened) == ["a.mp4", "a.mp4", "b.mp4", "b.mp4"]  # read, and counted
     opened.clear()
     assert check(tmp_path / "cache", "--data", data) == 0 and not opened
-
-
-def test_frames_are_counted_by_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adavid.data.survey.CLIPS_A_PROCESS", 1)
-    monkeypatch.setattr("adavid.data.survey.num_cores", lambda: 2)
-    write_csv(tmp_path, "a.mp4,run,train,,", "b.mp4,run,val,,1")
-    found = survey(CsvCatalogue.surveyed(path=str(tmp_path / "list.csv")), 41)
-    (short,) = found.findings
-    assert short == ("videos with fewer than 41 frames", ("a.mp4: 40", "b.mp4@-1: 25"), False)
 
 
 def test_a_word_that_is_wrong_is_answered_as_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

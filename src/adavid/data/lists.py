@@ -125,7 +125,7 @@ class ListedCatalogue(VideoCatalogue):
             folder, own_name = os.path.split(name)
             found = self._media_in(folder).get(own_name)
             if found is not None:
-                if other := self._others.get(found):
+                if self._others and (other := self._others.get(found)):
                     expected = f"expected one video called {own_name!r}, found {found} and {other}"
                     self.refuse(FaultKind.NAME, f"{where}: {expected}")
                 return found

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tqdm import tqdm
-
-from adavid.cores import num_cores
 from adavid.data.catalogue import SPLITS, FaultKind, VideoCatalogue, VideoRecord
-from adavid.data.sources import Clip, open_source
-from adavid.database import with_database
+from adavid.data.lengths import clip_lengths
+from adavid.data.sources import Clip
 
-CLIPS_A_PROCESS = 200  # fewer are looked at while a process starts
 LEAVE_OUT = "data.skip_bad=true"
-TABLE = "CREATE TABLE IF NOT EXISTS lengths (clip TEXT PRIMARY KEY, num_frames INTEGER);"
 
 
 class Finding(NamedTuple):
@@ -188,50 +178,7 @@ def _hashes(catalogue: VideoCatalogue) -> dict[Path, str | None]:
 
 
 def _lengths(catalogue: VideoCatalogue, clips: Sequence[Clip]) -> dict[Clip, int]:
-    """How many frames clips have, remembered beside the hashes of their contents."""
+    """How many frames clips have; of what holds the same they are counted once."""
     hashes = _hashes(catalogue)
-    keys = {clip: f"{hashes[clip.path]}{clip.path.suffix} {clip.start} {clip.end}" for clip in clips}
-    known = {} if catalogue.contents is None else _recall(catalogue.contents)
-    lengths = {clip: known[key] for clip, key in keys.items() if key in known}
-    left = [clip for clip in clips if clip not in lengths]
-    with _mapped(len(left)) as mapped:
-        counted = tqdm(mapped(_length, left), "counting frames", len(left), unit="video", disable=not left)
-        lengths |= {clip: length for clip, length in zip(left, counted, strict=True) if length is not None}
-    fresh = [(keys[clip], lengths[clip]) for clip in left if clip in lengths and hashes[clip.path]]
-    if catalogue.contents is not None and fresh:
-        _keep(catalogue.contents, fresh)
-    return lengths
-
-
-@contextmanager
-def _mapped(num_clips: int) -> Iterator[Any]:
-    """`map`, over as many processes as are worth starting."""
-    num_processes = min(num_cores(), num_clips // CLIPS_A_PROCESS)
-    if num_processes < 2:
-        yield map
-        return
-    # Not forked: the parent may have threads.
-    with ProcessPoolExecutor(num_processes, multiprocessing.get_context("spawn")) as pool:
-        yield partial(pool.map, chunksize=16)
-
-
-def _length(clip: Clip) -> int | None:
-    """How many frames a clip has; None where it cannot be read, which has been found before."""
-    try:
-        return open_source(*clip).num_frames
-    except ValueError:
-        return None
-
-
-def _recall(memory: Path) -> dict[str, int]:
-    def read(database: sqlite3.Connection) -> dict[str, int]:
-        return dict(database.execute("SELECT clip, num_frames FROM lengths").fetchall())
-
-    return with_database(memory, TABLE, read)
-
-
-def _keep(memory: Path, rows: Sequence[tuple[str, int]]) -> None:
-    def write(database: sqlite3.Connection) -> None:
-        database.executemany("INSERT OR REPLACE INTO lengths VALUES (?, ?)", rows)
-
-    with_database(memory, TABLE, write)
+    contents = {clip: f"{hashes[clip.path]}{clip.path.suffix} {clip.start} {clip.end}" for clip in clips}
+    return clip_lengths(contents, catalogue.contents)
