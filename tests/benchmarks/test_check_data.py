@@ -73,7 +73,7 @@ def test_every_fault_of_a_copy_is_on_the_page(tmp_path: Path, capsys: pytest.Cap
         "rows that are not as expected: 1 (ends a training)": [f"{lists}, line 12: {expected}, got 'no line'"],
         "labels that are unknown: 1 (ends a training)": [f"{lists}, line 11: {expected}, got 'good,1,7'"],
         "names of several videos: 1 (ends a training)": [
-            f"{lists}, line 7: expected one video called 'both', found {videos}/both and {videos}/both.mp4"
+            f"{lists}, line 7: expected one video, found {videos}/both and {videos}/both.mp4"
         ],
         "ids that occur twice in a split: 1 (ends a training)": ["second in 'train'"],
         "videos that are missing: 2 (ends a training without data.skip_bad=true)": [

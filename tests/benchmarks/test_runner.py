@@ -189,6 +189,8 @@ def test_a_class_without_videos_is_said_with_the_score(
     *_, line, note = capsys.readouterr().out.strip().splitlines()
     assert f"{100 * record.metrics.map:.2f} mAP" in line
     assert note == "Note: no video of 1 of 3 classes (owl), which score 0: mAP at most 66.67."
+    line = runner.headline(record, "top1")
+    assert line.startswith(f"{100 * record.metrics.top1:.2f} top-1, {100 * record.metrics.map:.2f} mAP (")
 
 
 def test_pictures_that_may_not_be_published_stay_out_of_what_is_committed(

@@ -84,7 +84,7 @@ def test_a_video_beside_its_frames_is_refused_rather_than_one_of_them_chosen(tmp
     (tmp_path / "videos" / "a").mkdir()
     (tmp_path / "videos" / "a.mp4").touch()
     both = f"{tmp_path}/videos/a and {tmp_path}/videos/a.mp4"
-    message = f"{tmp_path}/actnet_train_split.txt, line 1: expected one video called 'a', found {both}"
+    message = f"{tmp_path}/actnet_train_split.txt, line 1: expected one video, found {both}"
     with pytest.raises(ValueError, match=f"^{message}$"):
         ActivityNetCatalogue(path)
 

@@ -56,6 +56,7 @@ def test_a_partial_copy(tmp_path: Path) -> None:
     catalogue = Ucf101Catalogue(path, fold=2)
     assert catalogue.class_names == NAMES[:2]  # the third has no clip to train on
     assert catalogue.left_out == "1 class and 1 clip of the others"
+    assert set(catalogue.absent) == {handstand[4], *yoyo[:4]}
     found = {split: [(r.video_id, r.labels, r.group) for r in catalogue.records(split)] for split in ("train", "val")}
     assert found == {
         "train": [(lipstick[0], (0,), "ApplyLipstick/g08"), (handstand[0], (1,), "HandstandPushups/g08")],

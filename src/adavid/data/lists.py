@@ -121,15 +121,17 @@ class ListedCatalogue(VideoCatalogue):
             where: what asks for it, for a message.
             names: paths without suffix, the likeliest first. Each folder is listed once.
         """
+        found = []
         for name in names:
             folder, own_name = os.path.split(name)
-            found = self._media_in(folder).get(own_name)
-            if found is not None:
-                if self._others and (other := self._others.get(found)):
-                    expected = f"expected one video called {own_name!r}, found {found} and {other}"
-                    self.refuse(FaultKind.NAME, f"{where}: {expected}")
-                return found
-        return Path(names[0])
+            medium = self._media_in(folder).get(own_name)
+            if medium is not None:
+                found.append(medium)
+        if self._others and found and found[0] in self._others:
+            found.append(self._others[found[0]])
+        if len(found) > 1:
+            self.refuse(FaultKind.NAME, f"{where}: expected one video, found {found[0]} and {found[1]}")
+        return found[0] if found else Path(names[0])
 
     def _media_in(self, folder: str) -> dict[str, Path]:
         if folder not in self._media:

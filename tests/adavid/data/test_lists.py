@@ -51,6 +51,12 @@ def test_media_are_found_by_any_of_their_names(tmp_path: Path) -> None:
     assert medium_name(Path("x/a.b.mp4")) == "a.b" and medium_name(Path("x/a.b")) == "a.b"
 
 
+def test_a_video_that_is_there_under_two_names_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a cat\n", "a.mp4", "v_a.mp4")
+    with pytest.raises(ValueError, match=f"line 1: expected one video, found {path}/v_a.mp4 and {path}/a.mp4$"):
+        Listed(path)
+
+
 def test_the_first_fault_ends_the_reading_and_a_survey_goes_on(tmp_path: Path) -> None:
     path = write(tmp_path, "a cat\nb dgo\nc cow\nd dgo\ne dog\n", "e.mp4", "e.avi")
     unknown = f"{path}/list.txt, line 2: class 'dgo' is unknown; did you mean 'dog'?"
@@ -61,7 +67,7 @@ def test_the_first_fault_ends_the_reading_and_a_survey_goes_on(tmp_path: Path) -
     assert [record.video_id for record in survey.records("train")] == ["a", "e"] and survey.faults is not None
     assert survey.faults[0] == (FaultKind.LABEL, unknown)
     assert [fault.kind.name for fault in survey.faults] == ["LABEL", "LABEL", "LABEL", "NAME"]
-    both = f"expected one video called 'e', found {path}/e.avi and {path}/e.mp4"
+    both = f"expected one video, found {path}/e.avi and {path}/e.mp4"
     assert survey.faults[-1].message == f"{path}/list.txt, line 5: {both}"
 
 
