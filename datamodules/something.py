@@ -27,7 +27,8 @@ class SomethingCatalogue(ListedCatalogue):
     Args:
         path: the folder with the lists and the videos: `something-something-v2-{labels,train,validation}.json` and
             `20bn-something-something-v2/<id>.webm`, or `something-something-v1-{labels,train,validation}.csv` and
-            `20bn-something-something-v1/<id>/`, folders of JPEG frames; either may be files or folders.
+            `20bn-something-something-v1/<id>/`, folders of JPEG frames; either may be files or folders. The lists may also
+            be `labels/{labels,train,validation}.json`, as the videos' present publisher packs them.
         version: of the data set.
         videos: the folder of the videos, where it is another one.
         **options: see `VideoCatalogue`.
@@ -49,7 +50,9 @@ class SomethingCatalogue(ListedCatalogue):
         read()
 
     def _list(self, name: str, suffix: str) -> Path:
-        return Path(f"{self._prefix}-{name}.{suffix}")
+        """The list as the first release calls it, or as the second one does."""
+        first, second = Path(f"{self._prefix}-{name}.{suffix}"), self._prefix.parent / "labels" / f"{name}.{suffix}"
+        return second if second.exists() and not first.exists() else first
 
     def _read_csv(self) -> None:
         """Version 1: lines `<class>`, and `<id>;<class>`."""

@@ -33,6 +33,14 @@ def test_version_2(tmp_path):
     assert catalogue.published == (174, {"train": 168913, "val": 24777})
 
 
+def test_the_lists_as_they_are_published_now(tmp_path):
+    write_v2(tmp_path)
+    (tmp_path / "labels").mkdir()
+    for name in ("labels", "train", "validation"):
+        (tmp_path / f"something-something-v2-{name}.json").rename(tmp_path / "labels" / f"{name}.json")
+    assert records(SomethingCatalogue(str(tmp_path))) == [("7", "7.webm", (1,), "train"), ("8", "8", (0,), "val")]
+
+
 def test_numbers_that_are_none_are_refused(tmp_path):
     write_v2(tmp_path)
     (tmp_path / "something-something-v2-labels.json").write_text(json.dumps({CLASSES[0]: "0", CLASSES[1]: "2"}))
