@@ -1,16 +1,20 @@
 """FCVID (Jiang, Wu, Wang, Xue and Chang, TPAMI 40(2), 2018): 91,223 web videos of 239 categories.
 
-From AR-Net's lists, or from the lists of the release. The release is to be had from its authors alone; the form of its
-lists is as public code that reads them has it, and nobody of this project has seen them. The test videos, which
-AR-Net's lists call val, are reported: mAP over all labels, videos mirrored in training (AR-Net, section 4.1).
+From AR-Net's lists, from LiteEval's ground truth, or from the lists of the release. The release is to be had from its
+authors alone; the form of its lists is as public code reads them, and was not checked on the lists.
+The test videos, which AR-Net's lists call val, are reported: mAP over all labels, videos mirrored in training (AR-Net,
+section 4.1).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
-from adavid import ListedCatalogue, Published, VideoRecord, medium_name
+import torch
+
+from adavid import FaultKind, ListedCatalogue, Published, VideoRecord, medium_name
 from datamodules.arnet_lists import read_labelled, read_numbered_classes
 
 SPLITS = {"train": "train", "test": "val"}
@@ -24,13 +28,15 @@ class FcvidCatalogue(ListedCatalogue):
     The release's `FCVID_VideoName_TrainTestSplit.txt` has lines `<category>/<name>.mp4 train|test`, and beside it
     `FCVID_Label.txt` a line of 239 zeros and ones for each of them. Videos then lie in the folders that the lines say.
 
+    LiteEval's ground truth, `train_gt.pth` and `test_gt.pth`, is {"gt": {video_id: 239 zeros and ones}}, a tensor each.
+
     Args:
         path: the folder that the others are relative to.
-        lists: whose lists: AR-Net's, or the release's.
+        lists: whose lists.
         videos: folder of the videos, each a file or a folder of JPEG frames.
         train_list: AR-Net's list of training videos.
         val_list: AR-Net's list of the others.
-        class_list: the class list; without it, the release's classes go by their numbers.
+        class_list: AR-Net's class list; without it, the classes of the other two go by their numbers.
         split_list: the release's list of videos and splits.
         label_list: the release's labels.
         **options: see `VideoCatalogue`.
@@ -44,7 +50,7 @@ class FcvidCatalogue(ListedCatalogue):
     def __init__(
         self,
         path: str,
-        lists: Literal["arnet", "release"] = "arnet",
+        lists: Literal["arnet", "liteeval", "release"] = "arnet",
         videos: str = "videos",
         train_list: str = "fcvid_train_split.txt",
         val_list: str = "fcvid_val_split.txt",
@@ -65,7 +71,27 @@ class FcvidCatalogue(ListedCatalogue):
             self.class_names = [f"class {k}" for k in range(self.published.num_classes)]
             if (root / class_list).exists():
                 self.class_names = read_numbered_classes(self, root / class_list)
+        if lists == "release":
             self._read_release(root / split_list, root / label_list, folder)
+        if lists == "liteeval":
+            self._read_ground_truth(root / "train_gt.pth", folder, "train")
+            self._read_ground_truth(root / "test_gt.pth", folder, "val")
+
+    def _read_ground_truth(self, path: Path, folder: Path, split: str) -> None:
+        try:
+            videos = dict(torch.load(path, map_location="cpu", weights_only=True)["gt"])
+        except (OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, UnpicklingError) as error:
+            expected = "expected {'gt': {video_id: a tensor}}"
+            self.refuse(FaultKind.LIST, f"{path}: {expected}: {str(error).splitlines()[0]}")
+            return
+        for video_id, flags in videos.items():
+            where = f"{path}, video {video_id}"
+            present = tuple(k for k, flag in enumerate(torch.as_tensor(flags).flatten().tolist()) if flag)
+            if len(flags) != self.num_classes or not present:
+                expected = f"{self.num_classes} zeros and ones, a one among them"
+                self.malformed(where, expected, f"{len(flags)} numbers, {len(present)} of them not 0")
+                continue
+            self.add(VideoRecord(video_id, self.medium(where, folder / video_id), present, split))
 
     def _read_release(self, split_list: Path, label_list: Path, folder: Path) -> None:
         videos, labels = list(self.lines(split_list)), list(self.lines(label_list))

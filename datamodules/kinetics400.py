@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class Kinetics400Catalogue(ListedCatalogue):
                     medium = self.medium(where, *(f"{folder}/{name}" for folder in folders(label)))
                     self.add(VideoRecord(name, medium, (number,), split))
 
-    def _clips(self, path: Path, split: str) -> Any:
+    def _clips(self, path: Path, split: str) -> Iterator[tuple[str, str, str]]:
         """Of each row of a list where it stands, its class and the name of its clip."""
         lines = self.lines(path)
         header = next(lines, None)

@@ -27,8 +27,8 @@ class SomethingCatalogue(ListedCatalogue):
     Args:
         path: the folder with the lists and the videos: `something-something-v2-{labels,train,validation}.json` and
             `20bn-something-something-v2/<id>.webm`, or `something-something-v1-{labels,train,validation}.csv` and
-            `20bn-something-something-v1/<id>/`, folders of JPEG frames; either may be files or folders. The lists may also
-            be `labels/{labels,train,validation}.json`, as the videos' present publisher packs them.
+            `20bn-something-something-v1/<id>/`, folders of JPEG frames; either may be files or folders. Version 2's
+            lists may be `labels/{labels,train,validation}.json`, as its present publisher packs them.
         version: of the data set.
         videos: the folder of the videos, where it is another one.
         **options: see `VideoCatalogue`.

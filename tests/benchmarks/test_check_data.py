@@ -37,6 +37,7 @@ def write_activitynet(root: Path) -> Path:
     for name, num_frames in lengths.items():
         write_video(videos / f"{name}.mp4", num_frames=num_frames)
     (videos / "text.mp4").write_text("no video")
+    (videos / "unknown.mp4").touch()
     (videos / "both").mkdir()
     shutil.copy(videos / "good.mp4", videos / "doubled.mp4")
     shutil.copy(videos / "also.mp4", videos / "copied.mp4")
@@ -96,6 +97,7 @@ def test_every_fault_of_a_copy_is_on_the_page(tmp_path: Path, capsys: pytest.Cap
             f"{videos}/copied.mp4 in 'val' is a copy of {videos}/also.mp4 in 'train'"
         ],
         "copies within a split: 1 (ends no training)": [f"{videos}/doubled.mp4 is a copy of {videos}/good.mp4"],
+        "videos that no list names: 1 (ends no training)": [f"{videos}/unknown.mp4"],
         "classes without a video in a split: 1 (ends no training)": ["Sit in 'val'"],
         f"the ids of all that are missing: {missing}": [],
         f"a training would not start: {', '.join(ending)}": [],

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from datamodules.fcvid import FcvidCatalogue
 
@@ -38,6 +39,26 @@ def test_the_releases_lists(tmp_path: Path) -> None:
     assert catalogue.num_classes == 239 and catalogue.class_names[7] == "class 7"
     found = [(r.video_id, r.path.name, r.labels) for split in ("train", "val") for r in catalogue.records(split)]
     assert found == [("beach/a b.mp4", "a b.flv", (0,)), ("beach/c.mp4", "c", (1, 238))]
+
+
+def test_liteevals_ground_truth(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    flags = torch.zeros(239)
+    flags[[3, 238]] = 1
+    torch.save({"gt": {"x1": flags, "x2": torch.eye(239)[7]}}, tmp_path / "train_gt.pth")
+    torch.save({"gt": {"x3": torch.eye(239)[0]}}, tmp_path / "test_gt.pth")
+    catalogue = FcvidCatalogue(str(tmp_path), lists="liteeval")
+    found = [(r.video_id, r.labels) for split in ("train", "val") for r in catalogue.records(split)]
+    assert found == [("x1", (3, 238)), ("x2", (7,)), ("x3", (0,))]
+    torch.save({"gt": {"x3": torch.zeros(239)}}, tmp_path / "test_gt.pth")
+    message = (
+        "test_gt.pth, video x3: expected 239 zeros and ones, a one among them, got '239 numbers, 0 of them not 0'$"
+    )
+    with pytest.raises(ValueError, match=message):
+        FcvidCatalogue(str(tmp_path), lists="liteeval")
+    (tmp_path / "test_gt.pth").write_text("gt")
+    with pytest.raises(ValueError, match="test_gt.pth: expected {'gt': {video_id: a tensor}}: "):
+        FcvidCatalogue(str(tmp_path), lists="liteeval")
 
 
 def test_what_the_release_does_not_say_is_named(tmp_path: Path) -> None:

@@ -240,6 +240,10 @@ class VideoCatalogue(ABC):
         Asked once for each split, before anything is read: here a data set may make its files.
         """
 
+    def unlisted(self) -> Iterator[Path]:
+        """Videos that lie where its own do, and that no list names; none where a data set has no lists."""
+        return iter(())
+
     def evidence(self, record: VideoRecord) -> Evidence | None:
         """Which frames show what tells the class; None where a data set does not know.
 

@@ -72,6 +72,12 @@ class ListedCatalogue(VideoCatalogue):
     def records(self, split: str) -> Sequence[VideoRecord]:
         return self.listed[split]
 
+    def unlisted(self) -> Iterator[Path]:
+        used = {record.path for records in self.listed.values() for record in records}
+        above = {place for folder in self._media for place in (Path(folder), *Path(folder).parents)}
+        for by_name in self._media.values():
+            yield from (path for path in by_name.values() if path not in used and path not in above)
+
     def add(self, record: VideoRecord) -> None:
         """One more video."""
         self.listed[record.split].append(record)

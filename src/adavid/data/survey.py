@@ -104,6 +104,7 @@ def survey(catalogue: VideoCatalogue, num_frames: int) -> Survey:
         Finding("videos beside their frames", tuple(twins.message for twins in catalogue.twins()), True),
         Finding("copies in two splits", tuple(r.message for r in repeats if not r.is_same_file), False),
         Finding("copies within a split", tuple(_copies_within(catalogue)), False),
+        Finding("videos that no list names", tuple(map(str, catalogue.unlisted())), False),
         Finding("classes without a video in a split", tuple(_empty_classes(catalogue)), False),
     ]
     return Survey(
