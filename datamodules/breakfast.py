@@ -15,9 +15,7 @@ from typing import Any, Literal
 
 from adavid import FaultKind, ListedCatalogue, Published, VideoRecord, list_folder, list_media, medium_name
 
-ACTIVITIES = (
-    *("cereals", "coffee", "friedegg", "juice", "milk", "pancake", "salat", "sandwich", "scrambledegg", "tea"),
-)
+ACTIVITIES = ("cereals", "coffee", "friedegg", "juice", "milk", "pancake", "salat", "sandwich", "scrambledegg", "tea")
 PEOPLE = range(3, 55)
 TESTED = {"s1": range(3, 16), "s2": range(16, 29), "s3": range(29, 42), "s4": range(42, 55)}
 NUM_HELD_OUT = 8  # people: a fifth of the others

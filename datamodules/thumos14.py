@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from adavid import FaultKind, ListedCatalogue, Published, VideoRecord
 
+Segment = tuple[str, tuple[float, float]]  # its class, from and to
 AMBIGUOUS = "Ambiguous"  # segments of no class, which detections are not scored on
 PARTS = {
     "val": "validation",
@@ -61,7 +62,7 @@ class Thumos14Catalogue(ListedCatalogue):
         self.class_names = sorted({name for of in files.values() for name in of} - {AMBIGUOUS})
         for part, of_part in files.items():
             segments = self._segments(part, of_part)
-            labelled = {video_id: of for video_id, of in sorted(segments.items()) if any(map(_label, of))}
+            labelled = {video_id: of for video_id, of in sorted(segments.items()) if any(map(_has_class, of))}
             without_label = len(segments) - len(labelled)
             self.leave_out(f"{PARTS[part]} videos with nothing but {AMBIGUOUS} segments", without_label)
             for n, (video_id, annotated) in enumerate(labelled.items()):
@@ -69,7 +70,7 @@ class Thumos14Catalogue(ListedCatalogue):
                     split = "val" if is_held_out and n % HELD_OUT == HELD_OUT - 1 else "train"
                 else:
                     split = "test" if is_held_out else "val"
-                of_classes = [(name, times) for name, times in annotated if name != AMBIGUOUS]
+                of_classes = [segment for segment in annotated if _has_class(segment)]
                 labels = tuple(sorted({self.class_names.index(name) for name, _ in of_classes}))
                 medium = self.medium(str(root), folder / video_id, folder / PARTS[part] / video_id)
                 times = tuple(times for _, times in of_classes)
@@ -86,9 +87,9 @@ class Thumos14Catalogue(ListedCatalogue):
             self.refuse(FaultKind.LIST, f"{folder}: has no annotations <Class>_{part}.txt")
         return files
 
-    def _segments(self, part: str, files: dict[str, Path]) -> dict[str, list[tuple[str, tuple[float, float]]]]:
+    def _segments(self, part: str, files: dict[str, Path]) -> dict[str, list[Segment]]:
         """The annotated segments of each video, each with its class, Ambiguous ones too."""
-        found = defaultdict[str, list[tuple[str, tuple[float, float]]]](list)
+        found = defaultdict[str, list[Segment]](list)
         for name, path in files.items():
             for line in self.lines(path):
                 match line.text.split():
@@ -106,5 +107,5 @@ class Thumos14Catalogue(ListedCatalogue):
         return found
 
 
-def _label(segment: tuple[str, tuple[float, float]]) -> bool:
+def _has_class(segment: Segment) -> bool:
     return segment[0] != AMBIGUOUS
