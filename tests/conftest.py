@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from adavid.data.batch import VideoBatch
-from adavid.data.sources import alone
+from adavid.data.source import alone
 from adavid.method import AdaptiveMethod
 from adavid.routing import hold_skips
 

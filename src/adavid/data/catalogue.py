@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from tqdm import tqdm
 
-from adavid.config import config_hash
-from adavid.data.contents import content_hashes, keep_readable, known_readable
+from adavid.data.checks import Checks
+from adavid.data.contents import content_hashes
 from adavid.data.packs import PackedCache, PackedClip
 from adavid.data.reading import Reading
-from adavid.data.sources import VIDEO_SUFFIXES, Clip, FrameSource, Montage, Part, open_source
-from adavid.digest import code_digest
-from adavid.environment import versions
+from adavid.data.source import FrameSource
+from adavid.data.sources import VIDEO_SUFFIXES, Clip, Montage, Part, open_source
 
 SPLITS = ("train", "val", "test")
 
@@ -121,15 +119,19 @@ class CheckedVideos:
         videos: by split.
         bad: why each other video cannot be read, over all splits; the messages name the files.
         packed: the frames of all clips, where there is a cache.
+        hashes: of what the files hold.
+        checks: which frames they hold, where there is no cache.
     """
 
     videos: Mapping[str, tuple[VideoRecord, ...]]
     bad: tuple[str, ...]
     packed: Mapping[Clip, PackedClip]
+    hashes: Mapping[Path, str | None]
+    checks: Checks
 
     def open(self, record: VideoRecord) -> FrameSource:
         """Opens one of the videos."""
-        sources = [self.packed[clip] if self.packed else open_source(*clip) for clip in record.clips]
+        sources = [self.packed[clip] if self.packed else _open(clip, self.hashes, self.checks) for clip in record.clips]
         return Montage(sources, [part.num_frames for part in record.parts]) if record.parts else sources[0]
 
 
@@ -300,11 +302,12 @@ class VideoCatalogue(ABC):
 
     @cached_property
     def checked(self) -> CheckedVideos:
-        """The videos that can be read: each is opened and its last frame decoded, or packed where there is a cache.
+        """The videos that can be read: every frame is decoded, once a content, or packed where there is a cache.
 
-        Where hashes of contents are kept, so is which contents this code, with these libraries, has decoded.
+        Where hashes of contents are kept, so is which frames this code, with these libraries, has decoded.
 
-        What a partial copy lacks it says on stderr, and that some files are copies of each other in two splits.
+        What a partial copy lacks it says on stderr, and which files lack frames, and that some are copies of each other
+        in two splits.
 
         Raises:
             ValueError: a split lacks videos, an id occurs twice, two splits share a group or a file, or parts of one
@@ -342,7 +345,14 @@ class VideoCatalogue(ABC):
         if copies := [copy for copy in copies if copy.clip not in unreadable]:
             more = f", and {len(copies) - 1} more" if len(copies) > 1 else ""
             print(f"adavid: the same pictures in two splits: {copies[0].message}{more}", file=sys.stderr)
-        return CheckedVideos(videos, tuple(bad), packed)
+        if not packed and (lacking := list(self._checks.incomplete(self._hashes))):
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            print(f"adavid: frames that cannot be decoded are left out of {lacking[0]}{more}", file=sys.stderr)
+        return CheckedVideos(videos, tuple(bad), packed, self._hashes, self._checks)
+
+    @cached_property
+    def _checks(self) -> Checks:
+        return Checks(self.contents)
 
     @cached_property
     def _hashes(self) -> dict[Path, str | None]:
@@ -352,16 +362,16 @@ class VideoCatalogue(ABC):
 
     def _errors(self, clips: Sequence[Clip], split: str) -> dict[Clip, str]:
         """Why clips cannot be read, of those that cannot."""
-        decoded_by = config_hash({"code": code_digest("adavid.data.sources", beside=()), "libraries": versions()})
-        keys = {
-            clip: f"{self._hashes[clip.path]}{clip.path.suffix} {clip.start} {clip.end} {decoded_by}" for clip in clips
-        }
-        known = set() if self.contents is None else known_readable(keys.values(), self.contents)
-        left = [clip for clip in clips if self._hashes[clip.path] is None or keys[clip] not in known]
-        progress = tqdm(left, desc=f"checking {split}", unit="video", disable=not left)
-        errors = {clip: error for clip in progress if (error := _error(clip)) is not None}
-        if self.contents is not None and len(errors) < len(left):
-            keep_readable([keys[clip] for clip in left if clip not in errors], self.contents)
+        of_files = self._checks.errors({clip.path: self._hashes[clip.path] for clip in clips}, split)
+        errors = {}
+        for clip in clips:
+            if clip.path in of_files:
+                errors[clip] = of_files[clip.path]
+            elif clip.start is not None or clip.end is not None:
+                try:
+                    _open(clip, self._hashes, self._checks)
+                except ValueError as error:
+                    errors[clip] = str(error)
         return errors
 
     def _all_records(self) -> Iterator[VideoRecord]:
@@ -481,14 +491,8 @@ def shown_at(seconds_T: np.ndarray, segments: Sequence[tuple[float, float]]) -> 
     return Evidence(is_shown_T, is_shown_T)
 
 
-def _error(clip: Clip) -> str | None:
-    """Why a clip cannot be read, if it cannot."""
-    try:
-        source = open_source(*clip)
-        source.read([source.num_frames - 1])
-    except ValueError as error:
-        return str(error)
-    return None
+def _open(clip: Clip, hashes: Mapping[Path, str | None], checks: Checks) -> FrameSource:
+    return open_source(*clip, checks.timeline(clip.path, hashes[clip.path]))
 
 
 def _overlap(one: Clip, other: Clip) -> bool:

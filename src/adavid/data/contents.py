@@ -1,7 +1,7 @@
 """What media files hold, by hash: the same pictures are the same wherever they lie, and changed ones are others.
 
 Hashing reads every byte, so hashes are kept, in an SQLite file, beside the path, the size and the time of change that
-they were computed at; and so is which contents could be decoded.
+they were computed at.
 """
 
 from __future__ import annotations
@@ -11,22 +11,19 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from adavid.data.sources import frame_names
+from adavid.data.folder import frame_names
 from adavid.database import with_database
 
 Row = tuple[bytes, str, str]  # the absolute path, as the file system spells it; stamp; hash
 
 SAVE_EVERY_S = 5.0  # what a killed process has not saved is hashed again
-TABLES = """
-    CREATE TABLE IF NOT EXISTS contents (path BLOB PRIMARY KEY, stamp TEXT, hash TEXT);
-    CREATE TABLE IF NOT EXISTS readable (content TEXT PRIMARY KEY);
-"""
+TABLES = "CREATE TABLE IF NOT EXISTS contents (path BLOB PRIMARY KEY, stamp TEXT, hash TEXT);"
 
 
 def content_hashes(paths: Iterable[Path], memory: Path | None = None) -> dict[Path, str | None]:
@@ -63,33 +60,6 @@ def content_hashes(paths: Iterable[Path], memory: Path | None = None) -> dict[Pa
         if memory is not None and fresh:
             _save(memory, fresh)
     return hashes
-
-
-def known_readable(contents: Collection[str], memory: Path) -> set[str]:
-    """Returns those contents that were kept as readable (see `keep_readable`).
-
-    Raises:
-        ValueError: the memory cannot be read or written; the message names it.
-    """
-
-    def read(database: sqlite3.Connection) -> set[str]:
-        return {row for (row,) in database.execute("SELECT content FROM readable")}
-
-    return with_database(memory, TABLES, read).intersection(contents)
-
-
-def keep_readable(contents: Collection[str], memory: Path) -> None:
-    """Keeps that contents, files' hashes with whatever else tells what was read of them, could be read.
-
-    Raises:
-        ValueError: the memory cannot be read or written; the message names it.
-    """
-
-    def write(database: sqlite3.Connection) -> None:
-        rows = [(content,) for content in contents]
-        database.executemany("INSERT OR IGNORE INTO readable VALUES (?)", rows)
-
-    with_database(memory, TABLES, write)
 
 
 def _stamp(path: Path) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from adavid.data.decoding import all_decoded, decoded
-from adavid.data.sources import Clip, alone
+from adavid.data.decoding import decoded
+from adavid.data.processes import answers
+from adavid.data.source import FrameSource
+from adavid.data.sources import Clip
 from adavid.files import locked, read_text, reason, set_aside, write_atomically
 
 Entry = list[int] | None  # offset in bytes and shape (T, C, H, W); None of a clip that cannot be decoded
@@ -85,7 +87,7 @@ class PackedCache:
         partial = self._pack.with_suffix(".partial")
         try:
             with open(partial, "wb") as file:
-                progress = tqdm(all_decoded(list(clips)), f"packing {name}".strip(), len(clips), unit="video")
+                progress = tqdm(answers(decoded, list(clips)), f"packing {name}".strip(), len(clips), unit="video")
                 for clip, frames_THWC in zip(clips, progress, strict=True):
                     if isinstance(frames_THWC, str):
                         errors[clip] = frames_THWC
@@ -104,25 +106,27 @@ class PackedCache:
         return entries, errors
 
 
-class PackedClip:
-    """One clip of a `PackedCache`; a read decodes nothing, and each frame can be had by itself."""
-
-    num_decoded = 0
+class PackedClip(FrameSource):
+    """One clip of a `PackedCache`; a read decodes nothing."""
 
     def __init__(self, pack: Path, offset: int, shape: tuple[int, ...]):
         self._pack, self._offset, self._shape = pack, offset, shape
         self.num_frames = shape[0]
 
-    def read(self, indices: Sequence[int]) -> Tensor:
-        """Returns the frames, uint8 (T, C, H, W); indices may repeat and be in any order."""
+    @property
+    def name(self) -> str:
+        return str(self._pack)
+
+    def groups(self, indices: Sequence[int]) -> Iterator[Tensor]:
+        yield torch.from_numpy(self.read_THWC(indices)).permute(0, 3, 1, 2)
+
+    def read_THWC(self, indices: Sequence[int]) -> np.ndarray:
         num_frames, channels, height, width = self._shape
         shape_THWC = (num_frames, height, width, channels)
-        frames_THWC = np.memmap(self._pack, mode="r", offset=self._offset, shape=shape_THWC)
-        return torch.from_numpy(frames_THWC[list(indices)]).permute(0, 3, 1, 2)
+        return np.memmap(self._pack, mode="r", offset=self._offset, shape=shape_THWC)[list(indices)]
 
-    def places(self, indices: Sequence[int]) -> np.ndarray:
-        """Returns each frame's place, twice: none is needed for another one."""
-        return alone(indices)
+    def _decode(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+        yield from self.read_THWC(wanted)
 
 
 def _is_entry(entry: object) -> bool:

@@ -5,15 +5,17 @@ T frames, S frames of a clip, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from adavid.data.batch import View
 from adavid.data.sampling import clip_indices, segment_indices
-from adavid.data.sources import FrameSource
+from adavid.data.source import FrameSource, Recounted
 from adavid.data.transforms import crop_frames, evaluation_crop, multi_scale_crop
 
 
@@ -60,23 +62,32 @@ class Reading:
         Raises:
             ValueError: a frame cannot be decoded; the message names the file.
         """
+        again = copy.deepcopy(rng)
+        try:
+            return self._read(source, views, rng)
+        except Recounted:
+            return self._read(source, views, again)
+
+    def _read(
+        self, source: FrameSource, views: Mapping[str, View], rng: np.random.Generator | None
+    ) -> dict[str, Tensor]:
         indices = _indices(source.num_frames, views, rng)
-        needed = sorted(set().union(*indices.values()))
-        frames_TCHW = source.read(needed)
-        height, width = frames_TCHW.shape[-2:]
-        if rng is not None:
-            size = max(view.size for view in views.values())
-            box = multi_scale_crop(height, width, size, self.scales, rng)
-            flipped = self.flip and rng.random() < 0.5
+        needed = np.unique(np.concatenate(list(indices.values())))
+        cut = self.crop_for if rng is None else self._training_crop(views, rng)
+        cuts: dict[str, list[Tensor]] = {name: [] for name in views}
+        num_read = 0
+        # Group by group, as 16 frames of 4K have 400 MB and what is cut of them 10.
+        for group_NCHW in source.groups(needed.tolist()):
+            group = needed[num_read : num_read + len(group_NCHW)]
+            for name, view in views.items():
+                is_shown = np.isin(group, indices[name])
+                if is_shown.any():
+                    cuts[name].append(cut(group_NCHW[is_shown], view))
+            num_read += len(group)
         frames = {}
         for name, view in views.items():
-            view_TCHW = frames_TCHW[np.searchsorted(needed, indices[name])]
-            if rng is None:
-                view_TCHW = self.crop_for(view_TCHW, view)
-            else:
-                view_TCHW = crop_frames(view_TCHW, box, view.size)
-                view_TCHW = view_TCHW.flip(-1) if flipped else view_TCHW
-            frames[name] = view_TCHW.reshape(view.shape)
+            shown = np.unique(indices[name])
+            frames[name] = torch.cat(cuts[name])[np.searchsorted(shown, indices[name])].reshape(view.shape)
         return frames
 
     def places(self, source: FrameSource, views: Mapping[str, View]) -> dict[str, np.ndarray]:
@@ -87,6 +98,21 @@ class Reading:
     def crop_for(self, frames_TCHW: Tensor, view: View) -> Tensor:
         """The evaluation crop, uint8 (T, C, H, W), of frames as a view has them."""
         return evaluation_crop(frames_TCHW, self.resize, self.crop, view.size)
+
+    def _training_crop(self, views: Mapping[str, View], rng: np.random.Generator) -> Callable[[Tensor, View], Tensor]:
+        """Cuts frames as training reads them: one draw for all, whatever their size."""
+        size = max(view.size for view in views.values())
+        drawn = copy.deepcopy(rng)
+        _ = multi_scale_crop(size, size, size, self.scales, rng)  # as many draws for any size of frame
+        is_flipped = self.flip and rng.random() < 0.5
+
+        def cut(frames_NCHW: Tensor, view: View) -> Tensor:
+            height, width = frames_NCHW.shape[-2:]
+            box = multi_scale_crop(height, width, size, self.scales, copy.deepcopy(drawn))
+            cropped = crop_frames(frames_NCHW, box, view.size)
+            return cropped.flip(-1) if is_flipped else cropped
+
+        return cut
 
 
 def _indices(num_frames: int, views: Mapping[str, View], rng: np.random.Generator | None) -> dict[str, list[int]]:

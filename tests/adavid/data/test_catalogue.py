@@ -7,14 +7,17 @@ from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
+import av
 import pytest
 import torch
 from torchvision.io import write_jpeg
 
 from adavid.data import catalogue as catalogue_module
+from adavid.data import checks
 from adavid.data.batch import View, collate
 from adavid.data.catalogue import VideoRecord
 from adavid.data.dataset import VideoDataset
+from adavid.data.decoding import checked
 from adavid.data.sources import open_source
 from tests.adavid.data.videos import NUM_VIDEOS, Videos, videos_in, write_folders, write_video
 
@@ -48,9 +51,7 @@ def dataset_of(path, views, split="val", **options):
 
 def test_what_could_be_decoded_is_not_decoded_again_to_check_it(own_root, tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(
-        catalogue_module, "open_source", lambda path, *cut: opened.append(path) or open_source(path, *cut)
-    )
+    monkeypatch.setattr(checks, "checked", lambda path: opened.append(path) or checked(path))
     broken = own_root / "broken.mkv"
     broken.write_bytes(b"no video")
 
@@ -67,8 +68,30 @@ def test_what_could_be_decoded_is_not_decoded_again_to_check_it(own_root, tmp_pa
     frame = next(changed.iterdir())
     shutil.copyfile(next(file for file in changed.iterdir() if file.read_bytes() != frame.read_bytes()), frame)
     assert check() == {broken, changed}
-    monkeypatch.setattr(catalogue_module, "versions", lambda: {"av": "another"})
+    monkeypatch.setattr(checks, "versions", lambda: {"av": "another"})
     assert check() == every
+
+
+def test_a_bad_frame_in_the_middle_is_found_before_training(own_root, tmp_path, capsys):
+    frame = own_root / "train1" / "image_00004.jpg"
+    frame.write_bytes(frame.read_bytes()[:300])
+    video = write_video(tmp_path / "a.mp4", g="10", bf="0")
+    with av.open(str(video)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][25]
+    content = bytearray(video.read_bytes())
+    content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    video.write_bytes(content)
+    for _ in range(2):
+        videos = Videos(with_more(own_root, val=[video]), contents=str(tmp_path / "contents.sqlite"))
+        with pytest.raises(ValueError, match="train1/image_00004.jpg: cannot be decoded"):
+            _ = videos.checked
+    videos.skip_bad = True
+    (_,) = videos.checked.bad
+    assert f"adavid: frames that cannot be decoded are left out of {video}\n" in capsys.readouterr().err
+    dataset = VideoDataset(videos, "val", {"v": View(39, 16)})
+    assert dataset[len(dataset) - 1].frames["v"].shape[0] == 39
+    timeline = videos.checked.checks.timeline(video, videos.checked.hashes[video])
+    assert timeline.num_lost == 1 and len(timeline.pts) == 39
 
 
 def test_everything_is_computed_once(root, tmp_path, monkeypatch):

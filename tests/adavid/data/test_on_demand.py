@@ -10,9 +10,11 @@ import torch
 
 from adavid.cost import Ledger
 from adavid.data.batch import View
+from adavid.data.folder import FrameFolder
 from adavid.data.on_demand import num_decoded_on_demand
 from adavid.data.reading import Reading
-from adavid.data.sources import FrameFolder, Montage, VideoFile
+from adavid.data.sources import Montage
+from adavid.data.video import VideoFile
 from adavid.evaluation.collector import decoded_on_demand
 from tests.adavid.data.test_sources import write_frames
 from tests.adavid.data.videos import write_video

@@ -10,11 +10,13 @@ from functools import partial
 
 import pytest
 
-from adavid.data import decoding
+from adavid.data import processes
 from adavid.data.contents import content_hashes
-from adavid.data.decoding import all_decoded
+from adavid.data.decoding import decoded
 from adavid.data.packs import PackedCache
-from adavid.data.sources import Clip, VideoFile, open_source
+from adavid.data.processes import answers
+from adavid.data.sources import Clip, open_source
+from adavid.data.video import VideoFile
 from tests.adavid.data.test_sources import assert_same_frames, reads_of, write_frames
 from tests.adavid.data.videos import write_video
 
@@ -194,7 +196,7 @@ def test_two_processes_make_one_pack(tmp_path):
 def test_several_processes_make_the_same_pack(tmp_path, monkeypatch):
     clips = clips_for_cache(tmp_path)
     alone = pack(tmp_path / "alone", clips)
-    monkeypatch.setattr("adavid.data.packs.all_decoded", partial(all_decoded, num_processes=3))
+    monkeypatch.setattr("adavid.data.packs.answers", partial(answers, num_processes=3))
     together = pack(tmp_path / "together", clips)
     assert together.errors == alone.errors and list(together.clips) == list(alone.clips)
     for kind in ("*.bin", "*.json"):
@@ -207,37 +209,37 @@ def test_many_clips_take_a_process_a_core_and_few_take_none(tmp_path, monkeypatc
     asked = []
 
     @contextmanager
-    def none(parts):
+    def none(work, parts):
         asked.append([len(part) for part in parts])
         raise InterruptedError
         yield
 
-    monkeypatch.setattr(decoding, "_processes", none)
-    monkeypatch.setattr(decoding, "num_cores", lambda: 3)
-    few = [Clip(tmp_path / "a.mp4", None, 10.0 + i) for i in range(2 * decoding.CLIPS_A_PROCESS + 1)]
-    assert len(list(all_decoded(few[: decoding.CLIPS_A_PROCESS]))) == decoding.CLIPS_A_PROCESS and not asked
+    monkeypatch.setattr(processes, "_processes", none)
+    monkeypatch.setattr(processes, "num_cores", lambda: 3)
+    few = [Clip(tmp_path / "a.mp4", None, 10.0 + i) for i in range(2 * processes.MEDIA_A_PROCESS + 1)]
+    assert len(list(answers(decoded, few[: processes.MEDIA_A_PROCESS]))) == processes.MEDIA_A_PROCESS and not asked
     for clips in (few, [*few, *few]):
         with pytest.raises(InterruptedError):
-            list(all_decoded(clips))
+            list(answers(decoded, clips))
     assert asked == [[51, 50], [68, 67, 67]]
 
 
 def test_what_ends_a_decoding_process_is_said_and_leaves_neither_a_pack_nor_a_process(tmp_path, monkeypatch):
-    clips, processes = clips_for_cache(tmp_path), []
+    clips, all_started = clips_for_cache(tmp_path), []
 
     @contextmanager
-    def with_one_killed(parts, start=decoding._processes):
-        with start(parts) as started:
-            processes.extend(started)
+    def with_one_killed(work, parts, start=processes._processes):
+        with start(work, parts) as started:
+            all_started.extend(started)
             started[1].kill()
             yield started
 
-    monkeypatch.setattr(decoding, "_processes", with_one_killed)
-    monkeypatch.setattr("adavid.data.packs.all_decoded", partial(all_decoded, num_processes=2))
+    monkeypatch.setattr(processes, "_processes", with_one_killed)
+    monkeypatch.setattr("adavid.data.packs.answers", partial(answers, num_processes=2))
     with pytest.raises(ValueError, match=r"b\.mkv: the process that decoded it ended, status -9$"):
         pack(tmp_path / "cache", clips)
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
-    assert None not in [process.poll() for process in processes]
+    assert None not in [process.poll() for process in all_started]
 
 
 def test_a_process_that_only_decodes_loads_no_network_library():

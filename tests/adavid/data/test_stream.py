@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,7 +15,8 @@ import torch
 
 from adavid.data.sampling import clip_indices
 from adavid.data.sources import open_source
-from adavid.data.stream import stream_frames
+from adavid.data.stream import Clock, stream_frames
+from tests.adavid.data.videos import write_video
 
 NUM = 100  # FFmpeg looks at up to five seconds of a stream before it gives the first frame
 
@@ -89,6 +91,45 @@ def test_a_live_stream_is_answered_before_it_ends(clip: Path) -> None:
             first_seen.set()
         thread.join()
     assert was_seen == [True] and num_frames == NUM
+
+
+def test_a_clock_goes_on_where_times_are_missing_or_begin_anew() -> None:
+    clock = Clock(Fraction(10))
+    times = [5.0, 5.1, None, None, 5.4, 5.6, 0.0, 0.1, 0.1, None, 0.4]
+    expected = [0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2]
+    np.testing.assert_allclose([clock(time) for time in times], expected)
+    clock = Clock(Fraction(4))
+    np.testing.assert_allclose([clock(time) for time in (None, None, 7.0, 7.5)], [0.0, 0.25, 0.5, 1.0])
+
+
+def test_a_stream_without_times_has_those_of_its_own_rate(tmp_path: Path) -> None:
+    raw = write_video(tmp_path / "raw.h264", bf="0")
+    moments = list(stream_frames(str(raw), 5))
+    np.testing.assert_allclose([moment.seconds for moment in moments], np.arange(8) / 5, atol=1e-6)
+
+
+def test_a_clip_over_a_change_of_size_has_the_size_of_its_moment(tmp_path: Path) -> None:
+    parts = [write_video(tmp_path / f"{side}.ts", 10, side, side, g="10", bf="0") for side in (64, 32)]
+    (tmp_path / "sizes.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    moments = list(stream_frames(str(tmp_path / "sizes.ts"), 25, clip=4, stride=2))
+    assert [moment.frames_SCHW.shape for moment in moments] == [(4, 3, 64, 64)] * 10 + [(4, 3, 32, 32)] * 10
+
+
+def test_a_packet_that_cannot_be_decoded_does_not_end_a_stream(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", g="10", bf="0")
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][25]
+    content = bytearray(path.read_bytes())
+    content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path.write_bytes(content)
+    seconds = [round(25 * moment.seconds) for moment in stream_frames(str(path), 25)]
+    assert seconds == [i for i in range(40) if i != 25]
+
+
+def test_a_path_with_a_colon_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_video(Path("a.mp4"), num_frames=3).rename("set:v2.mp4")
+    assert len(list(stream_frames("set:v2.mp4", 25))) == 3
 
 
 def test_what_cannot_be_streamed(clip: Path, tmp_path: Path) -> None:

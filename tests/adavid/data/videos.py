@@ -77,9 +77,21 @@ def write_video(
     return path
 
 
-def decode_all(path: Path) -> np.ndarray:
-    """Every frame in the order of decoding, uint8 (T, H, W, C): the truth that sources are compared with."""
+def decode_all(path: Path, is_strict: bool = True) -> np.ndarray:
+    """Every frame in the order of decoding, uint8 (T, H, W, C): the truth that sources are compared with.
+
+    Args:
+        path: of the video.
+        is_strict: a packet that cannot be decoded is an error; else it is passed over.
+    """
+    images = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type, stream.thread_count = "NONE", 1
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
+        for packet in container.demux(stream):
+            try:
+                images += [frame.to_ndarray(format="rgb24") for frame in packet.decode()]
+            except av.error.InvalidDataError:
+                if is_strict:
+                    raise
+    return np.stack(images)

@@ -1,0 +1,423 @@
+"""Video files: every frame that decodes, and no other one than was asked for.
+
+What a container says of its frames is often not so: key frames that are none, packets without a frame, times that are
+missing, equal or out of order. It is believed as long as what is decoded agrees with it; else the frames are counted by
+decoding them in sequence.
+
+T frames, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from adavid.data.source import FrameSource, Recounted
+from adavid.files import reason
+
+# Containers whose packets do not say when a frame is shown, or not truly, and in which seeking is a guess.
+UNTIMED_FORMATS = frozenset(("avi", "mpeg", "mpegts"))
+KEPT_BYTES = 1 << 28  # of decoded frames, from the counting of a file's frames to its first read
+DEFAULT_RATE = Fraction(25)  # FFmpeg's, of a stream that says none
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When the frames of a file are shown, in order.
+
+    Attributes:
+        pts: int64 (T,), presentation times in ticks, ascending.
+        tick: seconds.
+        keyframes: positions in `pts` that can be sought, ascending, the first 0.
+        is_timed: the times identify decoded frames, which are counted else, from the first one on.
+        is_counted: it is of the frames that decode; else of those that the container speaks of.
+        num_lost: packets that could not be decoded, where it is counted.
+    """
+
+    pts: np.ndarray
+    tick: Fraction
+    keyframes: np.ndarray
+    is_timed: bool
+    is_counted: bool
+    num_lost: int = 0
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Float64 (T,), after the first frame."""
+        # One division of integers, so that a frame at 0.3 s is found by start=0.3.
+        return (self.pts - self.pts[0]) * self.tick.numerator / self.tick.denominator
+
+    def position(self, frame: av.VideoFrame) -> float:
+        """The position of a decoded frame; between two where its time is not in the list, -1 where it has none."""
+        if frame.pts is None:
+            return -1
+        position = int(np.searchsorted(self.pts, frame.pts))
+        return position if self.pts[min(position, len(self.pts) - 1)] == frame.pts else position - 0.5
+
+    def to_bytes(self) -> bytes:
+        """As `from_bytes` reads it: some hundred bytes where the rate is constant."""
+        numbers = [self.tick.numerator, self.tick.denominator, self.is_timed, self.is_counted, self.num_lost]
+        packed = BytesIO()
+        for array in (np.diff(self.pts, prepend=0), self.keyframes, np.array(numbers)):
+            np.save(packed, array.astype(np.int64))
+        return zlib.compress(packed.getvalue())
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Timeline:
+        """What `to_bytes` gave."""
+        packed = BytesIO(zlib.decompress(content))
+        steps, keyframes, numbers = (np.load(packed) for _ in range(3))
+        tick_numerator, tick_denominator, is_timed, is_counted, num_lost = numbers.tolist()
+        tick = Fraction(tick_numerator, tick_denominator)
+        return cls(np.cumsum(steps), tick, keyframes, bool(is_timed), bool(is_counted), num_lost)
+
+
+def counted_timeline(path: Path) -> Timeline:
+    """The frames of a file that decode, every one of them decoded, in sequence.
+
+    Raises:
+        ValueError: not a video, or none does; the message names the file.
+    """
+    return _count(path, None)
+
+
+class VideoFile(FrameSource):
+    """A video file, decoded with PyAV on one thread.
+
+    Frame i is the i-th in order of presentation. Unless they are given, the times come from demuxing without decoding,
+    because edit lists, variable frame rates and containers that count no frames make every shortcut wrong; where the
+    packets do not tell, from decoding, whose frames are kept for the first read, where they fit into `KEPT_BYTES`. A
+    read decodes forward, and seeks only where the target's key frame lies ahead: never worse than decoding in sequence,
+    nor than seeking to each frame. What comes is checked against what was asked for, and where seeking has misled,
+    decoded in sequence.
+
+    Args:
+        path: the file.
+        start: only frames shown at this time or later, in seconds after the first frame.
+        end: only frames shown before this time, in seconds after the first frame.
+        timeline: of the file, where it is known.
+
+    Raises:
+        ValueError: not a video, or no frame in [start, end); the message names the file.
+    """
+
+    def __init__(
+        self, path: Path, start: float | None = None, end: float | None = None, timeline: Timeline | None = None
+    ):
+        self.path, self._cut = path, (start, end)
+        self._kept: list[av.VideoFrame] = []
+        if timeline is None:
+            timeline = _told(path)
+        if timeline is None:
+            timeline = _count(path, self._kept)
+        self._set(timeline)
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def places(self, indices: Sequence[int]) -> np.ndarray:
+        frame_T = self._first + np.asarray(indices, dtype=np.int64)
+        return np.stack([frame_T, self._key_frame(frame_T)], 1)
+
+    def _set(self, timeline: Timeline) -> None:
+        start, end = self._cut
+        seconds = timeline.seconds
+        first = 0 if start is None else int(np.searchsorted(seconds, start))
+        last = len(seconds) if end is None else int(np.searchsorted(seconds, end))
+        if first >= last:
+            raise ValueError(
+                f"{self.path}: no frame from {start or 0:g} s to {'the end' if end is None else f'{end:g} s'};"
+                f" the last frame is at {seconds[-1]:g} s"
+            )
+        self._timeline, self._first, self.num_frames = timeline, first, last - first
+        self.seconds = seconds[first:last] - seconds[first]
+
+    def _key_frame(self, frame_T: np.ndarray) -> np.ndarray:
+        """The last one that can be sought at each position or before it."""
+        keyframes = self._timeline.keyframes
+        return keyframes[np.searchsorted(keyframes, frame_T, side="right") - 1]
+
+    def _decode(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+        positions, num_found = [self._first + index for index in wanted], 0
+        self.num_decoded = 0
+        to_rgb = UprightRGB()
+        if self._kept:  # for the first read alone
+            frames, self._kept = self._kept, []
+            self.num_decoded = positions[-1] + 1  # as many as any later read decodes
+            yield from (to_rgb(frames[position]) for position in positions)
+            return
+        try:
+            for frame in self._found(positions):
+                yield to_rgb(frame)
+                num_found += 1
+            if num_found < len(positions):
+                self._count_anew()
+                for frame in self._in_sequence(positions[num_found:]):
+                    yield to_rgb(frame)
+                    num_found += 1
+        except (av.FFmpegError, OSError) as error:
+            raise ValueError(f"{self.path}: cannot be decoded ({reason(error)})") from error
+        if num_found < len(positions):
+            at = f"frame {positions[num_found]} of {len(self._timeline.pts)}"
+            raise ValueError(f"{self.path}: {at} cannot be decoded")
+
+    def _found(self, positions: Sequence[int]) -> Iterator[av.VideoFrame]:
+        """Those frames, as long as what comes is what the timeline says."""
+        timeline, at = self._timeline, -1.0
+        if not timeline.is_timed:
+            yield from self._in_sequence(positions)
+            return
+        with opened(self.path) as decoder:
+            frames, is_fresh = self._counted(decoder), True
+            for position, keyframe in zip(positions, self._key_frame(np.array(positions)).tolist(), strict=True):
+                is_sought = keyframe > max(at, 0)
+                if is_sought:
+                    if is_fresh:
+                        decoder.begin()
+                    if not decoder.seek(int(timeline.pts[keyframe])):
+                        return
+                    frames, at = self._counted(decoder), -1.0
+                is_fresh = False
+                for frame in frames:
+                    before, at = at, timeline.position(frame)
+                    if is_sought and at >= keyframe:  # not one before it, which shows what is not yet there
+                        if at != keyframe or not frame.key_frame:
+                            return
+                        is_sought = False
+                    if at < before or (frame.is_corrupt and at > keyframe > 0):
+                        return
+                    if at >= position:
+                        break
+                if at != position:
+                    return
+                yield frame
+
+    def _in_sequence(self, positions: Sequence[int]) -> Iterator[av.VideoFrame]:
+        wanted = set(positions)
+        with opened(self.path) as decoder:
+            for position, frame in enumerate(self._counted(decoder)):
+                if position in wanted:
+                    yield frame
+                if position >= positions[-1]:
+                    return
+
+    def _counted(self, decoder: Decoder) -> Iterator[av.VideoFrame]:
+        for frame in decoder.frames():
+            self.num_decoded += 1
+            yield frame
+
+    def _count_anew(self) -> None:
+        """From now on the frames are those that decode, in sequence."""
+        told = self._timeline
+        timeline = told if told.is_counted else counted_timeline(self.path)
+        self._set(replace(timeline, keyframes=np.zeros(1, np.int64), is_timed=False))
+        if len(timeline.pts) != len(told.pts):
+            raise Recounted(
+                f"{self.path}: the container counts {len(told.pts)} frames, of which {len(timeline.pts)} decode"
+            )
+
+
+class UprightRGB:
+    """Makes RGB (H, W, C) of the decoded frames of one video: phones store a sideways picture and how to turn it.
+
+    What it sets up is kept from frame to frame, on one thread: a set-up, and threads, for every frame of a small video
+    would take longer than decoding it.
+    """
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame, width: int | None = None, height: int | None = None) -> np.ndarray:
+        """Args:
+        frame: as it was decoded.
+        width: in pixels, of the picture as it is stored; None leaves it as it is.
+        height: likewise.
+        """
+        rgb = self._reformatter.reformat(frame, width, height, format="rgb24", threads=1)
+        return _upright(rgb.to_ndarray(), frame.side_data.get("DISPLAYMATRIX"))
+
+
+def _upright(image: np.ndarray, matrix: Any) -> np.ndarray:
+    """A picture as its display matrix says: a point (x, y) is shown at (a x + c y, b x + d y), y downwards.
+
+    Of the matrix the signs count, and which pair is the larger: pictures are turned by quarters, and mirrored.
+    """
+    if matrix is None:
+        return image
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
+    if abs(b * c) > abs(a * d):
+        image = image.swapaxes(0, 1)
+        right, down = c, b
+    else:
+        right, down = a, d
+    image = image[:, ::-1] if right < 0 else image
+    return image[::-1] if down < 0 else image
+
+
+class Decoder:
+    """The frames of an open video, as FFmpeg shows them: a packet that cannot be decoded loses its own frame alone.
+
+    Attributes:
+        stream: of the video.
+        sought: presentation times in ticks of packets that are said to be key frames, of those that it has read.
+        num_lost: packets that could not be decoded so far.
+        error: of the latest of these.
+    """
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self.container, self.stream = container, stream
+        self.sought: set[int] = set()
+        self.num_lost = 0
+        self.error: Exception | None = None
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Those that come from here on, to the end, or to where the file is cut off."""
+        packets = self.container.demux(self.stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.FFmpegError as error:
+                self._lose(error)
+                with suppress(av.FFmpegError):
+                    yield from self.stream.codec_context.decode(None)  # those under way
+                return
+            if packet.is_keyframe and packet.pts is not None:
+                self.sought.add(packet.pts)
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:
+                self._lose(error)
+            else:
+                yield from frames
+
+    def begin(self) -> None:
+        """Decodes the first packet, before it seeks: what that alone says, such as who encoded it, others need."""
+        with suppress(av.FFmpegError, StopIteration):
+            next(self.container.demux(self.stream)).decode()
+
+    def seek(self, pts: int) -> bool:
+        """Goes to a key frame; False where the file cannot be sought."""
+        try:
+            self.container.seek(pts, stream=self.stream)
+        except av.FFmpegError:
+            return False
+        return True
+
+    def _lose(self, error: av.FFmpegError) -> None:
+        self.num_lost += 1
+        self.error = error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Decoder]:
+    """A video file's decoder, of its best stream of video: not of a cover, nor of a still.
+
+    Raises:
+        ValueError: it is none, or no video is in it, or no decoder is here for that; the message names the file.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError(f"{path}: expected a file")  # a pipe may never end
+        # Absolute, or what stands before a colon would be a protocol. Tags, which nobody reads, may be in any encoding.
+        container = av.open(os.path.abspath(path), metadata_errors="ignore")
+    except (av.FFmpegError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as a video ({reason(error)})") from error
+    with container:
+        yield decoder_of(container, str(path))
+
+
+def decoder_of(container: Any, name: str) -> Decoder:
+    """The decoder of an open container's best stream of video.
+
+    Args:
+        container: PyAV's.
+        name: what messages call it.
+
+    Raises:
+        ValueError: it has no video, or no decoder is here for it.
+    """
+    stream = container.streams.best("video")
+    if stream is None:
+        raise ValueError(f"{name}: has no video stream")
+    if stream.codec_context is None:
+        raise ValueError(f"{name}: there is no decoder for its video")
+    # Threads of the decoder's own starve the loader's workers, and can deadlock with them.
+    stream.thread_type, stream.thread_count = "NONE", 1
+    return Decoder(container, stream)
+
+
+def rate_of(stream: Any) -> Fraction:
+    """Frames a second."""
+    rate: Fraction = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
+    return rate
+
+
+def _told(path: Path) -> Timeline | None:
+    """The frames that a file's packets tell of; None where they do not, or where the file is cut off."""
+    with opened(path) as decoder:
+        container, stream = decoder.container, decoder.stream
+        if container.format.name in UNTIMED_FORMATS:
+            return None
+        try:
+            packets = [(p.pts, p.is_keyframe, p.is_discard) for p in container.demux(stream) if p.size]
+        except av.FFmpegError:
+            return None
+        num_bytes = path.stat().st_size
+        if any(entry.pos + entry.size > num_bytes for entry in stream.index_entries):
+            return None
+        start, tick = stream.start_time, stream.time_base
+    shown = [(pts, is_keyframe) for pts, is_keyframe, is_discard in packets if not is_discard]
+    if any(pts is None for pts, _ in shown) or len(dict(shown)) < len(shown):
+        return None
+    shown = sorted(of for of in shown if start is None or of[0] >= start)
+    if not shown:
+        return None
+    pts = np.array([time for time, _ in shown], dtype=np.int64)
+    keyframes = np.flatnonzero([is_keyframe for _, is_keyframe in shown])
+    return Timeline(pts, tick, np.union1d([0], keyframes).astype(np.int64), is_timed=True, is_counted=False)
+
+
+def _count(path: Path, kept: list[av.VideoFrame] | None) -> Timeline:
+    """See `counted_timeline`; the frames are added to `kept`, where they fit."""
+    times: list[int | None] = []
+    decoded_key: list[bool] = []
+    with opened(path) as decoder:
+        for frame in decoder.frames():
+            if not times:
+                num_bytes = sum(plane.buffer_size for plane in frame.planes)
+            times.append(frame.pts)
+            decoded_key.append(bool(frame.key_frame))
+            if kept is not None and len(times) * num_bytes <= KEPT_BYTES:
+                kept.append(frame)
+            elif kept:
+                kept.clear()
+        if not times:
+            why = f" ({reason(decoder.error)})" if decoder.error else ""
+            raise ValueError(f"{path}: no frame can be decoded{why}")
+        rate, tick, name = rate_of(decoder.stream), decoder.stream.time_base, decoder.container.format.name
+    is_timed = None not in times and all(a < b for a, b in zip(times, times[1:], strict=False))  # type: ignore[operator]
+    if is_timed:
+        pts = np.array(times, dtype=np.int64)
+    else:  # in the order of decoding, which is that of presentation
+        pts, tick = np.arange(len(times)), 1 / rate
+    keyframes = np.zeros(1, np.int64)
+    is_timed = is_timed and name not in UNTIMED_FORMATS
+    if is_timed:
+        can_be_sought = np.array(decoded_key) & np.isin(pts, list(decoder.sought))
+        keyframes = np.union1d(keyframes, np.flatnonzero(can_be_sought)).astype(np.int64)
+    return Timeline(pts, Fraction(tick), keyframes, is_timed, True, decoder.num_lost)
