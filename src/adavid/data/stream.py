@@ -6,7 +6,6 @@ S frames of a clip, C channels, H height, W width.
 import os
 from collections import deque
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import BinaryIO, NamedTuple
 
 import av
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from adavid.data.sampling import clip_indices
-from adavid.data.video import UprightRGB, decoder_of, rate_of
+from adavid.data.video import Clock, UprightRGB, decoder_of, rate_of
 from adavid.files import reason
 
 
@@ -85,26 +84,3 @@ def stream_frames(source: str | BinaryIO, fps: float, clip: int = 1, stride: int
     if num_decoded == 0:
         why = f" ({reason(decoder.error)})" if decoder.error else ""
         raise ValueError(f"{name}: no frame can be decoded{why}")
-
-
-class Clock:
-    """Seconds since a stream's first frame, never standing still: where times are missing, or begin anew, by its rate.
-
-    Args:
-        rate: frames a second.
-    """
-
-    def __init__(self, rate: Fraction) -> None:
-        self._step = float(1 / rate)
-        self._latest = -self._step
-        self._zero: float | None = None  # of the times that frames say
-
-    def __call__(self, time: float | None) -> float:
-        """The next frame's, from the time that it says of itself."""
-        seconds = self._latest + self._step
-        if time is not None and self._zero is not None and time - self._zero > self._latest:
-            seconds = time - self._zero
-        elif time is not None:
-            self._zero = time - seconds
-        self._latest = seconds
-        return seconds

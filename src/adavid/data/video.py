@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +85,6 @@ class Timeline:
         return cls(np.cumsum(steps), tick, keyframes, bool(is_timed), bool(is_counted), num_lost)
 
 
-def counted_timeline(path: Path) -> Timeline:
-    """The frames of a file that decode, every one of them decoded, in sequence.
-
-    Raises:
-        ValueError: not a video, or none does; the message names the file.
-    """
-    return _count(path, None)
-
-
 class VideoFile(FrameSource):
     """A video file, decoded with PyAV on one thread.
 
@@ -118,11 +110,8 @@ class VideoFile(FrameSource):
     ):
         self.path, self._cut = path, (start, end)
         self._kept: list[av.VideoFrame] = []
-        if timeline is None:
-            timeline = _told(path)
-        if timeline is None:
-            timeline = _count(path, self._kept)
-        self._set(timeline)
+        self._num_bytes = 0
+        self._set(timeline or _told(path) or counted_timeline(path, self._keep))
 
     @property
     def name(self) -> str:
@@ -131,6 +120,14 @@ class VideoFile(FrameSource):
     def places(self, indices: Sequence[int]) -> np.ndarray:
         frame_T = self._first + np.asarray(indices, dtype=np.int64)
         return np.stack([frame_T, self._key_frame(frame_T)], 1)
+
+    def _keep(self, frame: av.VideoFrame, seconds: float) -> None:
+        """Keeps a frame that was decoded to be counted, as long as all of them fit."""
+        self._num_bytes += sum(plane.buffer_size for plane in frame.planes)
+        if self._num_bytes <= KEPT_BYTES:
+            self._kept.append(frame)
+        else:
+            self._kept.clear()
 
     def _set(self, timeline: Timeline) -> None:
         start, end = self._cut
@@ -272,14 +269,14 @@ class Decoder:
 
     Attributes:
         stream: of the video.
-        sought: presentation times in ticks of packets that are said to be key frames, of those that it has read.
+        said_key: presentation times in ticks of packets that are said to be key frames, of those that it has read.
         num_lost: packets that could not be decoded so far.
         error: of the latest of these.
     """
 
     def __init__(self, container: Any, stream: Any) -> None:
         self.container, self.stream = container, stream
-        self.sought: set[int] = set()
+        self.said_key: set[int] = set()
         self.num_lost = 0
         self.error: Exception | None = None
 
@@ -297,7 +294,7 @@ class Decoder:
                     yield from self.stream.codec_context.decode(None)  # those under way
                 return
             if packet.is_keyframe and packet.pts is not None:
-                self.sought.add(packet.pts)
+                self.said_key.add(packet.pts)
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
@@ -392,32 +389,56 @@ def _told(path: Path) -> Timeline | None:
     return Timeline(pts, tick, np.union1d([0], keyframes).astype(np.int64), is_timed=True, is_counted=False)
 
 
-def _count(path: Path, kept: list[av.VideoFrame] | None) -> Timeline:
-    """See `counted_timeline`; the frames are added to `kept`, where they fit."""
+def counted_timeline(path: Path, each: Callable[[av.VideoFrame, float], object] | None = None) -> Timeline:
+    """The frames of a file that decode, every one of them decoded, in sequence.
+
+    Args:
+        path: the file.
+        each: gets every frame, and when it is shown, in seconds after the first, as its `Clock` has it.
+
+    Raises:
+        ValueError: not a video, or no frame decodes; the message names the file.
+    """
     times: list[int | None] = []
-    decoded_key: list[bool] = []
+    is_key: list[bool] = []
     with opened(path) as decoder:
+        rate, tick, container = rate_of(decoder.stream), decoder.stream.time_base, decoder.container.format.name
+        clock = Clock(rate)
         for frame in decoder.frames():
-            if not times:
-                num_bytes = sum(plane.buffer_size for plane in frame.planes)
             times.append(frame.pts)
-            decoded_key.append(bool(frame.key_frame))
-            if kept is not None and len(times) * num_bytes <= KEPT_BYTES:
-                kept.append(frame)
-            elif kept:
-                kept.clear()
-        if not times:
-            why = f" ({reason(decoder.error)})" if decoder.error else ""
-            raise ValueError(f"{path}: no frame can be decoded{why}")
-        rate, tick, name = rate_of(decoder.stream), decoder.stream.time_base, decoder.container.format.name
-    is_timed = None not in times and all(a < b for a, b in zip(times, times[1:], strict=False))  # type: ignore[operator]
-    if is_timed:
-        pts = np.array(times, dtype=np.int64)
-    else:  # in the order of decoding, which is that of presentation
-        pts, tick = np.arange(len(times)), 1 / rate
-    keyframes = np.zeros(1, np.int64)
-    is_timed = is_timed and name not in UNTIMED_FORMATS
-    if is_timed:
-        can_be_sought = np.array(decoded_key) & np.isin(pts, list(decoder.sought))
-        keyframes = np.union1d(keyframes, np.flatnonzero(can_be_sought)).astype(np.int64)
-    return Timeline(pts, Fraction(tick), keyframes, is_timed, True, decoder.num_lost)
+            is_key.append(bool(frame.key_frame))
+            if each is not None:
+                each(frame, clock(frame.time))
+    if not times:
+        why = f" ({reason(decoder.error)})" if decoder.error else ""
+        raise ValueError(f"{path}: no frame can be decoded{why}")
+    told = [time for time in times if time is not None]
+    is_rising = len(told) == len(times) and all(a < b for a, b in pairwise(told))
+    # Where times are of no use, frames are shown in the order in which they come, by the stream's rate.
+    pts, tick = (np.array(told, dtype=np.int64), tick) if is_rising else (np.arange(len(times)), 1 / rate)
+    is_timed = is_rising and container not in UNTIMED_FORMATS
+    keyframes = np.flatnonzero(is_key & np.isin(pts, list(decoder.said_key))) if is_timed else []
+    return Timeline(pts, tick, np.union1d([0], keyframes).astype(np.int64), is_timed, True, decoder.num_lost)
+
+
+class Clock:
+    """Seconds since a stream's first frame, never standing still: where times are missing, or begin anew, by its rate.
+
+    Args:
+        rate: frames a second.
+    """
+
+    def __init__(self, rate: Fraction) -> None:
+        self._step = float(1 / rate)
+        self._latest = -self._step
+        self._zero: float | None = None  # of the times that frames say
+
+    def __call__(self, time: float | None) -> float:
+        """The next frame's, from the time that it says of itself."""
+        seconds = self._latest + self._step
+        if time is not None and self._zero is not None and time - self._zero > self._latest:
+            seconds = time - self._zero
+        elif time is not None:
+            self._zero = time - seconds
+        self._latest = seconds
+        return seconds

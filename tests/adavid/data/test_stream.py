@@ -15,7 +15,8 @@ import torch
 
 from adavid.data.sampling import clip_indices
 from adavid.data.sources import open_source
-from adavid.data.stream import Clock, stream_frames
+from adavid.data.stream import stream_frames
+from adavid.data.video import Clock
 from tests.adavid.data.videos import write_video
 
 NUM = 100  # FFmpeg looks at up to five seconds of a stream before it gives the first frame
