@@ -26,8 +26,9 @@ from yaml import YAMLError
 INCIDENTAL = {
     "recipe": {"pyramids", "family", "weights"},  # `pyramid` is what was taken of them; the files' contents count
     "model": {"seed"},  # the run's own, for methods that draw in evaluation
-    # The videos are known by their contents; whose turn a fold is follows from the seed.
-    "data": {"num_workers", "cache", "contents", "root", "num_processes", "path", "videos", "turn"},
+    # The videos are known by their contents, and by the format that they were prepared in; whose turn a fold is follows
+    # from the seed.
+    "data": {"num_workers", "cache", "contents", "prepared", "root", "num_processes", "path", "videos", "turn"},
     "trainer": {"enable_progress_bar", "devices"},
 }
 

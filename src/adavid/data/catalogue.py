@@ -7,7 +7,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -19,6 +19,7 @@ import numpy as np
 from adavid.data.checks import Checks
 from adavid.data.contents import content_hashes
 from adavid.data.packs import PackedCache, PackedClip
+from adavid.data.prepared import Prepared
 from adavid.data.reading import Reading
 from adavid.data.source import FrameSource
 from adavid.data.sources import VIDEO_SUFFIXES, Clip, Montage, Part, open_source
@@ -118,20 +119,16 @@ class CheckedVideos:
     Attributes:
         videos: by split.
         bad: why each other video cannot be read, over all splits; the messages name the files.
-        packed: the frames of all clips, where there is a cache.
-        hashes: of what the files hold.
-        checks: which frames they hold, where there is no cache.
+        open_clip: opens what is read for them.
     """
 
     videos: Mapping[str, tuple[VideoRecord, ...]]
     bad: tuple[str, ...]
-    packed: Mapping[Clip, PackedClip]
-    hashes: Mapping[Path, str | None]
-    checks: Checks
+    open_clip: Callable[[Clip], FrameSource]
 
     def open(self, record: VideoRecord) -> FrameSource:
         """Opens one of the videos."""
-        sources = [self.packed[clip] if self.packed else _open(clip, self.hashes, self.checks) for clip in record.clips]
+        sources = [self.open_clip(clip) for clip in record.clips]
         return Montage(sources, [part.num_frames for part in record.parts]) if record.parts else sources[0]
 
 
@@ -152,6 +149,7 @@ class VideoCatalogue(ABC):
         contents: file to keep the files' content hashes in, and which of them could be decoded, so that each is read
             through once, or None.
         skip_bad: leave out videos that cannot be read, rather than raise.
+        prepared: folder in which the videos were prepared (see `Prepared`), to be read from there; or None.
 
     Attributes:
         class_names: the name of each label.
@@ -189,7 +187,10 @@ class VideoCatalogue(ABC):
         cache: str | None = None,
         contents: str | None = None,
         skip_bad: bool = False,
+        prepared: str | None = None,
     ):
+        if prepared is not None and cache is not None:
+            raise ValueError(f"prepared={prepared}: what is prepared needs no cache, expected cache=null")
         if num_workers is not None and num_workers < 0:
             raise ValueError(f"num_workers={num_workers}: expected 0 or more")
         if num_workers is None:
@@ -199,6 +200,7 @@ class VideoCatalogue(ABC):
         self.cache = None if cache is None else Path(cache)
         self.contents = None if contents is None else Path(contents)
         self.skip_bad = skip_bad
+        self.prepared = None if prepared is None else Prepared(Path(prepared))
         self._num_left_out: Counter[str] = Counter()
 
     @classmethod
@@ -292,6 +294,8 @@ class VideoCatalogue(ABC):
             of_folds = [fold.fingerprint for fold in self.in_turn()]
             return hashlib.sha256(repr(of_folds).encode()).hexdigest()[:8]
         digest = hashlib.sha256(repr(list(self.class_names)).encode())
+        if self.prepared is not None:
+            digest.update(repr(self.prepared.format).encode())
         for record in self._all_records():
             identity = (record.video_id, record.labels, record.split, record.start, record.end)
             digest.update(repr((*identity, self._hashes[record.path])).encode())
@@ -345,10 +349,16 @@ class VideoCatalogue(ABC):
         if copies := [copy for copy in copies if copy.clip not in unreadable]:
             more = f", and {len(copies) - 1} more" if len(copies) > 1 else ""
             print(f"adavid: the same pictures in two splits: {copies[0].message}{more}", file=sys.stderr)
-        if not packed and (lacking := list(self._checks.incomplete(self._hashes))):
+        if self.cache is None and self.prepared is None and (lacking := list(self._checks.incomplete(self._hashes))):
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
             print(f"adavid: frames that cannot be decoded are left out of {lacking[0]}{more}", file=sys.stderr)
-        return CheckedVideos(videos, tuple(bad), packed, self._hashes, self._checks)
+        return CheckedVideos(videos, tuple(bad), packed.__getitem__ if self.cache is not None else self._open_clip)
+
+    def _open_clip(self, clip: Clip) -> FrameSource:
+        content = self._hashes[clip.path]
+        if self.prepared is not None:
+            return self.prepared.open(clip, content)
+        return open_source(*clip, self._checks.timeline(clip.path, content))
 
     @cached_property
     def _checks(self) -> Checks:
@@ -362,14 +372,16 @@ class VideoCatalogue(ABC):
 
     def _errors(self, clips: Sequence[Clip], split: str) -> dict[Clip, str]:
         """Why clips cannot be read, of those that cannot."""
-        of_files = self._checks.errors({clip.path: self._hashes[clip.path] for clip in clips}, split)
+        of_files: Mapping[Path, str] = {}
+        if self.prepared is None:
+            of_files = self._checks.errors({clip.path: self._hashes[clip.path] for clip in clips}, split)
         errors = {}
         for clip in clips:
             if clip.path in of_files:
                 errors[clip] = of_files[clip.path]
-            elif clip.start is not None or clip.end is not None:
+            elif self.prepared is not None or clip.start is not None or clip.end is not None:
                 try:
-                    _open(clip, self._hashes, self._checks)
+                    self._open_clip(clip)
                 except ValueError as error:
                     errors[clip] = str(error)
         return errors
@@ -489,10 +501,6 @@ def shown_at(seconds_T: np.ndarray, segments: Sequence[tuple[float, float]]) -> 
     for start, end in segments:
         is_shown_T |= (start <= seconds_T) & (seconds_T <= end)
     return Evidence(is_shown_T, is_shown_T)
-
-
-def _open(clip: Clip, hashes: Mapping[Path, str | None], checks: Checks) -> FrameSource:
-    return open_source(*clip, checks.timeline(clip.path, hashes[clip.path]))
 
 
 def _overlap(one: Clip, other: Clip) -> bool:

@@ -67,13 +67,19 @@ def center_crop(frames_TCHW: Tensor, resize: int, size: int) -> Tensor:
         size: the side of the crop in pixels.
     """
     assert resize >= size
+    frames_TCHW = resize_short(frames_TCHW, resize)
     height, width = frames_TCHW.shape[-2:]
-    short = min(height, width)
-    if short != resize:
-        height, width = height * resize // short, width * resize // short
-        frames_TCHW = _interpolate(frames_TCHW, height, width)
     top, left = round((height - size) / 2), round((width - size) / 2)
     return frames_TCHW[..., top : top + size, left : left + size]
+
+
+def resize_short(frames_TCHW: Tensor, side: int) -> Tensor:
+    """Returns uint8 frames with a short side of so many pixels, the aspect ratio kept; untouched where it is so."""
+    height, width = frames_TCHW.shape[-2:]
+    short = min(height, width)
+    if short == side:
+        return frames_TCHW
+    return _interpolate(frames_TCHW, height * side // short, width * side // short)
 
 
 def evaluation_crop(frames_TCHW: Tensor, resize: int, crop: int, size: int) -> Tensor:

@@ -417,8 +417,9 @@ def counted_timeline(path: Path, each: Callable[[av.VideoFrame, float], object] 
     # Where times are of no use, frames are shown in the order in which they come, by the stream's rate.
     pts, tick = (np.array(told, dtype=np.int64), tick) if is_rising else (np.arange(len(times)), 1 / rate)
     is_timed = is_rising and container not in UNTIMED_FORMATS
-    keyframes = np.flatnonzero(is_key & np.isin(pts, list(decoder.said_key))) if is_timed else []
-    return Timeline(pts, tick, np.union1d([0], keyframes).astype(np.int64), is_timed, True, decoder.num_lost)
+    can_be_sought = is_key & np.isin(pts, list(decoder.said_key)) & is_timed
+    keyframes = np.union1d([0], np.flatnonzero(can_be_sought)).astype(np.int64)
+    return Timeline(pts, tick, keyframes, is_timed, True, decoder.num_lost)
 
 
 class Clock:
