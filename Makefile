@@ -1,7 +1,8 @@
 # AdaVid's commands. `make` alone prints them.
 #   METHOD=arnet|uniform,arnet|all|package.module:Class  VARIANT=  DATA=sprites|folder:/path|csv:/path/file.csv  PROFILE=tiny|lite|paper
 #   SEEDS=0,1,2  SPLIT=test|val  WANDB=off|offline|online  ARGS="section.key=value ..."
-#   JOBS=1 (so many processes at a time)  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder  ROOT=folder
+#   JOBS=1 (so many processes at a time)  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder
+#   ROOT=folder (of the data set)  CACHE=folder (into which it was prepared)  SHORT=256  QUALITY=95
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -23,17 +24,20 @@ export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 
 PY = $(VENV)/bin/python
 ADAVID = $(VENV)/bin/adavid
+# Where the data set lies, and where it was prepared: of the command line alone, as shells have variables of these names.
+GIVEN_AS = $(if $(filter command,$(firstword $(origin $(1)))),'$(2)=$($(1))')
+SETTINGS = $(call GIVEN_AS,ROOT,data.path) $(call GIVEN_AS,CACHE,data.prepared) $(ARGS)
 OF = --method '$(METHOD)' --variant '$(VARIANT)' --data '$(DATA)' --profile '$(PROFILE)'
-RUN = $(OF) --seeds '$(SEEDS)' $(ARGS)
+RUN = $(OF) --seeds '$(SEEDS)' $(SETTINGS)
 CODE = src methods datamodules benchmarks tests
 
 # A variable that a command does not take is refused, not ignored: $(call takes,NAMES) stands first in its recipe.
-OF_RUN = METHOD VARIANT DATA PROFILE SEEDS ARGS
+OF_RUN = METHOD VARIANT DATA PROFILE SEEDS ROOT CACHE ARGS
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env check-data bench tune curve latency predict online room config flops compare leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
+.PHONY: help env check-data prepare bench tune curve latency predict online room config flops compare leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -48,11 +52,17 @@ $(VENV)/.done: setup.cfg constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --progress-bar on --constraint constraints.txt --editable '.[dev,lite]'
 	@touch $@
 
+check-data: env ## whether the copy of DATA in ROOT=/path is whole: counts, and all that is missing, unreadable, doubled or in two splits
+	$(call takes,DATA PROFILE ROOT ARGS)@$(ADAVID) check-data --data '$(DATA)' --profile '$(PROFILE)' $(call GIVEN_AS,ROOT,data.path) $(ARGS)
+
+prepare: env ## decode DATA in ROOT once, into CACHE: JPEGs of QUALITY with a short side of SHORT pixels, FPS a second (every frame)
+	$(call takes,DATA PROFILE ROOT CACHE SHORT QUALITY FPS JOBS ARGS)@$(ADAVID) prepare --data '$(DATA)' --profile '$(PROFILE)' --into '$(CACHE)' $(foreach name,SHORT QUALITY FPS,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) '$($(name))')) $(if $(filter command,$(firstword $(origin JOBS))),--jobs '$(JOBS)') $(call GIVEN_AS,ROOT,data.path) $(ARGS)
+
 bench: env ## train METHOD, measure its mAP and its true GFLOPs, print the leaderboard so far (SPLIT=val: to choose by)
 	$(call takes,$(OF_RUN) JOBS SPLIT WANDB)@$(ADAVID) bench $(RUN) --jobs '$(JOBS)' --split '$(SPLIT)' --wandb '$(WANDB)'
 
 tune: env ## try TRIALS settings of METHOD on the validation split, JOBS at once, and print the best; METHOD=all: of each
-	$(call takes,$(filter-out SEEDS,$(OF_RUN)) TRIALS JOBS)@$(ADAVID) tune $(OF) --trials '$(TRIALS)' --jobs '$(JOBS)' $(ARGS)
+	$(call takes,$(filter-out SEEDS,$(OF_RUN)) TRIALS JOBS)@$(ADAVID) tune $(OF) --trials '$(TRIALS)' --jobs '$(JOBS)' $(SETTINGS)
 
 curve: env ## evaluate METHOD at several operating points (AR-Net's Figure 3)
 	$(call takes,$(OF_RUN) JOBS WANDB)@$(ADAVID) curve $(RUN) --jobs '$(JOBS)' --wandb '$(WANDB)'
@@ -67,7 +77,7 @@ online: env ## METHOD's accuracy and cost along the videos, stopping early, besi
 	$(call takes,$(OF_RUN))@$(ADAVID) online $(RUN)
 
 room: env ## the room that adaptivity has: oracles of frames and of resolution; METHOD=name: its regret (SPLIT=val: no record)
-	$(call takes,$(OF_RUN) SPLIT)@$(ADAVID) room --data '$(DATA)' --profile '$(PROFILE)' --seeds '$(SEEDS)' --split '$(SPLIT)' --variant '$(VARIANT)' $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(ARGS)
+	$(call takes,$(OF_RUN) SPLIT)@$(ADAVID) room --data '$(DATA)' --profile '$(PROFILE)' --seeds '$(SEEDS)' --split '$(SPLIT)' --variant '$(VARIANT)' $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(SETTINGS)
 
 config: env ## every setting of METHOD, and which file or word set it
 	$(call takes,$(OF_RUN))@$(ADAVID) config $(RUN)
@@ -88,10 +98,7 @@ verify: env ## score the records in RECORD=folder anew from their predictions, r
 	$(call takes,RECORD)@$(ADAVID) verify '$(RECORD)'
 
 reference: env ## make the committed records that are not there yet (METHOD=a,b: of these; DRY_RUN=1: print the plan; all: about ten hours on two cores)
-	$(call takes,METHOD DATA PROFILE ARGS JOBS DRY_RUN)@$(ADAVID) reference --data '$(DATA)' --profile '$(PROFILE)' --jobs '$(JOBS)' $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(if $(DRY_RUN),--dry-run) $(ARGS)
-
-check-data: env ## whether the copy of DATA in ROOT=/path is whole: counts, and all that is missing, unreadable, doubled or in two splits
-	$(call takes,DATA PROFILE ROOT ARGS)@$(ADAVID) check-data --data '$(DATA)' --profile '$(PROFILE)' $(if $(filter command,$(firstword $(origin ROOT))),'data.path=$(ROOT)') $(ARGS)
+	$(call takes,METHOD DATA PROFILE ROOT CACHE ARGS JOBS DRY_RUN)@$(ADAVID) reference --data '$(DATA)' --profile '$(PROFILE)' --jobs '$(JOBS)' $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(if $(DRY_RUN),--dry-run) $(SETTINGS)
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
 	$(call takes)@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"

@@ -162,6 +162,13 @@ def _parser() -> argparse.ArgumentParser:
         "check-data", _check_data, "whether a copy of a data set is whole: all that is wrong with it, by name"
     )
     _add_settings(sub)
+    sub = command("prepare", _prepare, "decode a data set once, into pictures of which each can be had by itself")
+    sub.add_argument("--into", required=True, type=Path, help="the folder for them, which data.prepared takes")
+    sub.add_argument("--short", default=256, type=int, help="pixels of the short side; 0: as it is")
+    sub.add_argument("--quality", default=95, type=int, help="of the JPEGs; 0: raw pixels")
+    sub.add_argument("--fps", default=0.0, type=float, help="pictures a second at most; 0: every frame")
+    sub.add_argument("--jobs", default=None, type=int, help="videos at a time (one a core)")
+    _add_settings(sub)
     command("list", _list, "methods, variants and data sets")
     return parser
 
@@ -453,6 +460,20 @@ def _check_data(arguments: argparse.Namespace, workspace: Workspace) -> int:
     page, is_trainable = check_data(arguments.data, arguments.profile, arguments.overrides, workspace)
     print(page)
     return 0 if is_trainable else 1
+
+
+def _prepare(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from adavid.data.prepared import Format
+    from benchmarks.compose import catalogue_of
+    from benchmarks.prepare import prepare
+
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise ValueError(f"jobs={arguments.jobs}: expected 1 or more")
+    wanted = Format(arguments.short, arguments.quality, arguments.fps)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    catalogue = catalogue_of(arguments.data, arguments.profile, arguments.overrides, workspace.shown_cache)
+    for line in prepare(catalogue, arguments.into, wanted, arguments.jobs):
+        print(line, flush=True)
 
 
 def _list(arguments: argparse.Namespace, workspace: Workspace) -> None:

@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from adavid.actions import Action
 from adavid.config import build, config_hash, locate, parse_overrides, schema
 from adavid.data.batch import View
+from adavid.data.catalogue import VideoCatalogue
 from adavid.data.contents import content_hashes
 from adavid.loading import NOT_OF_THE_USER, build_method, without_weights
 from adavid.method import AdaptiveMethod
@@ -23,6 +24,7 @@ from adavid.networks.backbones import BackboneSpec, weights_file
 from adavid.stage import Stage
 from adavid.training import make_trainer
 from benchmarks.layers import (
+    BASELINE,
     OWN,
     Layer,
     MethodFiles,
@@ -90,6 +92,14 @@ def compose(
             without = layers_of(files, data, profile, variant, others, seed, cache, shared)
             _check_effect(run, _checked(files, without, data, profile, variant, seed), key)
     return run
+
+
+def catalogue_of(data: str, profile: str, overrides: Sequence[str], cache: str = "cache") -> VideoCatalogue:
+    """A data set by itself, for no method in particular; see `compose` for the arguments and errors."""
+    config = merge(layers_of(method_files(BASELINE), data, profile, "", overrides, cache=cache))
+    catalogue_class = locate(data_file(data.partition(":")[0]).content.target)
+    catalogue: VideoCatalogue = catalogue_class(**vars(build(schema(catalogue_class), config["data"], "data")))
+    return catalogue
 
 
 def layers_of(
