@@ -2,7 +2,7 @@
 #   METHOD=arnet|uniform,arnet|all|package.module:Class  VARIANT=  DATA=sprites|folder:/path|csv:/path/file.csv  PROFILE=tiny|lite|paper
 #   SEEDS=0,1,2  SPLIT=test|val  WANDB=off|offline|online  ARGS="section.key=value ..."
 #   JOBS=1 (so many processes at a time)  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder
-#   ROOT=folder (of the data set)  CACHE=folder (into which it was prepared)  SHORT=256  QUALITY=95
+#   ROOT=folder (of the data set)  CACHE=folder (into which it was prepared)  SHORT=256  QUALITY=95  VIDEOS=8
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -37,7 +37,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env check-data prepare bench tune curve latency predict online room config flops compare leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
+.PHONY: help env check-data prepare data-bench bench tune curve latency predict online room config flops compare leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -57,6 +57,9 @@ check-data: env ## whether the copy of DATA in ROOT=/path is whole: counts, and 
 
 prepare: env ## decode DATA in ROOT once, into CACHE: JPEGs of QUALITY with a short side of SHORT pixels, FPS a second (every frame)
 	$(call takes,DATA PROFILE ROOT CACHE SHORT QUALITY FPS JOBS ARGS)@$(ADAVID) prepare --data '$(DATA)' --profile '$(PROFILE)' --into '$(CACHE)' $(foreach name,SHORT QUALITY FPS,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) '$($(name))')) $(if $(filter command,$(firstword $(origin JOBS))),--jobs '$(JOBS)') $(call GIVEN_AS,ROOT,data.path) $(ARGS)
+
+data-bench: env ## time reading VIDEOS of DATA in ROOT, from files and prepared, beside a plain PyAV loop, torchcodec and OpenCV
+	$(call takes,DATA PROFILE ROOT VIDEOS ARGS)@$(ADAVID) data-bench --data '$(DATA)' --profile '$(PROFILE)' $(if $(VIDEOS),--videos '$(VIDEOS)') $(call GIVEN_AS,ROOT,data.path) $(ARGS)
 
 bench: env ## train METHOD, measure its mAP and its true GFLOPs, print the leaderboard so far (SPLIT=val: to choose by)
 	$(call takes,$(OF_RUN) JOBS SPLIT WANDB)@$(ADAVID) bench $(RUN) --jobs '$(JOBS)' --split '$(SPLIT)' --wandb '$(WANDB)'

@@ -169,6 +169,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--fps", default=0.0, type=float, help="pictures a second at most; 0: every frame")
     sub.add_argument("--jobs", default=None, type=int, help="videos at a time (one a core)")
     _add_settings(sub)
+    sub = command("data-bench", _data_bench, "time reading a data set's videos, from files and prepared, beside others")
+    sub.add_argument("--videos", default=8, type=int, help="so many of the training split's")
+    _add_settings(sub)
     command("list", _list, "methods, variants and data sets")
     return parser
 
@@ -474,6 +477,19 @@ def _prepare(arguments: argparse.Namespace, workspace: Workspace) -> None:
     catalogue = catalogue_of(arguments.data, arguments.profile, arguments.overrides, workspace.shown_cache)
     for line in prepare(catalogue, arguments.into, wanted, arguments.jobs):
         print(line, flush=True)
+
+
+def _data_bench(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from benchmarks.compose import catalogue_of, compose
+    from benchmarks.layers import BASELINE
+    from benchmarks.measure.reading import data_bench
+
+    if arguments.videos < 1:
+        raise ValueError(f"videos={arguments.videos}: expected 1 or more")
+    asked = (arguments.data, arguments.profile)
+    run = compose(BASELINE, *asked, overrides=arguments.overrides, cache=workspace.shown_cache)
+    catalogue = catalogue_of(*asked, arguments.overrides, workspace.shown_cache)
+    print(data_bench(catalogue, run.recipe.num_frames, arguments.videos))
 
 
 def _list(arguments: argparse.Namespace, workspace: Workspace) -> None:

@@ -82,7 +82,8 @@ class Reading:
             for name, view in views.items():
                 is_shown = np.isin(group, indices[name])
                 if is_shown.any():
-                    cuts[name].append(cut(group_NCHW[is_shown], view))
+                    shown_NCHW = group_NCHW if is_shown.all() else group_NCHW[is_shown]
+                    cuts[name].append(cut(shown_NCHW, view))
             num_read += len(group)
         frames = {}
         for name, view in views.items():

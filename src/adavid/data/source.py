@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-GROUP_BYTES = 1 << 26  # of the frames that are held at once, of which views are cut: 4K has 25 MB a frame
+GROUP_BYTES = 1 << 24  # of the frames that are held at once, of which views are cut: one of 4K has 25 MB
 
 
 def alone(indices: Sequence[int]) -> np.ndarray:
@@ -113,4 +113,6 @@ class FrameSource(ABC):
 def _tensor(images: Sequence[np.ndarray] | np.ndarray) -> Tensor:
     import torch
 
-    return torch.from_numpy(np.stack(images) if isinstance(images, list) else images).permute(0, 3, 1, 2)
+    if isinstance(images, list):
+        images = np.stack(images) if len(images) > 1 else np.ascontiguousarray(images[0])[None]
+    return torch.from_numpy(images).permute(0, 3, 1, 2)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -231,30 +232,39 @@ class UprightRGB:
     """Makes RGB (H, W, C) of the decoded frames of one video: phones store a sideways picture and how to turn it.
 
     What it sets up is kept from frame to frame, on one thread: a set-up, and threads, for every frame of a small video
-    would take longer than decoding it.
+    would take longer than decoding it. So is how the first frame is to be turned: asking each would keep its memory.
     """
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
+        self._turn: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __call__(self, frame: av.VideoFrame, width: int | None = None, height: int | None = None) -> np.ndarray:
-        """Args:
-        frame: as it was decoded.
-        width: in pixels, of the picture as it is stored; None leaves it as it is.
-        height: likewise.
+        """The picture.
+
+        Args:
+            frame: as it was decoded.
+            width: in pixels, of the picture as it is stored; None leaves it as it is.
+            height: likewise.
         """
-        rgb = self._reformatter.reformat(frame, width, height, format="rgb24", threads=1)
-        return _upright(rgb.to_ndarray(), frame.side_data.get("DISPLAYMATRIX"))
+        if self._turn is None:
+            self._turn = partial(_upright, matrix=_display_matrix(frame))
+        return self._turn(self._reformatter.reformat(frame, width, height, format="rgb24", threads=1).to_ndarray())
 
 
-def _upright(image: np.ndarray, matrix: Any) -> np.ndarray:
+def _display_matrix(frame: av.VideoFrame) -> list[int] | None:
+    side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+    return None if side_data is None else np.frombuffer(bytes(side_data), np.int32).tolist()
+
+
+def _upright(image: np.ndarray, matrix: list[int] | None) -> np.ndarray:
     """A picture as its display matrix says: a point (x, y) is shown at (a x + c y, b x + d y), y downwards.
 
     Of the matrix the signs count, and which pair is the larger: pictures are turned by quarters, and mirrored.
     """
     if matrix is None:
         return image
-    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
+    a, b, _, c, d, *_ = matrix
     if abs(b * c) > abs(a * d):
         image = image.swapaxes(0, 1)
         right, down = c, b

@@ -1,6 +1,8 @@
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -372,6 +374,25 @@ def test_large_frames_are_held_a_few_at_a_time(tmp_path, monkeypatch):
         )
         assert all(torch.equal(at_once[name], few[name]) for name in views)
     assert [len(group) for group in VideoFile(path).groups(range(5))] == [2, 2, 1]
+
+
+@pytest.mark.slow
+def test_sixteen_frames_of_4k_need_less_than_300_mb(tmp_path):
+    path = write_video(tmp_path / "a.mp4", num_frames=20, width=3840, height=2160, preset="ultrafast", g="10")
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from adavid.data.batch import View\n"
+        "from adavid.data.reading import Reading\n"
+        "from adavid.data.sources import open_source\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "before = peak()\n"
+        "views = Reading(256, 224, (1,), True).read(open_source(Path(sys.argv[1])), {'v': View(16, 224)})\n"
+        "print(views['v'].shape[0], peak() - before)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    num_frames, num_mb = map(int, run.stdout.split())
+    assert num_frames == 16 and num_mb < 300
 
 
 def monkeypatched_group_bytes(monkeypatch, *values):
