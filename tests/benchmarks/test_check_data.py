@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adavid.data.catalogue import VideoCatalogue
-from adavid.data.sources import open_source
+from adavid.data.decoding import checked
 from benchmarks.__main__ import main
 from benchmarks.layers import catalogue
 from tests.adavid.data.videos import write_video
@@ -82,7 +82,7 @@ def test_every_fault_of_a_copy_is_on_the_page(tmp_path: Path, capsys: pytest.Cap
             f"lost: {videos}/lost",
         ],
         "videos that cannot be read: 2 (ends a training without data.skip_bad=true)": [
-            f"{videos}/both: no JPEG frame in this folder",
+            f"{videos}/both: no JPEG frame in this folder, nor a PNG or WebP one",
             next(
                 name
                 for name in found["videos that cannot be read: 2 (ends a training without data.skip_bad=true)"]
@@ -193,18 +193,12 @@ def test_of_an_empty_folder_every_data_set_has_a_page(
 
 def test_files_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_csv(tmp_path, "a.mp4,run,train,,", "b.mp4,run,val,,")
-    opened: list[Path] = []
-
-    def counted(path: Path, *cut: float | None) -> object:
-        opened.append(path)
-        return open_source(path, *cut)
-
-    monkeypatch.setattr("adavid.data.catalogue.open_source", counted)
-    monkeypatch.setattr("adavid.data.lengths.open_source", counted)
+    looked_at: list[Path] = []
+    monkeypatch.setattr("adavid.data.checks.checked", lambda path: looked_at.append(path) or checked(path))
     assert check(tmp_path / "cache", "--data", data) == 0
-    assert sorted(path.name for path in opened) == ["a.mp4", "a.mp4", "b.mp4", "b.mp4"]  # read, and counted
-    opened.clear()
-    assert check(tmp_path / "cache", "--data", data) == 0 and not opened
+    assert sorted(path.name for path in looked_at) == ["a.mp4", "b.mp4"]
+    looked_at.clear()
+    assert check(tmp_path / "cache", "--data", data) == 0 and not looked_at
 
 
 def test_a_word_that_is_wrong_is_answered_as_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

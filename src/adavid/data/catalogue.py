@@ -7,7 +7,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -54,7 +54,9 @@ class VideoRecord:
     @property
     def clips(self) -> tuple[Clip, ...]:
         """What has to be read for it."""
-        return tuple(part.clip for part in self.parts) or (Clip(self.path, self.start, self.end),)
+        if not self.parts:
+            return (Clip(self.path, self.start, self.end),)
+        return tuple(part.clip for part in self.parts)
 
 
 class Evidence(NamedTuple):
@@ -258,7 +260,7 @@ class VideoCatalogue(ABC):
         """
         if not record.segments or record.parts:
             return None
-        seconds_T = open_source(record.path).seconds
+        seconds_T = self.open_clip(Clip(record.path)).seconds
         if seconds_T is None:
             return None
         end = np.inf if record.end is None else record.end
@@ -298,9 +300,9 @@ class VideoCatalogue(ABC):
             digest.update(repr(self.prepared.format).encode())
         for record in self._all_records():
             identity = (record.video_id, record.labels, record.split, record.start, record.end)
-            digest.update(repr((*identity, self._hashes[record.path])).encode())
+            digest.update(repr((*identity, self.hashes[record.path])).encode())
             for part in record.parts:
-                of_part = (part.clip.start, part.clip.end, part.num_frames, self._hashes[part.clip.path])
+                of_part = (part.clip.start, part.clip.end, part.num_frames, self.hashes[part.clip.path])
                 digest.update(repr(of_part).encode())
         return digest.hexdigest()[:8]
 
@@ -331,11 +333,11 @@ class VideoCatalogue(ABC):
         for split, records in self.splits.items():
             clips = list(dict.fromkeys(clip for record in records for clip in record.clips))
             if records and self.cache is not None:
-                pack = PackedCache(self.cache, {clip: self._hashes[clip.path] for clip in clips}, split)
+                pack = PackedCache(self.cache, {clip: self.hashes[clip.path] for clip in clips}, split)
                 packed |= pack.clips
                 errors = pack.errors
             else:
-                errors = self._errors(clips, split)
+                errors = self.errors(clips, split)
             videos[split] = tuple(record for record in records if errors.keys().isdisjoint(record.clips))
             unreadable |= errors.keys()
             of_records = ([errors[clip] for clip in record.clips if clip in errors] for record in records)
@@ -349,13 +351,18 @@ class VideoCatalogue(ABC):
         if copies := [copy for copy in copies if copy.clip not in unreadable]:
             more = f", and {len(copies) - 1} more" if len(copies) > 1 else ""
             print(f"adavid: the same pictures in two splits: {copies[0].message}{more}", file=sys.stderr)
-        if self.cache is None and self.prepared is None and (lacking := list(self._checks.incomplete(self._hashes))):
+        if self.cache is None and self.prepared is None and (lacking := list(self._checks.incomplete(self.hashes))):
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
             print(f"adavid: frames that cannot be decoded are left out of {lacking[0]}{more}", file=sys.stderr)
-        return CheckedVideos(videos, tuple(bad), packed.__getitem__ if self.cache is not None else self._open_clip)
+        return CheckedVideos(videos, tuple(bad), packed.__getitem__ if self.cache is not None else self.open_clip)
 
-    def _open_clip(self, clip: Clip) -> FrameSource:
-        content = self._hashes[clip.path]
+    def open_clip(self, clip: Clip) -> FrameSource:
+        """Opens a clip that was checked, from where it was prepared if it was.
+
+        Raises:
+            ValueError: it cannot be read; the message names the file.
+        """
+        content = self.hashes.get(clip.path)
         if self.prepared is not None:
             return self.prepared.open(clip, content)
         return open_source(*clip, self._checks.timeline(clip.path, content))
@@ -365,26 +372,35 @@ class VideoCatalogue(ABC):
         return Checks(self.contents)
 
     @cached_property
-    def _hashes(self) -> dict[Path, str | None]:
+    def hashes(self) -> dict[Path, str | None]:
         """What the files hold, by path."""
         paths = (clip.path for record in self._all_records() for clip in record.clips)
         return content_hashes(paths, self.contents)
 
-    def _errors(self, clips: Sequence[Clip], split: str) -> dict[Clip, str]:
+    def errors(self, clips: Sequence[Clip], split: str) -> dict[Clip, str]:
         """Why clips cannot be read, of those that cannot."""
         of_files: Mapping[Path, str] = {}
         if self.prepared is None:
-            of_files = self._checks.errors({clip.path: self._hashes[clip.path] for clip in clips}, split)
-        errors = {}
+            of_files = self._checks.errors({clip.path: self.hashes[clip.path] for clip in clips}, split)
+        errors: dict[Clip, str] = {}
         for clip in clips:
             if clip.path in of_files:
                 errors[clip] = of_files[clip.path]
             elif self.prepared is not None or clip.start is not None or clip.end is not None:
                 try:
-                    self._open_clip(clip)
+                    self.open_clip(clip)
                 except ValueError as error:
                     errors[clip] = str(error)
         return errors
+
+    def lengths(self, clips: Iterable[Clip]) -> dict[Clip, int]:
+        """How many frames clips have that were checked, all of them readable."""
+        clips = list(clips)
+        of_files: Mapping[Path, int] = {}
+        if self.prepared is None:
+            of_files = self._checks.lengths({clip.path: self.hashes[clip.path] for clip in clips})
+        is_whole = {clip: clip.start is None and clip.end is None and clip.path in of_files for clip in clips}
+        return {clip: of_files[clip.path] if is_whole[clip] else self.open_clip(clip).num_frames for clip in clips}
 
     def _all_records(self) -> Iterator[VideoRecord]:
         for records in self.splits.values():
@@ -425,7 +441,7 @@ class VideoCatalogue(ABC):
         """Clips that show pictures of an earlier split's, each with one of those, of the same file if there is one."""
         by_content: dict[str, list[_Shown]] = {}
         for shown in dict.fromkeys(_Shown(of.split, clip) for of in self._all_records() for clip in of.clips):
-            content = self._hashes[shown.clip.path]
+            content = self.hashes[shown.clip.path]
             if content is None:
                 continue
             earlier = by_content.setdefault(content, [])
@@ -439,6 +455,8 @@ class VideoCatalogue(ABC):
         """A file and a folder of one name, a video and its frames: in one folder, or in two splits of a class."""
         first: dict[tuple[Any, ...], tuple[str, Path]] = {}
         records = {clip.path: record for record in self._all_records() for clip in record.clips}
+        if all(os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES for path in records):
+            return
         for path, record in records.items():
             folder, name = os.path.split(path)
             stem, suffix = os.path.splitext(name)

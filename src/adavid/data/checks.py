@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -21,7 +21,7 @@ from adavid.environment import versions
 
 SAVE_EVERY_S = 5.0  # what a killed process has not saved is decoded again
 TABLES = """
-    CREATE TABLE IF NOT EXISTS checked (content TEXT PRIMARY KEY, frames BLOB, num_lost INTEGER);
+    CREATE TABLE IF NOT EXISTS checked (content TEXT PRIMARY KEY, num_frames INTEGER, num_lost INTEGER, timeline BLOB);
 """
 
 
@@ -36,7 +36,7 @@ class Checks:
 
     def __init__(self, memory: Path | None) -> None:
         self._memory = memory
-        self._own: dict[str, tuple[bytes | int, int]] = {}
+        self._own: dict[str, _Row] = {}
 
     def errors(self, contents: Mapping[Path, str | None], name: str) -> dict[Path, str]:
         """Why media cannot be read, of those that cannot: all that are not known are decoded, several at a time.
@@ -70,26 +70,28 @@ class Checks:
 
     def incomplete(self, contents: Mapping[Path, str | None]) -> Iterator[Path]:
         """Those in which packets could not be decoded, and frames lack."""
-        lacking = {key for key, (_, num_lost) in self._own.items() if num_lost}
+        lacking = {key for key, row in self._own.items() if row.num_lost}
         if self._memory is not None:
-            lacking = self._asked("SELECT content FROM checked WHERE num_lost > 0")
+            lacking = set(self._asked("SELECT content, num_lost FROM checked WHERE num_lost > 0"))
         return (path for path, content in contents.items() if content and self._key(path, content) in lacking)
+
+    def lengths(self, contents: Mapping[Path, str | None]) -> dict[Path, int]:
+        """How many frames there are in media that were checked."""
+        known = {key: row.num_frames for key, row in self._own.items()}
+        if self._memory is not None:
+            known = self._asked("SELECT content, num_frames FROM checked")
+        keys = {path: self._key(path, content) for path, content in contents.items() if content is not None}
+        return {path: known[key] for path, key in keys.items() if key in known}
 
     def timeline(self, path: Path, content: str | None) -> Timeline | None:
         """When the frames of a file are shown, where it was checked; None of a folder."""
         if content is None:
             return None
         key = self._key(path, content)
-        frames: bytes | int | None = self._own.get(key, (None, 0))[0]
+        timeline = self._own[key].timeline if key in self._own else None
         if self._memory is not None:
-            query = "SELECT frames FROM checked WHERE content = ?"
-
-            def read(database: sqlite3.Connection) -> bytes | int | None:
-                row = database.execute(query, (key,)).fetchone()
-                return None if row is None else row[0]
-
-            frames = with_database(self._memory, TABLES, read)
-        return Timeline.from_bytes(frames) if isinstance(frames, bytes) else None
+            timeline = self._asked("SELECT content, timeline FROM checked WHERE content = ?", key).get(key)
+        return None if timeline is None else Timeline.from_bytes(timeline)
 
     @cached_property
     def _decoded_by(self) -> str:
@@ -98,12 +100,13 @@ class Checks:
     def _key(self, path: Path, content: str) -> str:
         return f"{content}{os.path.splitext(path)[1]} {self._decoded_by}"
 
-    def _known(self) -> set[str]:
-        return set(self._own) if self._memory is None else self._asked("SELECT content FROM checked")
+    def _known(self) -> Collection[str]:
+        return self._own if self._memory is None else self._asked("SELECT content, num_frames FROM checked")
 
-    def _asked(self, query: str) -> set[str]:
+    def _asked(self, query: str, *values: str) -> dict[str, Any]:
+        """What a query for pairs says, as a mapping."""
         assert self._memory is not None
-        return with_database(self._memory, TABLES, lambda database: {row for (row,) in database.execute(query)})
+        return with_database(self._memory, TABLES, lambda database: dict(database.execute(query, values)))
 
     def _keep(self, found: Mapping[str, Checked]) -> None:
         rows = {key: _row(of) for key, of in found.items() if not isinstance(of, str)}
@@ -111,9 +114,19 @@ class Checks:
             self._own |= rows
         elif rows:
             values = [(key, *row) for key, row in rows.items()]
-            query = "INSERT OR REPLACE INTO checked VALUES (?, ?, ?)"
+            query = "INSERT OR REPLACE INTO checked VALUES (?, ?, ?, ?)"
             with_database(self._memory, TABLES, lambda database: database.executemany(query, values))
 
 
-def _row(found: Timeline | int) -> tuple[bytes | int, int]:
-    return (found, 0) if isinstance(found, int) else (found.to_bytes(), found.num_lost)
+class _Row(NamedTuple):
+    """What is kept of a medium."""
+
+    num_frames: int
+    num_lost: int
+    timeline: bytes | None
+
+
+def _row(found: Timeline | int) -> _Row:
+    if isinstance(found, int):
+        return _Row(found, 0, None)
+    return _Row(len(found.pts), found.num_lost, found.to_bytes())

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -64,6 +64,9 @@ def content_hashes(paths: Iterable[Path], memory: Path | None = None) -> dict[Pa
 
 def _stamp(path: Path) -> str:
     """Changes with the sizes and times of change of what `_hash` would read."""
+    status = os.stat(path)
+    if stat.S_ISREG(status.st_mode):
+        return f"{status.st_size} {status.st_mtime_ns}"
     digest = hashlib.blake2b(digest_size=16)
     for name, file in _files(path):
         status = file.stat()
@@ -94,14 +97,14 @@ def _files(path: Path) -> Iterator[tuple[bytes, Path]]:
 # The memory
 
 
-def _recall(memory: Path, keys: Iterable[bytes]) -> dict[bytes, tuple[str, str]]:
+def _recall(memory: Path, keys: Collection[bytes]) -> dict[bytes, tuple[str, str]]:
     """Returns stamp and hash of those paths that are known."""
 
     def read(database: sqlite3.Connection) -> dict[bytes, tuple[str, str]]:
-        query = "SELECT stamp, hash FROM contents WHERE path = ?"
-        rows = {key: database.execute(query, (key,)).fetchone() for key in keys}
-        return {key: row for key, row in rows.items() if row is not None}
+        rows = database.execute("SELECT path, stamp, hash FROM contents")
+        return {key: (stamp, content) for key, stamp, content in rows if key in wanted}
 
+    wanted = frozenset(keys)
     return with_database(memory, TABLES, read)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adavid.data.catalogue import SPLITS, FaultKind, VideoCatalogue, VideoRecord
-from adavid.data.lengths import clip_lengths
 from adavid.data.sources import Clip
 
 LEAVE_OUT = "data.skip_bad=true"
@@ -81,9 +80,9 @@ def survey(catalogue: VideoCatalogue, num_frames: int) -> Survey:
     errors = {
         clip: error
         for split, of_split in catalogue.splits.items()
-        for clip, error in _errors(catalogue, _clips(of_split) - gone, split).items()
+        for clip, error in catalogue.errors(sorted(_clips(of_split) - gone, key=str), split).items()
     }
-    lengths = _lengths(catalogue, sorted(_clips(records) - gone - errors.keys(), key=str))
+    lengths = catalogue.lengths(_clips(records) - gone - errors.keys())
     repeats = list(catalogue.repeats())
     is_strict = not catalogue.skip_bad
     faults = defaultdict[FaultKind, list[str]](list)
@@ -147,11 +146,10 @@ def _short(records: Sequence[VideoRecord], lengths: Mapping[Clip, int], num_fram
 
 def _copies_within(catalogue: VideoCatalogue) -> Iterator[str]:
     """Files of a split that hold the same: not those that several videos are cut from."""
-    hashes = _hashes(catalogue)
     for records in catalogue.splits.values():
         by_content: dict[str, Path] = {}
         for path in dict.fromkeys(clip.path for record in records for clip in record.clips):
-            content = hashes[path]
+            content = catalogue.hashes[path]
             first = by_content.setdefault(content, path) if content is not None else path
             if first is not path:
                 yield f"{path} is a copy of {first}"
@@ -163,23 +161,3 @@ def _empty_classes(catalogue: VideoCatalogue) -> Iterator[str]:
         for label, name in enumerate(catalogue.class_names):
             if records and label not in present:
                 yield f"{name} in {split!r}"
-
-
-# What the files say
-
-
-def _errors(catalogue: VideoCatalogue, clips: set[Clip], split: str) -> dict[Clip, str]:
-    """Why clips cannot be read, of those that cannot: as training checks and remembers it."""
-    return catalogue._errors(sorted(clips, key=str), split)
-
-
-def _hashes(catalogue: VideoCatalogue) -> dict[Path, str | None]:
-    """What files hold, by path: as training knows and remembers them."""
-    return catalogue._hashes
-
-
-def _lengths(catalogue: VideoCatalogue, clips: Sequence[Clip]) -> dict[Clip, int]:
-    """How many frames clips have; of what holds the same they are counted once."""
-    hashes = _hashes(catalogue)
-    contents = {clip: f"{hashes[clip.path]}{clip.path.suffix} {clip.start} {clip.end}" for clip in clips}
-    return clip_lengths(contents, catalogue.contents)
