@@ -40,7 +40,8 @@ def main(words: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="pytorch_lightning|torch.jit|fvcore|lightning_fabric")
     cache = Path(tempfile.gettempdir())
     try:
-        arguments = _parser().parse_args(words)
+        words = sys.argv[1:] if words is None else words
+        arguments = _parser().parse_args(words, argparse.Namespace(words=words))
         workspace = Workspace.of(arguments.results, arguments.records, arguments.cache)
         cache = workspace.cache
         return arguments.command(arguments, workspace) or 0
@@ -48,8 +49,8 @@ def main(words: Sequence[str] | None = None) -> int:
         if not _is_foreseen(error):
             return _unforeseen(error, cache)
         # What a process that loads videos raised comes wrapped in its traceback.
-        print(f"adavid: {str(error).rpartition(WRAPPED)[2].strip()}", file=sys.stderr)
-        return 2
+        _say(str(error).rpartition(WRAPPED)[2].strip())
+        return getattr(error, "status", 2)
     except BrokenPipeError:  # a reader such as head has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
@@ -68,8 +69,17 @@ def _is_foreseen(error: ValueError) -> bool:
 def _unforeseen(error: Exception, cache: Path) -> int:
     """The last resort: one line, and where the trace is."""
     text = " ".join(str(error).split())
-    print(f"adavid: {type(error).__name__}: {text}; the trace is in {_keep_trace(cache)}", file=sys.stderr)
+    _say(f"{type(error).__name__}: {text}; the trace is in {_keep_trace(cache)}")
     return 1
+
+
+def _say(problem: str) -> None:
+    """What has gone wrong, once: a rank that this command has started leaves it to the process that started it."""
+    launch = sys.modules.get("benchmarks.launch")  # torch's, loaded where there are several devices alone
+    if launch is not None and launch.is_own():
+        launch.report(problem)
+    else:
+        print(f"adavid: {problem}", file=sys.stderr)
 
 
 def _keep_trace(cache: Path) -> Path:
@@ -291,40 +301,61 @@ def _folder_words(arguments: argparse.Namespace) -> list[str]:
     return [word for name, value in given.items() if value for word in (f"--{name}", value)]
 
 
+def _has_run_on_devices(arguments: argparse.Namespace, runs: Sequence[Run]) -> bool:
+    """Whether the runs take several devices and the command has been run, by a process for each, of which this is none."""
+    num_devices = {run.num_devices for run in runs}
+    if num_devices == {1}:
+        return False
+    if len(num_devices) > 1:
+        raise ValueError("trainer.devices: expected as many for all runs of a command; give it once for all")
+    from benchmarks.launch import has_run
+
+    return has_run(arguments.words, num_devices.pop(), runs[0].config["trainer"])
+
+
 def _dashboard(arguments: argparse.Namespace) -> closing[Dashboard]:
+    from adavid import ranks
     from benchmarks.dashboard import Dashboard
 
-    return closing(Dashboard(arguments.wandb))
+    return closing(Dashboard(arguments.wandb if ranks.is_first() else "off"))
 
 
 # The commands
 
 
 def _bench(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from adavid import ranks
     from benchmarks.runner import bench, validate
 
     runs = _runs(arguments, workspace)
     own = ("bench", "--split", arguments.split, "--no-board")
     if not _run_apart(arguments, workspace, runs, *own):
+        if _has_run_on_devices(arguments, runs):
+            return
         with _dashboard(arguments) as dashboard:
             for run in runs:
                 if arguments.split == "val":
                     print(validate(run, workspace, dashboard))
                 else:
                     bench(run, workspace, dashboard)
-    if arguments.split == "test" and not runs[0].debugging and arguments.board:
+    if arguments.split == "test" and not runs[0].debugging and arguments.board and ranks.is_first():
         _leaderboard(arguments, workspace)
 
 
 def _curve(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from adavid import ranks
     from benchmarks.report import curve_report
     from benchmarks.runner import bench_curve
 
     runs = _runs(arguments, workspace)
     if not _run_apart(arguments, workspace, runs, "curve"):
+        if _has_run_on_devices(arguments, runs):
+            return
         with _dashboard(arguments) as dashboard:
             for run in runs:
                 bench_curve(run, workspace, dashboard)
+    if not ranks.is_first():
+        return
     for method in dict.fromkeys(run.label for run in runs):
         print(curve_report(workspace.results, method, runs[0].data, runs[0].profile, {run.seed for run in runs}))
 
@@ -379,10 +410,12 @@ def _tune(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
 
 def _trial(arguments: argparse.Namespace, workspace: Workspace) -> None:
-    from benchmarks.trial import main_trial
+    from benchmarks.trial import Request, main_trial
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    print(main_trial(arguments.request, arguments.outcome))
+    request = Request.model_validate_json(arguments.request)
+    if not _has_run_on_devices(arguments, [request.run()]):
+        print(main_trial(request, arguments.outcome))
 
 
 def _config(arguments: argparse.Namespace, workspace: Workspace) -> None:

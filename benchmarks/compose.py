@@ -22,7 +22,7 @@ from adavid.loading import NOT_OF_THE_USER, build_method, without_weights
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, weights_file
 from adavid.stage import Stage
-from adavid.training import make_trainer
+from adavid.training import planned_trainer
 from benchmarks.layers import (
     BASELINE,
     OWN,
@@ -141,7 +141,7 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
     config = merge(layers)
     del config["cache"]  # no part of a run: where it lies on this machine
     search = config.pop("search")  # nor is what else might have been run
-    check_trainer(json.dumps(config["trainer"]))
+    num_devices = check_trainer(json.dumps(config["trainer"]))
     recipe = build(Recipe, config["recipe"], "recipe")
     names = dict.fromkeys([*files.stage_order(), *config["stages"]])
     stages = [
@@ -167,6 +167,8 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
         "data": dataclasses.asdict(data_values),
         "trainer": dataclasses.asdict(build(TrainerSettings, config["trainer"], "trainer")),
     }
+    if num_devices > 1:  # of which each normalises by its own part of a batch, and draws numbers of its own
+        filled["num_devices"] = num_devices
     run = Run(
         method=files.name,
         variant=variant,
@@ -182,7 +184,13 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
         data_request=data,
         search=search,
     )
-    method_class.check_batch(recipe.batch_size, "recipe.batch_size")
+    if recipe.batch_size % num_devices:
+        raise ValueError(
+            f"recipe.batch_size: expected a multiple of {num_devices}, an equal part for each device, got "
+            f"{recipe.batch_size}"
+        )
+    of_each = f", {recipe.batch_size} on {num_devices} devices" if num_devices > 1 else ""
+    method_class.check_batch(recipe.batch_size // num_devices, f"recipe.batch_size{of_each}")
     if run.config["test"]:
         check_evaluated(run, "test")
     run.config["weights"] = _weights(run)
@@ -352,12 +360,15 @@ def _check_usage(run: Run, name: str) -> None:
 
 
 @functools.cache
-def check_trainer(settings_json: str) -> None:
+def check_trainer(settings_json: str) -> int:
     """What Lightning is to do must be the user's to say, and possible on this machine; equal settings are tried once.
 
+    Returns:
+        the number of devices, over all nodes.
+
     Raises:
-        ValueError: an argument that is unknown, the runner's own or of no use here, several devices, or a combination
-            that Lightning refuses.
+        ValueError: an argument that is unknown, the runner's own or of no use here, or a combination that Lightning
+            refuses.
     """
     settings = json.loads(settings_json)
     build(TrainerSettings, settings, "trainer")
@@ -365,7 +376,7 @@ def check_trainer(settings_json: str) -> None:
         if key.startswith("limit_") and value == 0 and key != "limit_val_batches":
             raise ValueError(f"trainer.{key}: expected one batch or more, got 0")
     try:
-        trainer = make_trainer(settings, logger=False, enable_checkpointing=False)
+        trainer = planned_trainer(settings, logger=False, enable_checkpointing=False)
     except (ValueError, TypeError, RuntimeError, MisconfigurationException, ImportError) as error:
         raise ValueError(f"trainer: {' '.join(str(error).split())}") from None
     if trainer.precision != settings.get("precision", trainer.precision):
@@ -373,8 +384,13 @@ def check_trainer(settings_json: str) -> None:
         raise ValueError(
             f"trainer.precision: {precision} is not to be had on this device, which takes {trainer.precision}"
         )
-    if trainer.world_size != 1:
-        raise ValueError("trainer.devices: a run takes one device; start several runs, one seed or method on each")
+    num_devices = trainer.num_devices * trainer.num_nodes
+    for key, neutral in {"strategy": "auto", "sync_batchnorm": False}.items():
+        if num_devices == 1 and settings.get(key, neutral) != neutral:
+            raise ValueError(f"trainer.{key}: it is for several devices, trainer.devices says one")
+    if settings.get("sync_batchnorm") and trainer.strategy.root_device.type != "cuda":
+        raise ValueError("trainer.sync_batchnorm: expected GPUs; torch has it for no other device")
+    return num_devices
 
 
 def _check_effect(run: Run, without: Run, key: str) -> None:
@@ -485,6 +501,7 @@ def warmup_of(run: Run, spec: BackboneSpec) -> Run:
         "trainer": run.config["trainer"],
         "seed": run.seed,
         "data_name": run.data,
+        **{key: run.config[key] for key in ("num_devices",) if key in run.config},
     }
     return dataclasses.replace(
         run, method="warmup", variant="", config=config, method_class=method_class, stages=stages

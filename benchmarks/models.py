@@ -11,11 +11,12 @@ from typing import Any
 import torch
 import yaml
 
+from adavid import ranks
 from adavid.data.catalogue import VideoCatalogue
 from adavid.data.datamodule import VideoDataModule
 from adavid.data.draws import Draws
 from adavid.evaluation.records import identity, model_identity, withdraw
-from adavid.files import locked, write_atomically
+from adavid.files import write_atomically
 from adavid.loading import build_method, restored
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, FrameClassifier, build_backbone
@@ -43,14 +44,14 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
 
     Returns:
         the method with the arguments that it is to be evaluated with, in evaluation mode.
+
+    Raises:
+        ValueError: as `prepare` and `fit` do; or it is to be trained on another number of devices than there are ranks.
     """
     prepare(run)
     folder = folder_of(run, workspace)
-    with locked(workspace.cache / "models" / f"{run.model_hash}-seed{run.seed}.lock"):
-        done = last_stage(run, folder).exists()
-        if not done:
-            withdraw(folder)
-            done = _is_taken_over(run, folder, workspace)
+    with ranks.locked_together(workspace.cache / "models" / f"{run.model_hash}-seed{run.seed}.lock"):
+        done = ranks.of_first(partial(_is_trained, run, folder, workspace))
         torch.manual_seed(run.seed)  # the weights that no shared backbone brings
         num_classes = run.catalogue.num_classes
         method = channels_last(build_method(run.method_class, num_classes, run.config["model"]))
@@ -63,7 +64,8 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
                 _load(method, name, state["state_dict"])
                 spent[spec] = state["train_macs"]
             method.train_macs += sum(spent.values())  # one that several parts start from is trained once
-        write_atomically(folder / CONFIG_YAML, yaml.safe_dump(run.config, sort_keys=False))
+        if ranks.is_first():
+            write_atomically(folder / CONFIG_YAML, yaml.safe_dump(run.config, sort_keys=False))
         with dashboard.watch(run, folder) as (loggers, callbacks):
             draws, keep = _kept(run, workspace)
             videos = partial(data_of, run, method, draws=draws)
@@ -72,6 +74,16 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
     evaluated.load_state_dict(method.state_dict())
     evaluated.train_macs, evaluated.course = method.train_macs, method.course
     return evaluated.eval()
+
+
+def _is_trained(run: Run, folder: Path, workspace: Workspace) -> bool:
+    """Whether its model is there, or taken over now; where it is not, no record of another one is left."""
+    if last_stage(run, folder).exists():
+        return True
+    if run.num_devices != ranks.world_size():
+        raise ValueError(f"{run.label}: make bench trains it on {run.num_devices} devices first")
+    withdraw(folder)
+    return _is_taken_over(run, folder, workspace)
 
 
 def _is_taken_over(run: Run, folder: Path, workspace: Workspace) -> bool:
@@ -134,7 +146,9 @@ def prepare(run: Run) -> VideoCatalogue:
     Raises:
         ValueError: as `VideoCatalogue.checked` does; or the training split is too small.
     """
-    run.method_class.check_batch(len(run.catalogue.checked.videos["train"]), "the training split")
+    with ranks.first_in_front():
+        videos = run.catalogue.checked.videos["train"]
+    run.method_class.check_batch(len(videos), "the training split")
     return run.catalogue
 
 
@@ -144,8 +158,8 @@ def shared_backbone(run: Run, spec: BackboneSpec, workspace: Workspace) -> dict[
     network = f"{spec.name.replace('/', '-')}-{spec.size}-{warmup.hash}"
     folder = workspace.cache / "backbones" / run.data / network / f"seed{run.seed}"
     file = folder / "classifier.pt"
-    with locked(folder / ".lock"):
-        state = read_checkpoint(file)
+    with ranks.locked_together(folder / ".lock"):
+        state = ranks.of_first(partial(read_checkpoint, file))
         if state is None:
             print(f"fine-tuning {spec} on {run.data}, seed {run.seed}")
             data = prepare(warmup)
@@ -159,7 +173,8 @@ def shared_backbone(run: Run, spec: BackboneSpec, workspace: Workspace) -> dict[
             (name,) = method.shared_backbones()
             classifier = method.get_submodule(name)
             state = {"state_dict": classifier.state_dict(), "train_macs": method.train_macs}
-            write_atomically(file, partial(torch.save, state))
+            if ranks.is_first():
+                write_atomically(file, partial(torch.save, state))
     return state
 
 

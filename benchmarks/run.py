@@ -30,7 +30,7 @@ class Recipe:
         pyramid: the family's.
         frame_size: pixels at which frames are read.
         num_frames: T.
-        batch_size: videos a batch in training and evaluation.
+        batch_size: videos a batch in training and evaluation, of all devices together.
         dropout: before linear heads.
         pretrained: backbones start from weights: ImageNet's, or those that their name's tag says.
         stage: what every stage of every method is unless its YAML says otherwise.
@@ -72,7 +72,12 @@ class TrainerSettings:
 
     Attributes:
         accelerator: "auto", "cpu", "gpu", ...
-        devices: one device: 1, or its index in a list.
+        devices: how many on each node, or their indices in a list. Each of several trains on an equal part of every
+            batch, and evaluates a share of the videos.
+        num_nodes: machines, on each of which srun or torchrun starts the command once a device.
+        strategy: of several devices: "auto" averages the gradients of weights that some steps leave out too, "ddp" is
+            faster and expects every step to use all that it trains.
+        sync_batchnorm: BatchNorm by the whole batch, rather than by each GPU's part of it.
         precision: of training and evaluation; frames are float32, so that no network runs wholly in another. In
             32-true a GPU does not take TF32 for it.
         deterministic: True, "warn" or False, of torch's kernels.
@@ -93,6 +98,9 @@ class TrainerSettings:
 
     accelerator: str = "auto"
     devices: Any = 1
+    num_nodes: int = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+    sync_batchnorm: bool = False
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     deterministic: Any = None
     benchmark: bool | None = None
@@ -110,7 +118,7 @@ class TrainerSettings:
     max_time: str | None = None
 
     def __post_init__(self) -> None:
-        for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+        for key in ("num_nodes", "accumulate_grad_batches", "check_val_every_n_epoch"):
             if getattr(self, key) < 1:
                 raise ValueError(f"trainer.{key}: expected 1 or more, got {getattr(self, key)}")
         if self.deterministic not in (None, True, False, "warn"):
@@ -186,6 +194,11 @@ class Run:
         """The settings under which a part of the data, or of the training, stands for the whole: no record is left."""
         settings = self.config["trainer"]
         return [key for key in DEBUGGING if key in settings and settings[key] != getattr(TrainerSettings, key)]
+
+    @property
+    def num_devices(self) -> int:
+        """That train it, over all nodes."""
+        return int(self.config.get("num_devices", 1))
 
     @cached_property
     def device(self) -> torch.device:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from adavid import ranks
 from adavid.config import without_folders
 from adavid.digest import code_digest
 from adavid.environment import device_name, git_revision, versions
@@ -30,7 +31,7 @@ from adavid.evaluation.records import (
 )
 from adavid.evaluation.schema import SCHEMA, read_json
 from adavid.evaluation.summary import Summary, summarize
-from adavid.files import locked, set_aside
+from adavid.files import set_aside
 from adavid.method import AdaptiveMethod
 from adavid.training import evaluate
 from benchmarks.compose import evaluated_with, grid
@@ -49,11 +50,12 @@ def bench(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
     Returns:
         the run's folder.
     """
-    folder = folder_of(run, workspace)
-    if not last_stage(run, folder).exists():
+    with ranks.first_in_front():
+        folder = folder_of(run, workspace)  # known by the videos, which it makes where its data set is that kind
+    if not ranks.of_first(last_stage(run, folder).exists):
         prepare(run)  # before anything is written: bad data leaves nothing behind
-    with locked(folder / ".lock"):
-        if _is_done(run, folder):
+    with ranks.locked_together(folder / ".lock"):
+        if ranks.of_first(lambda: is_done(run, folder)):
             print(f"{run.label} on {run.data}, seed {run.seed}: already done, see {folder}")
             return folder
         start = time.monotonic()
@@ -68,9 +70,13 @@ def bench(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
         validation = _validation(run, method, evaluation)
         times = {"train_s": round(train_s, 1), "eval_s": round(eval_s, 1)}
         operating_point = {name: view.num_frames for name, view in method.views.items()} | run.config["test"]
+        control = None
         if len(method.actions) > 1:  # what the decisions are worth where they are not about the video at hand
             decisions = shuffled(evaluation.predictions, run.seed)
             control = evaluate(method, data_of(run, method), run.config["trainer"], decisions=decisions)
+        if not ranks.is_first():
+            return folder
+        if control is not None:
             of_control = {"decisions": "shuffled", **operating_point}
             write_evaluation(folder, SHUFFLED, run, method, control, None, of_control, times)
         shows_frames = run.catalogue.publishable or not workspace.is_published
@@ -98,11 +104,13 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
         if point.run is not run and point.run is not latest:
             bench(point.run, workspace, dashboard)
             latest = point.run
-        with locked(folder / ".lock"):
-            if not _has_point(folder, point.name):
+        with ranks.locked_together(folder / ".lock"):
+            if not ranks.of_first(lambda point=point: _has_point(folder, point.name)):  # type: ignore[misc]
                 method = trained(point.run, workspace, dashboard, point.at)
                 evaluation = evaluate(method, data_of(point.at, method), point.at.config["trainer"])
                 validation = _validation(point.at, method, evaluation)
+                if not ranks.is_first():
+                    continue
                 record = write_evaluation(folder, point.name, point.at, method, evaluation, validation, point.names, {})
                 print(f"{run.label} at {point.name.removeprefix('curve-')}: {headline(record, run.catalogue.metric)}")
     return folder
@@ -149,7 +157,7 @@ def validate(run: Run, workspace: Workspace, dashboard: Dashboard) -> str:
 def validated(run: Run, workspace: Workspace, dashboard: Dashboard) -> tuple[Summary, float]:
     """What a run attains on the validation split as numbers, and the GMACs that its training took."""
     prepare(run)
-    with locked(folder_of(run, workspace) / ".lock"):
+    with ranks.locked_together(folder_of(run, workspace) / ".lock"):
         method = trained(run, workspace, dashboard)
     evaluation = evaluate(method, data_of(run, method), run.config["trainer"], split="val")
     return _summary(run, method, evaluation), method.train_macs / 1e9
@@ -175,7 +183,7 @@ def write_evaluation(
     times: Mapping[str, float],
 ) -> Record:
     """Write the record of one point with its predictions."""
-    data, summary = run.catalogue, _summary(run, method, evaluation)
+    data, summary, device = run.catalogue, _summary(run, method, evaluation), device_name(run.device)
     record = Record(
         schema=SCHEMA,
         **run.names,
@@ -209,7 +217,7 @@ def write_evaluation(
         code=code_digest(*run.config["sources"]),
         git_revision=git_revision(),
         versions=versions(),
-        device=device_name(run.device),
+        device=f"{run.num_devices} x {device}" if run.num_devices > 1 else device,
         times=dict(times),
     )
     return write_record(folder, record, evaluation.predictions)
@@ -255,7 +263,7 @@ def headline(numbers: Record | Summary, metric: str = "map") -> str:
     return f"{line}\nNote: {metrics.caveat}." if metrics.caveat else line
 
 
-def _is_done(run: Run, folder: Path) -> bool:
+def is_done(run: Run, folder: Path) -> bool:
     """A record stands for its run only beside the model that it speaks of: committed records never do."""
     return last_stage(run, folder).exists() and _has_point(folder, MAIN)
 

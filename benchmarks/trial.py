@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from adavid import ranks
 from adavid.evaluation.schema import Block, write_json
 from adavid.training import Diverged
 from benchmarks.compose import compose, shared_backbones
@@ -93,10 +94,11 @@ def attempt(request: Request) -> Outcome:
             train_gmacs=train_gmacs,
             seconds=_since(start),
         )
-    folder = folder_of(run, workspace)
-    shutil.rmtree(folder)
-    with contextlib.suppress(OSError):  # another seed's
-        folder.parent.rmdir()
+    if ranks.is_first():
+        folder = folder_of(run, workspace)
+        shutil.rmtree(folder)
+        with contextlib.suppress(OSError):  # another seed's
+            folder.parent.rmdir()
     return outcome
 
 
@@ -104,10 +106,11 @@ def _since(start: float) -> float:
     return round(time.monotonic() - start, 1)
 
 
-def main_trial(request: str, outcome: Path) -> str:
-    """Make a trial of a request, which is JSON, and write what it attained; returns that for reading."""
-    made = attempt(Request.model_validate_json(request))
-    write_json(outcome, made)
+def main_trial(request: Request, outcome: Path) -> str:
+    """Make a trial of a request and write what it attained; returns that for reading."""
+    made = attempt(request)
+    if ranks.is_first():
+        write_json(outcome, made)
     if made.val_map is None:
         return made.reason
     return f"{made.val_map:.2f} mAP on val, {made.gflops_per_video:.4g} GFLOPs a video"

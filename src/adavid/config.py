@@ -29,13 +29,19 @@ INCIDENTAL = {
     # The videos are known by their contents, and by the format that they were prepared in; whose turn a fold is follows
     # from the seed.
     "data": {"num_workers", "cache", "contents", "prepared", "root", "num_processes", "path", "videos", "turn"},
-    "trainer": {"enable_progress_bar", "devices"},
+    # Which devices, and how they work together; how many there are counts, as `num_devices` where they are several.
+    "trainer": {"enable_progress_bar", "devices", "num_nodes", "strategy"},
 }
 
 # Settings that came when there were records already, each with its neutral value, under which the code does what it did
 # before: at that value it is in no hash. "recipe.key", "data.key" and "trainer.key" name a section's, "stages.key" what
 # any stage sets, "network.key" what the description of a network says, "ARNet.key" an argument of a method's class.
-ADDED: dict[str, Any] = {"recipe.draws": 0, "stages.videos": "all", "data.annotations": ""}
+ADDED: dict[str, Any] = {
+    "recipe.draws": 0,
+    "stages.videos": "all",
+    "data.annotations": "",
+    "trainer.sync_batchnorm": False,
+}
 
 MOST_NAMED = 24  # in one error message
 

@@ -77,7 +77,7 @@ def _source(name: str) -> Path | None:
 
 def _home(module: str, name: str) -> str:
     """Where what is imported from a module of the project stands: `adavid` exports what others define."""
-    if module == "adavid" and name:
+    if module == "adavid" and name in _exports():
         return _exports()[name]
     package = _source(module)
     is_module = name and package is not None and package.name == "__init__.py" and _source(f"{module}.{name}")

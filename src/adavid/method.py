@@ -15,6 +15,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from adavid import ranks
 from adavid.actions import ActionSpace
 from adavid.cost import Ledger
 from adavid.data.batch import VideoBatch, View
@@ -64,8 +65,9 @@ class AdaptiveMethod(LightningModule, ABC):
         super().__init__()
         self.stage: Stage | None = None  # set by `enter`; None while evaluating
         self.temperature = 1.0
-        self.train_macs = 0  # spent in training so far, on this process
+        self.train_macs = 0  # spent in training, up to the end of the last epoch, by all ranks
         self.course: dict[str, list[float]] = {}  # what losses and their terms were, "stage/term", a mean an epoch
+        self._epoch_macs = 0  # of this epoch's batches, by this rank
         self._terms: list[tuple[int, dict[str, Tensor]]] = []  # of this epoch's batches, with their numbers of videos
         self.kept: KeptFeatures | None = None  # of frozen networks, in the stage under way
 
@@ -145,7 +147,7 @@ class AdaptiveMethod(LightningModule, ABC):
         ledger = Ledger(len(batch.video_id), self.device, self.kept)
         terms = getattr(self, self.stage.loss)(batch, ledger)
         self._check_reads(ledger)
-        self.train_macs += ledger.train_macs
+        self._epoch_macs += ledger.train_macs
         logged = {f"{self.stage.name}/{name}": value.detach() for name, value in terms.items()}
         self._terms.append((len(batch.video_id), dict(logged)))
         logged[f"{self.stage.name}/temperature"] = torch.tensor(self.temperature)
@@ -153,15 +155,21 @@ class AdaptiveMethod(LightningModule, ABC):
         return terms["loss"]
 
     def on_train_epoch_start(self) -> None:
-        self._terms = []
+        self._epoch_macs, self._terms = 0, []
 
     def on_train_epoch_end(self) -> None:
-        """Adds the epoch to the course; means over its videos, on this process."""
-        num_N = torch.tensor([num for num, _ in self._terms], dtype=torch.float64)
+        """Adds the epoch, as all ranks have gone through it, to the bill and the course: means over its videos."""
+        self.train_macs += sum(ranks.gathered(self._epoch_macs))
+        nums = torch.tensor([num for num, _ in self._terms], dtype=torch.float64)
+        num_N = torch.cat(ranks.gathered(nums))
         for name in self._terms[0][1]:
-            value_N = torch.stack([terms[name] for _, terms in self._terms]).double().cpu()
-            mean = float((value_N * num_N).sum() / num_N.sum())
+            values = torch.stack([terms[name] for _, terms in self._terms]).double().cpu()
+            mean = float((torch.cat(ranks.gathered(values)) * num_N).sum() / num_N.sum())
             self.course.setdefault(name, []).append(float(f"{mean:.6g}"))
+        if self.kept is not None:  # a picture that one rank has been given is new to none
+            for seen in ranks.gathered(self.kept.seen):
+                for network, pictures in seen.items():
+                    self.kept.seen.setdefault(network, set()).update(pictures)
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Any]:
         return self._evaluate(batch)

@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
+from adavid import ranks
 from adavid.data.batch import VideoBatch
 from adavid.evaluation.collector import Evaluation, GFLOPsCallback
 from adavid.files import reason, set_aside, write_atomically
@@ -40,23 +43,61 @@ def channels_last(method: AdaptiveMethod) -> AdaptiveMethod:
 
 
 def make_trainer(settings: Mapping[str, Any], **own: Any) -> Trainer:
-    """A Lightning Trainer for one device in this process alone, whatever cluster's variables it was started under.
+    """A Lightning Trainer: a rank's where several have joined (see `join`), else for one device in this process alone.
 
-    Tasks of one SLURM step, or of torchrun, are so many independent runs: each trains, logs and records for itself.
+    Alone it is whatever cluster's variables it was started under: tasks of one SLURM step, or of torchrun, are so many
+    independent runs, each of which trains, logs and records for itself. Of a run's several devices it takes the first.
     In full precision cuDNN is kept from TF32, of 10 bits in place of 23, in which torch lets it convolve by default.
 
     Args:
         settings: arguments that the user chose.
         own: the caller's.
     """
+    torch.backends.cudnn.allow_tf32 = settings.get("precision", "32-true") != "32-true"
+    if ranks.world_size() > 1:
+        return _trainer_of_rank(settings, **own)
+    planned = planned_trainer(settings, **own)
+    if planned.world_size == 1:
+        return planned
+    first = planned.device_ids[:1] if planned.strategy.root_device.type == "cuda" else 1
+    of_many = {"devices": first, "num_nodes": 1, "strategy": "auto", "sync_batchnorm": False}
+    return planned_trainer({**settings, **of_many}, **own)
+
+
+def planned_trainer(settings: Mapping[str, Any], **own: Any) -> Trainer:
+    """A Trainer as the settings have it, to be looked at where they say several devices; see `make_trainer`."""
     alone = LightningEnvironment()
     alone.set_global_rank(0)  # Lightning takes it from the cluster's variables when it is imported
     devices = settings.get("devices", 1)
     if not torch.cuda.is_available() and devices in ([0], "0,"):
         devices = 1  # a processor is counted, not numbered
-    torch.backends.cudnn.allow_tf32 = settings.get("precision", "32-true") != "32-true"
-    settings = {**settings, "devices": devices, "plugins": [alone], "enable_model_summary": False}
-    return Trainer(**settings, **own)
+    return Trainer(**{**settings, "devices": devices, "plugins": [alone], "enable_model_summary": False}, **own)
+
+
+def join(settings: Mapping[str, Any]) -> None:
+    """Makes this process a rank of the run that torchrun, srun or the command itself has started it for.
+
+    Args:
+        settings: arguments of Lightning's Trainer, for as many devices as there are processes.
+    """
+    _trainer_of_rank(settings, logger=False, enable_checkpointing=False).strategy.setup_environment()
+    ranks.opened()
+
+
+def _trainer_of_rank(settings: Mapping[str, Any], **own: Any) -> Trainer:
+    """One of several processes, each with a device and a whole copy of the method, whose gradients are averaged.
+
+    What BatchNorm counts is left to each (see `SharedStatistics`): by default torch would hand out the first rank's at
+    every batch, of validation too, of which some ranks have one more than others and would wait for ever.
+    """
+    is_checked = settings.get("strategy", "auto") == "ddp"
+    strategy = DDPStrategy(find_unused_parameters=not is_checked, broadcast_buffers=False)
+    is_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+    # Requeued by Lightning, a job would go on from a file of its own that does not know of stages.
+    plugins = [SLURMEnvironment(auto_requeue=False)] if is_slurm else []
+    given = {**settings, "strategy": strategy, "plugins": plugins, "enable_model_summary": False}
+    # The data modules share the videos out (see `VideoDataModule`).
+    return Trainer(**given, use_distributed_sampler=False, **own)
 
 
 def fit(
@@ -85,6 +126,8 @@ def fit(
         section: of the configuration, that the stages stand in.
         keep: folder for what networks that a stage freezes say of pictures (see `KeptFeatures`); None keeps nothing.
 
+    Of several ranks all train, and leave with the same method; the first writes.
+
     Raises:
         Diverged: see `Divergence`.
         ValueError: a batch holds too few videos for the method.
@@ -92,7 +135,9 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     finished = 0
     for i, stage in reversed(list(enumerate(stages))):
-        if (state := read_checkpoint(stage_checkpoint(folder, i, stage.name), method)) is not None:
+        done = stage_checkpoint(folder, i, stage.name)
+        if (state := ranks.of_first(partial(read_checkpoint, done, method))) is not None:
+            method.load_state_dict(state["state_dict"])
             method.train_macs, method.course = state["train_macs"], state.get("course", {})
             finished = i + 1
             break
@@ -108,14 +153,17 @@ def fit(
         fitter = make_trainer(
             trainer,
             max_epochs=stage.epochs,
-            callbacks=[EpochSeed(seed, i), Divergence(section), GFLOPsCallback(), checkpoint, *callbacks],
+            callbacks=[
+                *(EpochSeed(seed, i), SharedStatistics(), Divergence(section), GFLOPsCallback(), checkpoint),
+                *callbacks,
+            ],
             logger=loggers,
             log_every_n_steps=10,
             num_sanity_val_steps=0,
         )
-        goes_on = read_checkpoint(last, is_whole=False) is not None
+        goes_on = ranks.of_first(lambda last=last: read_checkpoint(last, is_whole=False) is not None)  # type: ignore[misc]
         fitter.fit(method, data(i), ckpt_path=str(last) if goes_on else None, weights_only=False)
-        if not fitter.fast_dev_run:  # type: ignore[attr-defined]
+        if not fitter.fast_dev_run and ranks.is_first():  # type: ignore[attr-defined]
             spent = {"train_macs": method.train_macs, "course": method.course}
             state = {"state_dict": method.state_dict()} | spent
             write_atomically(done, partial(torch.save, state))
@@ -179,7 +227,6 @@ def evaluate(
 
 class _Decided(LightningDataModule):
     """Another data module's evaluation batches, each video with decisions taken from outside."""
-
     def __init__(self, data: LightningDataModule, decisions: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.data, self.decisions = data, decisions
@@ -188,6 +235,7 @@ class _Decided(LightningDataModule):
         self.data.prepare_data()
 
     def setup(self, stage: str) -> None:
+        self.data.trainer = self.trainer  # by which it knows its share of the videos
         self.data.setup(stage)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -214,6 +262,25 @@ class EpochSeed(Callback):
         # Not at the epoch's start: the loader's iterator, made before it on resuming and after it else, draws too.
         entropy = np.random.SeedSequence([self.seed, self.stage, trainer.current_epoch, trainer.global_rank])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
+
+
+class SharedStatistics(Callback):
+    """Sets the running statistics of BatchNorm to their means over the ranks, before an epoch is validated or kept.
+
+    Each rank normalises by its own part of a batch, as is usual, unless `trainer.sync_batchnorm` says otherwise.
+    """
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self.share(pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.share(pl_module)
+
+    def share(self, method: LightningModule) -> None:
+        norms = [module for module in method.modules() if isinstance(module, _BatchNorm)]
+        counted = [(norm.running_mean, norm.running_var) for norm in norms]
+        ranks.average([value for of_norm in counted for value in of_norm if value is not None])
 
 
 class Divergence(Callback):
@@ -250,7 +317,8 @@ class Divergence(Callback):
         """Raises Diverged where a loss of this epoch was not finite, or a weight or statistic is not."""
         assert isinstance(method, AdaptiveMethod) and method.stage is not None
         state = [value.isfinite().all() for value in method.state_dict().values()]
-        if not torch.stack([self.is_finite, *state]).all():
+        is_finite = bool(torch.stack([self.is_finite, *state]).all())
+        if not all(ranks.gathered(is_finite)):
             stage, epoch = method.stage, trainer.current_epoch + 1
             raise Diverged(
                 f"stage '{stage.name}' diverged in epoch {epoch}: its loss or a weight is not finite; "

@@ -78,27 +78,47 @@ class VideoDataset(Dataset[VideoSample]):
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, index) for every video, or for some, in an order drawn from (seed, stage, epoch).
 
+    Of several ranks each yields its share of that one order: every so manieth, so that batches of equal size, one a
+    rank, are the batches that one rank would see. What is left over, a video for some ranks alone, is left out.
+
     Lightning calls `set_epoch`, under distributed training too.
+
+    Args:
+        num_videos: of the split.
+        seed: of the order, with the stage.
+        stage: likewise.
+        only: the indices of some; None yields all.
+        rank: whose share, from 0.
+        world_size: of how many.
     """
 
-    def __init__(self, num_videos: int, seed: int, stage: int, only: Collection[int] | None = None):
+    def __init__(
+        self,
+        num_videos: int,
+        seed: int,
+        stage: int,
+        only: Collection[int] | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
         self.num_videos = num_videos
         self.seed, self.stage = seed, stage
         self.only = frozenset(range(num_videos) if only is None else only)
+        self.rank, self.world_size = rank, world_size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.only)
+        return len(self.only) // self.world_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         # The samples' generators take their index as the last number; no sample has this one.
         rng = np.random.default_rng([self.seed, self.stage, self.epoch, self.num_videos])
-        for index in rng.permutation(self.num_videos).tolist():
-            if index in self.only:
-                yield self.epoch, index
+        order = [index for index in rng.permutation(self.num_videos).tolist() if index in self.only]
+        for index in order[self.rank : len(self) * self.world_size : self.world_size]:
+            yield self.epoch, index
 
 
 def held_out(groups: Sequence[str]) -> list[int]:

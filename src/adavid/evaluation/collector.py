@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from adavid import ranks
 from adavid.cost import Read
 from adavid.data.batch import VideoBatch
 from adavid.data.on_demand import num_decoded_on_demand
@@ -46,8 +46,8 @@ class Evaluation:
 class GFLOPsCallback(Callback):
     """Collects each video's bill, and its prediction with it, while a method is validated or tested.
 
-    The collected rows are gathered over all processes by video id and deduplicated, so that metrics are computed once
-    over the whole split (means of means over uneven processes would be wrong). `evaluation` holds the last split.
+    The collected rows are gathered over all ranks by video id, each video once, so that metrics are computed over the
+    whole split (means of means over uneven ranks would be wrong). `evaluation` holds the last split.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class GFLOPsCallback(Callback):
         actions = pl_module.actions
         shares = action_shares(actions.kind(predictions.action_NT), len(actions.names))
         values |= {f"val/usage/{name}": share for name, share in zip(actions.names, shares, strict=True)}
-        # Equal on every process: gathered already, so nothing is left to synchronise.
+        # Equal on every rank: gathered already, so nothing is left to synchronise.
         pl_module.log_dict(values, rank_zero_only=True)
         pl_module.log("map", values["val/map"], prog_bar=True, logger=False, rank_zero_only=True)
 
@@ -115,13 +115,10 @@ class GFLOPsCallback(Callback):
         self._gather()
 
     def _gather(self) -> None:
-        rows = {name: np.concatenate(parts) for name, parts in self._rows.items()}
-        components = self._components
-        if dist.is_available() and dist.is_initialized():
-            gathered: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(gathered, (rows, components))
-            rows = {name: np.concatenate([share[0][name] for share in gathered]) for name in rows}
-            components = {video_id: bill for share in gathered for video_id, bill in share[1].items()}
+        own = {name: np.concatenate(parts) for name, parts in self._rows.items()}
+        shares = ranks.gathered((own, self._components))
+        rows = {name: np.concatenate([of_rank[name] for of_rank, _ in shares]) for name in own}
+        components = {video_id: bill for _, bills in shares for video_id, bill in bills.items()}
         audited_N, decoded_N, on_demand_N = (rows.pop(f"{name}_N") for name in ("audited", "decoded", "on_demand"))
         _, first = np.unique(rows["video_id"], return_index=True)
         names = sorted({name for bill in components.values() for name in bill})
