@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adavid.cores import share_cores
 from benchmarks.layers import ROOT, catalogue, method_files, methods_of, profiles
@@ -22,6 +23,7 @@ from benchmarks.workspace import PUBLISHED, Workspace
 
 if TYPE_CHECKING:
     from benchmarks.dashboard import Dashboard
+    from benchmarks.jobs import Cell
     from benchmarks.run import Run
 
 WRAPPED = "ValueError: "  # before the message of another process's error
@@ -118,10 +120,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--split", default="test", choices=("test", "val"), help="val: to choose by, leaves no record")
     sub.add_argument("--no-board", dest="board", action="store_false", help="leave the leaderboard as it is")
     _add_jobs(sub)
+    _add_print(sub)
     sub = command("curve", _curve, "evaluate at several operating points")
     _add_run(sub)
     _add_wandb(sub)
+    sub.add_argument("--point", default="", help="this one alone, by the name of its record")
+    sub.add_argument(
+        "--points-apart", action="store_true", help="with several jobs: each point in a process of its own"
+    )
     _add_jobs(sub)
+    _add_print(sub)
     sub = command("latency", _latency, "time evaluation against a baseline in the same run")
     _add_run(sub)
     sub.add_argument("--usage", default="", help="force decisions: a usage of the method's YAML, or action=share,...")
@@ -146,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--trials", default=8, type=int, help="that every method is to have, those of earlier calls included"
     )
-    sub.add_argument("--jobs", default=1, type=int, help="trials at once")
+    _add_jobs(sub)
     sub = command("trial", _trial, "one trial of tune, which starts it: in a process of its own")
     sub.add_argument("request", help="what it runs, as JSON")
     sub.add_argument("outcome", type=Path, help="the file for what it attains")
@@ -165,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--method", default="", help="these of the catalogue alone, as of bench")
     _add_settings(sub)
     _add_jobs(sub)
+    _add_print(sub)
     sub.set_defaults(records=PUBLISHED)
     sub = command("verify", _verify, "score records anew from their predictions, and recompute their hashes")
     sub.add_argument("folder", help="of records, or above some")
@@ -199,13 +208,15 @@ def _add_method(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--method", required=True, help="names of the catalogue, comma-separated, or package.module:Class; all"
     )
-    sub.add_argument("--variant", default="", help="one of the method's variants")
+    sub.add_argument("--variant", default="", help="of the method's variants; comma-separated, empty for none")
     _add_settings(sub)
 
 
 def _add_settings(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--data", default="sprites", help="a data set, folder:/path or csv:/path/file.csv")
-    sub.add_argument("--profile", default="tiny", help=" or ".join(profiles()))
+    sub.add_argument(
+        "--data", default="sprites", help="data sets, folder:/path or csv:/path/file.csv among them; comma-separated"
+    )
+    sub.add_argument("--profile", default="tiny", help=f"{' or '.join(profiles())}; comma-separated")
     sub.add_argument("overrides", nargs="*", help="section.key=value")
 
 
@@ -214,34 +225,41 @@ def _add_wandb(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_jobs(sub: argparse.ArgumentParser) -> None:
-    text = "methods and seeds at a time, each in a process with its share of the cores; 1: in this one, up to a failure"
+    text = "runs at a time, each in a process with its share of the cores and GPUs; 1: in this one, up to a failure"
     sub.add_argument("--jobs", default=1, type=int, help=text)
+    sub.add_argument("--retry", action="store_true", help="run those again that failed in an earlier call")
+    sub.add_argument("--launcher", default="local", choices=("local", "slurm"), help="slurm: a job of it for each run")
+    sub.add_argument(
+        "--slurm", default="", help="of its jobs, as submitit calls it: timeout_min=60 gpus_per_node=1 ..."
+    )
+
+
+def _add_print(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--print", action="store_true", help="print a line for each run that is left, and run none")
 
 
 def _runs(arguments: argparse.Namespace, workspace: Workspace) -> list[Run]:
     """Every run that the options ask for, all checked before the first one starts."""
     from benchmarks.compose import compose
+    from benchmarks.sweep import data_sets
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it, as compose does, has set INFO
     return [
-        compose(
-            method,
-            arguments.data,
-            arguments.profile,
-            arguments.variant,
-            arguments.overrides,
-            seed,
-            workspace.shown_cache,
-        )
+        compose(method, data, profile, variant, arguments.overrides, seed, workspace.shown_cache)
+        for data in data_sets(arguments.data)
+        for profile in _listed(arguments.profile)
         for seed in _seeds(arguments.seeds)
-        for method in _methods(arguments)
+        for method in _methods(arguments, profile)
+        for variant in _listed(arguments.variant)
     ]
 
 
-def _methods(arguments: argparse.Namespace) -> list[str]:
-    if arguments.method == "all":
-        return methods_of(arguments.profile)
-    return [name.strip() for name in arguments.method.split(",")]
+def _methods(arguments: argparse.Namespace, profile: str) -> list[str]:
+    return methods_of(profile) if arguments.method == "all" else _listed(arguments.method)
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _one_run(arguments: argparse.Namespace, workspace: Workspace, command: str) -> Run:
@@ -261,39 +279,59 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
-def _run_apart(arguments: argparse.Namespace, workspace: Workspace, runs: Sequence[Run], *words: str) -> bool:
-    """Whether several jobs were asked for; then the command has been run, a process for each method and seed.
-
-    Args:
-        arguments: of the command.
-        workspace: its folders.
-        runs: all that it is for.
-        words: the command, and options that are its alone.
-
-    Raises:
-        ValueError: some failed, or the number of jobs is none.
-    """
-    from benchmarks.jobs import Cell, check_all_done, run_all
-
+def _is_apart(arguments: argparse.Namespace, runs: Sequence[Run]) -> bool:
+    """Whether the runs are for processes of their own."""
     if arguments.jobs < 1:
         raise ValueError(f"jobs={arguments.jobs}: expected 1 or more")
-    if arguments.jobs == 1 or len(runs) == 1:
-        return False
-    shared = [*_folder_words(arguments), "--wandb", arguments.wandb, "--variant", arguments.variant]
-    shared += ["--data", arguments.data, "--profile", arguments.profile, *arguments.overrides]
-    suffix = f"@{arguments.variant}" if arguments.variant else ""
-    cells = [
-        Cell(
-            f"{words[0]} {method}{suffix} seed {seed}",
-            (*words, "--method", method, "--seeds", str(seed), *shared),
-            apart=str(seed),
-        )
-        for method in _methods(arguments)
-        for seed in _seeds(arguments.seeds)  # side by side they share no backbone
-    ]
-    logs = workspace.cache / "logs" / runs[0].data / runs[0].profile
-    check_all_done(run_all(cells, arguments.jobs, logs), len(cells))
-    return True
+    return arguments.print or arguments.launcher != "local" or (arguments.jobs > 1 and len(runs) > 1)
+
+
+def _run_cells(arguments: argparse.Namespace, cells: Sequence[Cell], jobs: int, logs: Path) -> list[str]:
+    """Print or run command lines; returns the names of those that failed."""
+    from benchmarks.jobs import run_all
+
+    if arguments.print:
+        here = shlex.quote(str(Path.cwd()))
+        for cell in cells:
+            print(f"cd {here} && {cell.line}")
+        return []
+    return run_all(cells, jobs, logs, **_how(arguments, logs)) if cells else []
+
+
+def _how(arguments: argparse.Namespace, logs: Path) -> dict[str, Any]:
+    """What the options say of how command lines are run, beside how many at a time: arguments of `run_all`."""
+    from adavid.config import parse_overrides
+    from benchmarks.jobs import Submission
+
+    parameters = {str(key): value for key, value in parse_overrides(arguments.slurm.split()).items()}
+    if arguments.launcher == "local" and parameters:
+        raise ValueError("slurm: it is for LAUNCHER=slurm")
+    given = {"retry": True} if arguments.retry else {}
+    start = {} if arguments.launcher == "local" else {"start": Submission(logs / "slurm", parameters)}
+    return given | start
+
+
+def _sweep(arguments: argparse.Namespace, workspace: Workspace, runs: Sequence[Run], cells: Sequence[Cell]) -> None:
+    """Run what is left of some runs.
+
+    Raises:
+        ValueError: some failed, or srun or torchrun has started this command several times.
+    """
+    from benchmarks.jobs import check_all_done
+
+    if any(run.num_devices > 1 for run in runs):
+        from benchmarks.launch import num_processes
+
+        if (num_started := num_processes()) > 1:
+            raise ValueError(f"jobs={arguments.jobs}: expected 1, as {num_started} processes were started")
+    if not arguments.print:
+        print(f"{len(cells)} left to do of {len(runs)} runs", flush=True)
+    check_all_done(_run_cells(arguments, cells, arguments.jobs, workspace.cache / "logs"), len(cells))
+
+
+def _words(arguments: argparse.Namespace) -> list[str]:
+    """What all command lines of a sweep have in common."""
+    return [*_folder_words(arguments), "--wandb", arguments.wandb, *arguments.overrides]
 
 
 def _folder_words(arguments: argparse.Namespace) -> list[str]:
@@ -302,7 +340,7 @@ def _folder_words(arguments: argparse.Namespace) -> list[str]:
 
 
 def _has_run_on_devices(arguments: argparse.Namespace, runs: Sequence[Run]) -> bool:
-    """Whether the runs take several devices and the command has been run, by a process for each, of which this is none."""
+    """Whether the runs take several devices and the command has been run, by processes of which this is none."""
     num_devices = {run.num_devices for run in runs}
     if num_devices == {1}:
         return False
@@ -326,19 +364,22 @@ def _dashboard(arguments: argparse.Namespace) -> closing[Dashboard]:
 def _bench(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from adavid import ranks
     from benchmarks.runner import bench, validate
+    from benchmarks.sweep import bench_cells
 
     runs = _runs(arguments, workspace)
-    own = ("bench", "--split", arguments.split, "--no-board")
-    if not _run_apart(arguments, workspace, runs, *own):
-        if _has_run_on_devices(arguments, runs):
-            return
+    if _is_apart(arguments, runs):
+        _sweep(arguments, workspace, runs, bench_cells(runs, workspace, _words(arguments), arguments.split))
+    elif _has_run_on_devices(arguments, runs):
+        return
+    else:
         with _dashboard(arguments) as dashboard:
             for run in runs:
                 if arguments.split == "val":
                     print(validate(run, workspace, dashboard))
                 else:
                     bench(run, workspace, dashboard)
-    if arguments.split == "test" and not runs[0].debugging and arguments.board and ranks.is_first():
+    is_shown = arguments.split == "test" and not runs[0].debugging and arguments.board and not arguments.print
+    if is_shown and ranks.is_first():
         _leaderboard(arguments, workspace)
 
 
@@ -346,18 +387,23 @@ def _curve(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from adavid import ranks
     from benchmarks.report import curve_report
     from benchmarks.runner import bench_curve
+    from benchmarks.sweep import curve_cells
 
     runs = _runs(arguments, workspace)
-    if not _run_apart(arguments, workspace, runs, "curve"):
-        if _has_run_on_devices(arguments, runs):
-            return
+    if _is_apart(arguments, runs) or arguments.points_apart:
+        cells = curve_cells(runs, workspace, _words(arguments), arguments.points_apart)
+        _sweep(arguments, workspace, runs, cells)
+    elif _has_run_on_devices(arguments, runs):
+        return
+    else:
         with _dashboard(arguments) as dashboard:
             for run in runs:
-                bench_curve(run, workspace, dashboard)
-    if not ranks.is_first():
+                bench_curve(run, workspace, dashboard, arguments.point)
+    if arguments.print or arguments.point or not ranks.is_first():
         return
-    for method in dict.fromkeys(run.label for run in runs):
-        print(curve_report(workspace.results, method, runs[0].data, runs[0].profile, {run.seed for run in runs}))
+    seeds = {run.seed for run in runs}
+    for data, profile, label in dict.fromkeys((run.data, run.profile, run.label) for run in runs):
+        print(curve_report(workspace.results, label, data, profile, seeds))
 
 
 def _latency(arguments: argparse.Namespace, workspace: Workspace) -> None:
@@ -391,6 +437,9 @@ def _room(arguments: argparse.Namespace, workspace: Workspace) -> None:
         raise ValueError(f"room: variant '{arguments.variant}': expected its method too")
     if arguments.method and arguments.split == "val":
         raise ValueError(f"room: {arguments.method}: expected SPLIT=test, records are of it")
+    for name in ("data", "profile"):
+        if len(_listed(getattr(arguments, name))) > 1:
+            raise ValueError(f"room: expected one {name}, got {getattr(arguments, name)}")
     method, _, variant = room_networks(arguments.profile).partition("@")
     runs = _runs(argparse.Namespace(**vars(arguments) | {"method": method, "variant": variant}), workspace)
     record = main_room(runs, workspace, arguments.split)
@@ -405,8 +454,9 @@ def _tune(arguments: argparse.Namespace, workspace: Workspace) -> None:
         if getattr(arguments, name) < 1:
             raise ValueError(f"{name}: expected 1 or more, got {getattr(arguments, name)}")
     asked = (arguments.data, arguments.profile, arguments.variant, arguments.overrides)
-    for study in studies(workspace, _methods(arguments), *asked):
-        print(tune(study, workspace, arguments.trials, arguments.jobs), flush=True)
+    how = _how(arguments, workspace.cache / "logs" / "tune")
+    for study in studies(workspace, _methods(arguments, arguments.profile), *asked):
+        print(tune(study, workspace, arguments.trials, arguments.jobs, **how), flush=True)
 
 
 def _trial(arguments: argparse.Namespace, workspace: Workspace) -> None:
@@ -458,13 +508,15 @@ def _compare(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
 def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from adavid.environment import git_revision
-    from benchmarks.jobs import check_all_done, run_all
+    from benchmarks.jobs import check_all_done
     from benchmarks.reference import board_of, left_of, plan, table
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it has set INFO
     board = board_of(arguments.data, arguments.profile)
-    lines = plan(board, _methods(arguments) if arguments.method else [], arguments.overrides, workspace.shown_cache)
-    print(table(lines, workspace, arguments.jobs), flush=True)
+    named = _methods(arguments, board.profile) if arguments.method else []
+    lines = plan(board, named, arguments.overrides, workspace.shown_cache)
+    if not arguments.print:
+        print(table(lines, workspace, arguments.jobs), flush=True)
     left = [line.cell for line in left_of(lines, workspace.records)]
     if arguments.dry_run or not left:
         return
@@ -478,7 +530,9 @@ def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
     logs = workspace.cache / "logs" / "reference"
     failed: list[str] = []
     for some, jobs in (([cell for cell in cells if cell not in timed], arguments.jobs), (timed, 1)):
-        failed += run_all(some, jobs, logs) if some else []
+        failed += _run_cells(arguments, some, jobs, logs)
+    if arguments.print:
+        return
     _leaderboard(arguments, workspace)
     check_all_done(failed, len(cells))
 

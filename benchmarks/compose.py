@@ -167,15 +167,15 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
         "data": dataclasses.asdict(data_values),
         "trainer": dataclasses.asdict(build(TrainerSettings, config["trainer"], "trainer")),
     }
-    if num_devices > 1:  # of which each normalises by its own part of a batch, and draws numbers of its own
-        filled["num_devices"] = num_devices
+    # Each normalises by its own part of a batch, and draws numbers of its own.
+    of_several = {"num_devices": num_devices} if num_devices > 1 else {}
     run = Run(
         method=files.name,
         variant=variant,
         data=data_name(data),
         profile=profile,
         seed=seed,
-        config=config | filled,
+        config=config | filled | of_several,
         method_class=method_class,
         catalogue_class=catalogue_class,
         recipe=recipe,

@@ -119,7 +119,8 @@ class Line:
         run = self.run
         words = (self.command, "--method", run.method, "--variant", run.variant, "--seeds", self.seeds)
         board = ("--no-board",) if self.command == "bench" else ()
-        return Cell(f"{self.command} {run.label} seed {self.seeds}", (*words, *board), apart=self.seeds)
+        name = f"{self.command} {run.label} seed {self.seeds}"
+        return Cell(name, (*words, *board), apart=self.seeds, num_gpus=run.num_gpus)
 
     def is_done(self, records: Path) -> bool:
         """Whether its records are in a folder of records, with today's settings: their hash names the folder."""

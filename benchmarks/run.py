@@ -200,6 +200,12 @@ class Run:
         """That train it, over all nodes."""
         return int(self.config.get("num_devices", 1))
 
+    @property
+    def num_gpus(self) -> int:
+        """That it takes of those that it is shown, where there are some; 0 where its settings say which they are."""
+        trainer = self.config["trainer"]
+        return self.num_devices if isinstance(trainer["devices"], int) and trainer["num_nodes"] == 1 else 0
+
     @cached_property
     def device(self) -> torch.device:
         """Where its trainer trains and evaluates."""

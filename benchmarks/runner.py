@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from adavid import ranks
-from adavid.config import without_folders
+from adavid.config import config_hash, without_folders
 from adavid.digest import code_digest
 from adavid.environment import device_name, git_revision, versions
 from adavid.evaluation.collector import Evaluation
@@ -36,6 +36,7 @@ from adavid.method import AdaptiveMethod
 from adavid.training import evaluate
 from benchmarks.compose import evaluated_with, grid
 from benchmarks.dashboard import Dashboard
+from benchmarks.layers import check_known
 from benchmarks.models import data_of, folder_of, last_stage, prepare, trained
 from benchmarks.run import Run
 from benchmarks.strips import write_strips
@@ -88,23 +89,29 @@ def bench(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
     return folder
 
 
-def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
+def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard, only: str = "") -> Path:
     """Evaluate a run's model at the operating points of its curve; train further models where the curve says so.
+
+    Args:
+        run: whose curve it is.
+        workspace: its folders.
+        dashboard: watches what is trained.
+        only: the name of one point; "" for all.
 
     Raises:
         ValueError: its YAML names no such points, or one that its trained model cannot be evaluated at.
     """
-    if not run.config["curve"]:
-        raise ValueError(f"{run.label} has no curve: expected operating points in its YAML, profile {run.profile}")
-    if run.debugging:
-        raise ValueError(f"curve: trainer.{run.debugging[0]} is for debugging: it leaves no record to draw a curve of")
-    points = list(curve_points(run))  # all checked before the first is trained
+    points = checked_points(run)  # before the first is trained
+    if only:
+        check_known(only, [point.name for point in points], f"{run.label}: point '{only}'")
+        points = [point for point in points if point.name == only]
     folder, latest = bench(run, workspace, dashboard), run
     for point in points:
         if point.run is not run and point.run is not latest:
             bench(point.run, workspace, dashboard)
             latest = point.run
-        with ranks.locked_together(folder / ".lock"):
+        lock = f"{run.hash}-seed{run.seed}-{config_hash(point.name)}.lock"
+        with ranks.locked_together(workspace.cache / "points" / lock):
             if not ranks.of_first(lambda point=point: _has_point(folder, point.name)):  # type: ignore[misc]
                 method = trained(point.run, workspace, dashboard, point.at)
                 evaluation = evaluate(method, data_of(point.at, method), point.at.config["trainer"])
@@ -114,6 +121,26 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard) -> Path:
                 record = write_evaluation(folder, point.name, point.at, method, evaluation, validation, point.names, {})
                 print(f"{run.label} at {point.name.removeprefix('curve-')}: {headline(record, run.catalogue.metric)}")
     return folder
+
+
+def checked_points(run: Run) -> list[CurvePoint]:
+    """The points of a run's curve, all of them checked; see `bench_curve` for the errors."""
+    if not run.config["curve"]:
+        raise ValueError(f"{run.label} has no curve: expected operating points in its YAML, profile {run.profile}")
+    if run.debugging:
+        raise ValueError(f"curve: trainer.{run.debugging[0]} is for debugging: it leaves no record to draw a curve of")
+    return list(curve_points(run))
+
+
+def points_left(run: Run, workspace: Workspace) -> list[str]:
+    """The names of the points of a run's curve that have no record yet; see `bench_curve` for the errors."""
+    folder = folder_of(run, workspace)
+    return [point.name for point in checked_points(run) if not _has_point(folder, point.name)]
+
+
+def is_recorded(run: Run, workspace: Workspace) -> bool:
+    """Whether nothing is left for `bench` to do."""
+    return is_done(run, folder_of(run, workspace))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -154,7 +155,7 @@ def studies(
     return found
 
 
-def tune(study: Study, workspace: Workspace, num_trials: int, jobs: int) -> str:
+def tune(study: Study, workspace: Workspace, num_trials: int, jobs: int, **how: Any) -> str:
     """Run the trials of a study that are not in its file yet, and write each into it.
 
     Args:
@@ -162,6 +163,7 @@ def tune(study: Study, workspace: Workspace, num_trials: int, jobs: int) -> str:
         workspace: folders.
         num_trials: that the file is to hold at least.
         jobs: trials at once, each with its part of the processor's cores.
+        how: they are run: what else `run_all` takes.
 
     Returns:
         the best trial beside the values that stand in the YAML, and the lines that would set it there.
@@ -199,7 +201,7 @@ def tune(study: Study, workspace: Workspace, num_trials: int, jobs: int) -> str:
             trials.append(trial)
             write_trials(study.file, trials)
 
-        check_all_done(run_all(list(cells), jobs, folder, record), len(cells))
+        check_all_done(run_all(list(cells), jobs, folder, record, **how), len(cells))
     return report(study, trials, full_gflops)
 
 
@@ -235,7 +237,7 @@ def _cell(study: Study, number: int, settings: dict[str, str], folder: Path) -> 
     request = study.request
     of_trial = request.model_copy(update={"overrides": (*request.overrides, *words_of(settings))})
     words = ("trial", of_trial.model_dump_json(), str((folder / f"{number}.json").resolve()))
-    return Cell(f"{study.run.label} trial {number}", words)
+    return Cell(f"{study.run.label} trial {number}", words, num_gpus=study.run.num_gpus)
 
 
 def _attained(trial: Trial) -> str:

@@ -73,7 +73,7 @@ def average(values: list[Tensor]) -> None:
 
 @contextmanager
 def first_in_front() -> Iterator[None]:
-    """The first rank does something, then the others do it, who find what it has made, and do not say again what it said."""
+    """The first rank does something, then the others, who find what it has made and do not say what it has said."""
     if is_first():
         yield
         _meet()

@@ -227,6 +227,7 @@ def evaluate(
 
 class _Decided(LightningDataModule):
     """Another data module's evaluation batches, each video with decisions taken from outside."""
+
     def __init__(self, data: LightningDataModule, decisions: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.data, self.decisions = data, decisions
