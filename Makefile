@@ -1,7 +1,9 @@
 # AdaVid's commands. `make` alone prints them.
 #   METHOD=arnet|uniform,arnet|all|package.module:Class  VARIANT=  DATA=sprites|folder:/path|csv:/path/file.csv  PROFILE=tiny|lite|paper
+#   bench, curve: VARIANT, DATA and PROFILE may be lists, as METHOD and SEEDS are: VARIANT=,soft is none and soft
 #   SEEDS=0,1,2  SPLIT=test|val  WANDB=off|offline|online  ARGS="section.key=value ..."
-#   JOBS=1 (so many processes at a time)  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder
+#   JOBS=1 (so many processes at a time)  RETRY=1 (what failed too)  PRINT=1 (the plan as command lines)  POINTS=1 (of a curve, each apart)
+#   LAUNCHER=slurm  SLURM="timeout_min=600 gpus_per_node=1 ..."  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder
 #   ROOT=folder (of the data set)  CACHE=folder (into which it was prepared)  SHORT=256  QUALITY=95  VIDEOS=8
 
 PYTHON ?= python3
@@ -29,10 +31,12 @@ GIVEN_AS = $(if $(filter command,$(firstword $(origin $(1)))),'$(2)=$($(1))')
 SETTINGS = $(call GIVEN_AS,ROOT,data.path) $(call GIVEN_AS,CACHE,data.prepared) $(ARGS)
 OF = --method '$(METHOD)' --variant '$(VARIANT)' --data '$(DATA)' --profile '$(PROFILE)'
 RUN = $(OF) --seeds '$(SEEDS)' $(SETTINGS)
+MANY = --jobs '$(JOBS)' $(if $(RETRY),--retry) $(if $(LAUNCHER),--launcher '$(LAUNCHER)') $(if $(SLURM),--slurm '$(SLURM)')
 CODE = src methods datamodules benchmarks tests
 
 # A variable that a command does not take is refused, not ignored: $(call takes,NAMES) stands first in its recipe.
 OF_RUN = METHOD VARIANT DATA PROFILE SEEDS ROOT CACHE ARGS
+OF_MANY = JOBS RETRY LAUNCHER SLURM
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
@@ -62,13 +66,13 @@ data-bench: env ## time reading VIDEOS of DATA in ROOT, from files and prepared,
 	$(call takes,DATA PROFILE ROOT VIDEOS ARGS)@$(ADAVID) data-bench --data '$(DATA)' --profile '$(PROFILE)' $(if $(VIDEOS),--videos '$(VIDEOS)') $(call GIVEN_AS,ROOT,data.path) $(ARGS)
 
 bench: env ## train METHOD, measure its mAP and its true GFLOPs, print the leaderboard so far (SPLIT=val: to choose by)
-	$(call takes,$(OF_RUN) JOBS SPLIT WANDB)@$(ADAVID) bench $(RUN) --jobs '$(JOBS)' --split '$(SPLIT)' --wandb '$(WANDB)'
+	$(call takes,$(OF_RUN) $(OF_MANY) PRINT SPLIT WANDB)@$(ADAVID) bench $(RUN) $(MANY) $(if $(PRINT),--print) --split '$(SPLIT)' --wandb '$(WANDB)'
 
 tune: env ## try TRIALS settings of METHOD on the validation split, JOBS at once, and print the best; METHOD=all: of each
-	$(call takes,$(filter-out SEEDS,$(OF_RUN)) TRIALS JOBS)@$(ADAVID) tune $(OF) --trials '$(TRIALS)' --jobs '$(JOBS)' $(SETTINGS)
+	$(call takes,$(filter-out SEEDS,$(OF_RUN)) $(OF_MANY) TRIALS)@$(ADAVID) tune $(OF) --trials '$(TRIALS)' $(MANY) $(SETTINGS)
 
 curve: env ## evaluate METHOD at several operating points (AR-Net's Figure 3)
-	$(call takes,$(OF_RUN) JOBS WANDB)@$(ADAVID) curve $(RUN) --jobs '$(JOBS)' --wandb '$(WANDB)'
+	$(call takes,$(OF_RUN) $(OF_MANY) PRINT POINTS WANDB)@$(ADAVID) curve $(RUN) $(MANY) $(if $(PRINT),--print) $(if $(POINTS),--points-apart) --wandb '$(WANDB)'
 
 latency: env ## time METHOD's evaluation end to end against uniform's, on this machine (USAGE=name forces decisions)
 	$(call takes,$(OF_RUN) USAGE)@$(ADAVID) latency $(RUN) --usage '$(USAGE)'
@@ -101,7 +105,7 @@ verify: env ## score the records in RECORD=folder anew from their predictions, r
 	$(call takes,RECORD)@$(ADAVID) verify '$(RECORD)'
 
 reference: env ## make the committed records that are not there yet (METHOD=a,b: of these; DRY_RUN=1: print the plan; all: about ten hours on two cores)
-	$(call takes,METHOD DATA PROFILE ROOT CACHE ARGS JOBS DRY_RUN)@$(ADAVID) reference --data '$(DATA)' --profile '$(PROFILE)' --jobs '$(JOBS)' $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(if $(DRY_RUN),--dry-run) $(SETTINGS)
+	$(call takes,METHOD DATA PROFILE ROOT CACHE ARGS $(OF_MANY) PRINT DRY_RUN)@$(ADAVID) reference --data '$(DATA)' --profile '$(PROFILE)' $(MANY) $(if $(PRINT),--print) $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(if $(DRY_RUN),--dry-run) $(SETTINGS)
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
 	$(call takes)@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"

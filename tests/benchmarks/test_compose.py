@@ -13,7 +13,16 @@ import torch
 from adavid.config import ADDED, config_hash, essential
 from adavid.evaluation.records import identity
 from adavid.loading import without_weights
-from benchmarks.compose import arguments_of, compose, effect, evaluated_with, grid, layers_of
+from benchmarks.compose import (
+    arguments_of,
+    compose,
+    effect,
+    evaluated_with,
+    grid,
+    layers_of,
+    shared_backbones,
+    warmup_of,
+)
 from benchmarks.layers import catalogue, merge, method_files, methods_of, profiles, references
 from benchmarks.measure.usage import check_shares
 from benchmarks.run import Run
@@ -134,6 +143,9 @@ MISTAKES = {
     "trainer.accelerator=gpuu": "trainer: You selected an invalid accelerator name: `accelerator='gpuu'`",
     "trainer.devices=0": "trainer: `Trainer(devices=0)` value is not a valid input",
     "trainer.gradient_clip_val=1": "trainer.gradient_clip_val is unknown",
+    "trainer.strategy=ddp": "trainer.strategy: it is for several devices, trainer.devices says one",
+    "trainer.strategy=fsdp": "trainer.strategy: Invalid value 'fsdp', expected one of",
+    "trainer.sync_batchnorm=true": "trainer.sync_batchnorm: it is for several devices, trainer.devices says one",
     "trainer.accelerator=tpu": "trainer: ",
     "trainer.check_val_every_n_epoch=0": "trainer.check_val_every_n_epoch: expected 1 or more, got 0",
     "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches: expected 1 or more, got 0",
@@ -262,8 +274,19 @@ def test_a_precision_that_the_device_has_not_is_refused() -> None:
 
 def test_one_device_by_its_index_is_one_device() -> None:
     assert compose("uniform", overrides=["trainer.devices=[0]"]).hash == compose("uniform").hash
-    with pytest.raises(ValueError, match="takes one device"):
-        compose("uniform", overrides=["trainer.devices=2"])
+
+
+def test_the_number_of_devices_is_part_of_a_run_and_what_they_are_is_not() -> None:
+    def on(*words: str) -> Run:
+        return compose("uniform", overrides=["trainer.accelerator=cpu", *words])
+
+    one, two, ddp = on(), on("trainer.devices=2"), on("trainer.devices=2", "trainer.strategy=ddp")
+    nodes = on("trainer.devices=1", "trainer.num_nodes=2")
+    assert "num_devices" not in one.config and (two.num_devices, two.num_gpus) == (2, 2)
+    assert two.hash == ddp.hash == nodes.hash != one.hash and two.model_hash == nodes.model_hash != one.model_hash
+    assert nodes.num_gpus == 0
+    spec = shared_backbones(two)[0]
+    assert warmup_of(two, spec).hash == warmup_of(nodes, spec).hash != warmup_of(one, spec).hash
 
 
 def test_what_stands_for_the_whole_is_known() -> None:

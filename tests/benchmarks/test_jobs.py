@@ -42,8 +42,9 @@ def test_one_that_fails_is_named_and_stops_no_other(scripts: Path, capsys: pytes
         "[2/3] bad: failed after 0 s, status 3: no such thing",
         f"[3/3] late: started, see {log / 'late.txt'}",
         "[3/3] late: done in 0 s: said nothing",
+        f"failed: bad: no such thing, see {log / 'bad.txt'}",
     ]
-    with pytest.raises(ValueError, match="^1 of 3 failed: bad$"):
+    with pytest.raises(ValueError, match="^1 of 3 failed: bad; RETRY=1 runs what failed again$"):
         jobs.check_all_done(["bad"], 3)
     jobs.check_all_done([], 3)
 
@@ -70,6 +71,60 @@ def test_cells_that_would_wait_for_each_other_are_started_apart(
     run_all([Cell(name, ("sleep 0.3",), seed) for name, seed in named.items()], 2, scripts)
     started = [line for line in capsys.readouterr().out.splitlines() if "started" in line]
     assert [line.partition(": ")[0] for line in started] == ["[1/3] arnet 0", "[2/3] arnet 1", "[3/3] uniform 0"]
+
+
+def test_what_failed_is_run_again_on_request_alone(scripts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many = cells(good="echo good >> ran", bad="echo bad >> ran; echo no luck; exit 3")
+    for retry, ran in ((False, 1), (False, 1), (True, 2)):
+        assert run_all(many, 1, scripts / "logs", retry=retry) == ["bad"]
+        assert (scripts / "ran").read_text().count("bad") == ran
+    log = scripts / "logs" / "bad.txt"
+    assert f"bad: failed before, see {log}; RETRY=1 runs it again" in capsys.readouterr().out
+    assert run_all(cells(bad="true"), 1, scripts / "logs") == []  # other settings, another line
+    assert not list((scripts / "logs").glob("*.failed"))
+
+
+def test_a_cell_waits_for_the_one_that_it_comes_after(scripts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def some(of_first: str) -> list[Cell]:
+        return [Cell("first", (of_first,)), Cell("then", ("test -e made && touch ran",), after="first")]
+
+    assert run_all(some("sleep 0.3; touch made"), 2, scripts) == [] and (scripts / "ran").exists()
+    assert run_all(some("exit 1"), 2, scripts) == ["first", "then"]
+    assert "[2/2] then: not started, as first failed" in capsys.readouterr().out
+    assert run_all(some("touch made")[1:], 2, scripts) == []  # the first was done long ago
+
+
+def test_each_slot_has_gpus_of_its_own(scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen(gpus: str, *nums: int) -> list[str]:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+        all_here = f"while [ $(ls $0? | wc -l) -lt {len(nums)} ]; do sleep 0.05; done"
+        words = [f"touch $0{i}; {all_here}; echo $CUDA_VISIBLE_DEVICES" for i in range(len(nums))]
+        some = [Cell(str(i), (words[i],), num_gpus=num) for i, num in enumerate(nums)]
+        assert run_all(some, len(nums), scripts / "logs") == []
+        for i in range(len(nums)):
+            (scripts / f"sh{i}").unlink()
+        return [(scripts / "logs" / f"{i}.txt").read_text().strip() for i in range(len(nums))]
+
+    assert seen("3,5", 1, 1, 1) == ["3", "5", "3"]
+    assert seen("a,b,c,d", 2, 2) == ["a,b", "c,d"]
+    assert seen("3", 1, 1) == ["3", "3"]  # no choice
+    assert seen("3,5", 0, 4) == ["3,5", "3,5"]  # which it takes is its own to say, or it is for it to refuse
+
+
+def test_a_line_is_for_any_shell(scripts: Path) -> None:
+    assert Cell("x", ("bench", "a b", "")).line == f"{sys.executable} -m adavid.command bench 'a b' ''"
+
+
+def test_jobs_of_a_cluster_are_run_and_fail_as_processes_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(Cell, "line", property(lambda cell: f"sh -c '{cell.words[0]}'"))
+    start = jobs.Submission(tmp_path / "submitit", {"timeout_min": 1}, cluster="local")
+    done: list[Cell] = []
+    many = cells(good="echo fine", bad="echo no luck; exit 3")
+    assert run_all(many, 2, tmp_path / "logs", done.append, start=start) == ["bad"] and done == many[:1]
+    assert [(tmp_path / "logs" / f"{name}.txt").read_text() for name in ("good", "bad")] == ["fine\n", "no luck\n"]
+    with pytest.raises(ValueError, match="^LAUNCHER=slurm: .*colour"):
+        jobs.Submission(tmp_path / "submitit", {"colour": "red"}, cluster="local")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

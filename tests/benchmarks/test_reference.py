@@ -244,7 +244,7 @@ def test_the_command_prints_the_plan_and_runs_what_is_left(
     assert "commit them first" in capsys.readouterr().err
     revision = revision.removesuffix("-dirty")
     assert main(words) == 2
-    assert capsys.readouterr().err == "adavid: 1 of 2 failed: bench lstm seed 1\n"
+    assert capsys.readouterr().err == "adavid: 1 of 2 failed: bench lstm seed 1; RETRY=1 runs what failed again\n"
     ((cells, number),) = ran
     assert number == 3 and cells[0].words == (
         *lines[0].cell.words,
@@ -265,22 +265,22 @@ def test_several_jobs_are_a_command_for_each_method_and_seed(
     monkeypatch.setattr("benchmarks.__main__.methods_of", lambda profile: ["cascade", "sofnet"])
     assert main(["bench", *words, "--cache", str(tmp_path)]) == 0
     (cells,) = ran
-    assert [cell.apart for cell in cells] == ["0", "3"] * 2
-    folders = ("--cache", str(tmp_path), "--wandb", "off", "--variant", "", "--data", "sprites", "--profile", "tiny")
+    assert [cell.apart for cell in cells] == ["sprites tiny 0", "sprites tiny 3"] * 2
+    of_run = ("--method", "cascade", "--variant", "", "--data", "sprites", "--profile", "tiny", "--seeds", "3")
     assert cells[1] == Cell(
-        "bench cascade seed 3",
+        "bench cascade on sprites, tiny, seed 3",
         (
-            *("bench", "--split", "val", "--no-board", "--method", "cascade", "--seeds", "3"),
-            *(*folders, "recipe.batch_size=8"),
+            *("bench", "--split", "val", "--no-board", *of_run),
+            *("--cache", str(tmp_path), "--wandb", "off", "recipe.batch_size=8"),
         ),
-        "3",
+        "sprites tiny 3",
     )
     assert main(["bench", "--method", "tsm, lstm", *words[2:], "--cache", str(tmp_path)]) == 0
     assert [cell.name for cell in ran[1]] == [
-        "bench tsm seed 0",
-        "bench tsm seed 3",
-        "bench lstm seed 0",
-        "bench lstm seed 3",
+        "bench tsm on sprites, tiny, seed 0",
+        "bench tsm on sprites, tiny, seed 3",
+        "bench lstm on sprites, tiny, seed 0",
+        "bench lstm on sprites, tiny, seed 3",
     ]
     assert main(["bench", "--method", "uniform", "--seeds", "0,1", "--jobs", "0"]) == 2
     assert capsys.readouterr().err == "adavid: jobs=0: expected 1 or more\n"

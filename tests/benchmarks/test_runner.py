@@ -306,7 +306,14 @@ MISTAKES = {
     "recipe range": (["--method", "arnet", "recipe.batch_size=0"], "recipe.batch_size"),
     "trainer key": (["--method", "arnet", "trainer.device=1"], "did you mean 'devices'"),
     "trainer key of the runner": (["--method", "arnet", "trainer.log_every_n_steps=1"], "log_every_n_steps is unknown"),
-    "two devices": (["--method", "arnet", "trainer.devices=2"], "takes one device"),
+    "batch on devices": (
+        ["--method", "arnet", "trainer.devices=3", "trainer.accelerator=cpu", "recipe.batch_size=8"],
+        "recipe.batch_size: expected a multiple of 3, an equal part for each device, got 8",
+    ),
+    "nodes": (
+        ["--method", "arnet", "trainer.num_nodes=2", "trainer.accelerator=cpu"],
+        "trainer.num_nodes: expected srun or torchrun to start the command once a device, on each",
+    ),
     "section value": (["--method", "arnet", "model=3"], "model: expected settings"),
     "stage": (["--method", "arnet", "stages.joint=3"], "stages.joint: expected settings"),
     "no stage": (["--method", "arnet", "stages.joint=null", "stages.finetune=null"], "no stage is left"),

@@ -405,7 +405,7 @@ def test_a_trial_is_a_command_line(study: Study, workspace: Workspace, monkeypat
     assert Request.model_validate_json(request).overrides[:-2] == study.request.overrides
     assert Path(outcome).is_relative_to(workspace.cache.resolve())
     monkeypatch.setattr(tune_module, "run_all", lambda cells, jobs, logs, when_done: [cells[0].name])
-    with pytest.raises(ValueError, match="^1 of 2 failed: arnet trial 2$"):
+    with pytest.raises(ValueError, match="^1 of 2 failed: arnet trial 2; RETRY=1"):
         tune(study, workspace, 4, jobs=2)
     assert len(read_trials(study.file)) == 2
 
@@ -425,7 +425,7 @@ def test_a_trial_says_and_writes_what_it_attained(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     request = Request(
-        method="arnet", data="sprites", profile="tiny", variant="", seed=0, overrides=("a=1",), results="", cache=""
+        method="arnet", data="sprites", profile="tiny", variant="", seed=0, overrides=(), results="", cache=""
     )
     asked: list[Request] = []
     made = Outcome(seconds=1.0, **numbers)

@@ -1,9 +1,9 @@
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning_fabric.utilities.distributed import DistributedSamplerWrapper
 from pytorch_lightning import LightningModule, Trainer
 
 from adavid.data.batch import VideoBatch, VideoSample, View, collate
@@ -146,16 +146,39 @@ def test_a_resumed_run_sees_the_batches_of_an_uninterrupted_one(root, tmp_path):
     assert resumed.seen == {epoch: whole.seen[epoch] for epoch in (2, 3)}
 
 
-def test_lightning_shards_the_sampler_over_ranks():
+def shared_out(root, world_size, batch_size=2):
+    """The data modules of the ranks of a run."""
+    modules = [ready(root, batch_size=batch_size) for _ in range(world_size)]
+    for rank, module in enumerate(modules):
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=world_size)
+    return modules
+
+
+@pytest.mark.parametrize(("world_size", "batch_size"), [(2, 2), (2, 6), (3, 3), (3, 6)])
+def test_ranks_share_out_every_batch_that_one_would_see(root, world_size, batch_size):
+    loaders = [module.train_dataloader() for module in shared_out(root, world_size, batch_size)]
     for epoch in (0, 3):
-        sampler = EpochSampler(8, seed=0, stage=0)
-        shards = []
-        for rank in range(2):
-            sharded = DistributedSamplerWrapper(EpochSampler(8, seed=0, stage=0), num_replicas=2, rank=rank)
-            sharded.set_epoch(epoch)
-            shards.append(list(sharded))
-        sampler.set_epoch(epoch)
-        assert sorted(shards[0] + shards[1]) == sorted(sampler) == [(epoch, index) for index in range(8)]
+        (alone,) = (module.train_dataloader() for module in shared_out(root, 1, batch_size))
+        for loader in (alone, *loaders):
+            loader.sampler.set_epoch(epoch)
+        for whole, *parts in zip(alone, *loaders, strict=True):
+            assert {len(part.video_id) for part in parts} == {batch_size // world_size}
+            assert sorted(whole.video_id) == sorted(name for part in parts for name in part.video_id)
+
+
+def test_ranks_share_out_the_videos_of_evaluation_and_none_is_left_without(root):
+    for world_size in (2, 3, 7):
+        loaders = [module.val_dataloader() for module in shared_out(root, world_size, batch_size=14)]
+        names = [[name for batch in loader for name in batch.video_id] for loader in loaders]
+        own = [name for of_rank in names[: NUM_VIDEOS["val"]] for name in of_rank]
+        assert sorted(own) == [f"val{i}" for i in range(NUM_VIDEOS["val"])]
+        assert all(of_rank == ["val0"] for of_rank in names[NUM_VIDEOS["val"] :])
+
+
+def test_several_devices_need_a_whole_batch(root):
+    module, _ = shared_out(root, 2, batch_size=8)
+    with pytest.raises(ValueError, match="^recipe.batch_size: 7 videos to train on are less than a batch of 8"):
+        module.train_dataloader()
 
 
 def test_a_fifth_of_the_videos_is_held_out_by_their_names_alone():
