@@ -173,6 +173,7 @@ def test_another_number_of_processes_than_devices_is_refused(
     assert "jobs=2: expected 1, as 4 processes were started" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_mistake_that_the_ranks_find_is_one_line(data_sets: list[str], tmp_path: Path) -> None:
     words = [word for word in command(tmp_path, data_sets[:1], *TWO) if not word.startswith("recipe.batch_size")]
     process = started([*words, "recipe.batch_size=12"])

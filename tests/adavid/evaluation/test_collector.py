@@ -110,6 +110,7 @@ def _one_of_two(rank: int, port: int, folder: Path) -> None:
     torch.save({"test": evaluation, "val": cost.evaluation, "logged": logged}, folder / f"{rank}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_say_what_one_says(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
