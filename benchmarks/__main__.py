@@ -71,17 +71,26 @@ def _is_foreseen(error: ValueError) -> bool:
 def _unforeseen(error: Exception, cache: Path) -> int:
     """The last resort: one line, and where the trace is."""
     text = " ".join(str(error).split())
+    launch = _launch_module()
+    if launch is not None and launch.is_of_connection(error):
+        _say(f"another process of this run has ended; {launch.AGAIN}; the trace is in {_keep_trace(cache)}")
+        return 1
     _say(f"{type(error).__name__}: {text}; the trace is in {_keep_trace(cache)}")
     return 1
 
 
 def _say(problem: str) -> None:
     """What has gone wrong, once: a rank that this command has started leaves it to the process that started it."""
-    launch = sys.modules.get("benchmarks.launch")  # torch's, loaded where there are several devices alone
+    launch = _launch_module()
     if launch is not None and launch.is_own():
         launch.report(problem)
     else:
         print(f"adavid: {problem}", file=sys.stderr)
+
+
+def _launch_module() -> Any:
+    """What starts a command once a device; None where nothing has loaded it, as torch's part of it is slow to load."""
+    return sys.modules.get("benchmarks.launch")
 
 
 def _keep_trace(cache: Path) -> Path:
@@ -335,7 +344,9 @@ def _words(arguments: argparse.Namespace) -> list[str]:
 
 
 def _folder_words(arguments: argparse.Namespace) -> list[str]:
-    given = {name: getattr(arguments, name) for name in ("results", "records", "cache")}
+    """The folders, for a command line that may be run in another environment."""
+    names = ("results", "records", "cache")
+    given = {name: getattr(arguments, name) or os.environ.get(f"ADAVID_{name.upper()}", "") for name in names}
     return [word for name, value in given.items() if value for word in (f"--{name}", value)]
 
 

@@ -22,6 +22,7 @@ from adavid.training import join
 
 GRACE_S = 5  # from the request to end, once another process has failed, to the end by force
 POLL_S = 1.0
+AGAIN = "the same command goes on from the last checkpoint"
 OWN = "adavid-"  # and the id of the process that has started the others: what its processes know it by
 
 
@@ -88,6 +89,11 @@ def is_own() -> bool:
     return os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(OWN)
 
 
+def is_of_connection(error: Exception) -> bool:
+    """Whether it is what a rank gets to hear when another one is gone: torch has no one type for it."""
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in ("gloo", "nccl"))
+
+
 def report(message: str) -> None:
     """Hands what has gone wrong in this process, in one line, to the one that has started it."""
     get_error_handler().record_exception(RuntimeError(message))
@@ -131,8 +137,7 @@ def _failure(failures: Mapping[int, ProcessFailure]) -> LaunchFailed:
         message = said["message"] if isinstance(said, dict) else said
         return LaunchFailed(message.removeprefix("RuntimeError: "), failure.exitcode)
     name = signal.Signals(-failure.exitcode).name
-    again = "the same command goes on from the last checkpoint"
-    return LaunchFailed(f"the process of device {rank} was ended by {name}, and with it the others; {again}", 1)
+    return LaunchFailed(f"the process of device {rank} was ended by {name}, and with it the others; {AGAIN}", 1)
 
 
 def _launcher() -> int:

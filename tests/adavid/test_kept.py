@@ -177,14 +177,16 @@ class Macs(Callback):
     """What each epoch spends."""
 
     def __init__(self) -> None:
-        self.after: list[int] = [0]
+        self.spent: list[int] = []
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self.after.append(pl_module.train_macs)
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.spent.append(pl_module.train_macs)
+
+    on_train_end = on_train_epoch_start
 
     @property
     def by_epoch(self) -> list[int]:
-        return [end - start for start, end in zip(self.after, self.after[1:], strict=False)]
+        return [end - start for start, end in zip(self.spent, self.spent[1:], strict=False)]
 
 
 def test_a_stage_over_a_frozen_backbone_learns_the_same_for_less(root: Path, tmp_path: Path) -> None:

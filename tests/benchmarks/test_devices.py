@@ -182,3 +182,20 @@ def test_a_mistake_that_the_ranks_find_is_one_line(data_sets: list[str], tmp_pat
     last = err.splitlines()[-1]
     assert last.startswith("adavid: recipe.batch_size: 9 videos to train on are less than a batch of 12, of which each")
     assert err.count("recipe.batch_size") == 1 and err.count("the same pictures") == 1
+
+
+def test_a_rank_that_srun_has_started_says_that_another_one_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost(*arguments: object) -> None:
+        raise RuntimeError("[/gloo/transport/tcp/pair.cc:545] Read error: Connection reset by peer")
+
+    import benchmarks.launch  # noqa: F401
+
+    monkeypatch.setattr("benchmarks.report.write_leaderboard", lost)
+    assert main(["leaderboard", "--cache", str(tmp_path)]) == 1
+    (trace,) = (tmp_path / "errors").iterdir()
+    assert capsys.readouterr().err == (
+        "adavid: another process of this run has ended; the same command goes on from the last checkpoint; "
+        f"the trace is in {trace}\n"
+    )
