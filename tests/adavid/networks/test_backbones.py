@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 import urllib.error
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 import torchvision
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from adavid.cost import Ledger, audit, price
@@ -21,6 +24,7 @@ from adavid.data.batch import View
 from adavid.data.transforms import evaluation_crop, normalize
 from adavid.networks import lite, slowfast
 from adavid.networks.backbones import BackboneSpec, FrameClassifier, build_backbone, weights_file
+from adavid.networks.normalization import Renormalize
 
 
 def resnet18() -> Callable[[Tensor], Tensor]:
@@ -42,8 +46,22 @@ def efficientnet_b0() -> Callable[[Tensor], Tensor]:
 
 def lite_0() -> Callable[[Tensor], Tensor]:
     model = timm.create_model("tf_efficientnet_lite0").eval()
-    expected = lite.FromMinusOneToOne()
+    expected = Renormalize(0.5, 0.5)
     return lambda x_NCHW: model.forward_head(model.forward_features(expected(x_NCHW)), pre_logits=True)
+
+
+def tf_efficientnet_b0() -> Callable[[Tensor], Tensor]:
+    """efficientnet_pytorch's: padded as at 224 pixels, whatever it reads."""
+    model = timm.create_model("tf_efficientnet_b0").eval()
+    assert model.bn1.eps == 1e-3
+    for module in model.modules():
+        if isinstance(module, Conv2dSame):  # of maps of 224, 112, 56, 28 and 14 pixels, which are even: k - 2 in all
+            before = (module.kernel_size[0] - 2) // 2
+            after = module.kernel_size[0] - 2 - before
+            pad = partial(F.pad, pad=(before, after, before, after))
+            convolve = partial(F.conv2d, weight=module.weight, stride=module.stride, groups=module.groups)
+            module.forward = lambda x, pad=pad, convolve=convolve: convolve(pad(x))
+    return lambda x_NCHW: model.forward_head(model.forward_features(x_NCHW), pre_logits=True)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +71,7 @@ def lite_0() -> Callable[[Tensor], Tensor]:
         ("torchvision/mobilenet_v2", mobilenet_v2, 1280),
         ("timm/efficientnet_b0.ra_in1k", efficientnet_b0, 1280),
         ("lite/0", lite_0, 1280),
+        ("timm/tf_efficientnet_b0.aa_in1k", tf_efficientnet_b0, 1280),
     ],
 )
 @torch.no_grad()
@@ -86,10 +105,10 @@ def test_lite_knows_a_real_picture(network: str) -> None:
 def test_what_lite_does_to_its_input_is_what_the_weights_expect_and_free() -> None:
     frames_NCHW = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
     expected = (frames_NCHW / 255 - 0.5) / 0.5
-    torch.testing.assert_close(lite.FromMinusOneToOne()(normalize(frames_NCHW)), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(Renormalize(0.5, 0.5)(normalize(frames_NCHW)), expected, rtol=1e-5, atol=1e-5)
     ledger = Ledger(2)
     with audit() as counter:
-        ledger.run("lite", lite.FromMinusOneToOne(), normalize(frames_NCHW), owner_N=torch.arange(2))
+        ledger.run("lite", Renormalize(0.5, 0.5), normalize(frames_NCHW), owner_N=torch.arange(2))
     assert counter.macs == ledger.total_B.sum() == 0
 
 
@@ -112,6 +131,36 @@ def test_weights_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
     )
     with pytest.raises(ValueError, match="backbone 'lite/3' is unknown"):
         build_backbone("lite/3")
+
+
+@pytest.mark.parametrize(
+    ("network", "native", "size", "side", "audited"),
+    [
+        pytest.param("b3", 300, 224, 7, 0.961, marks=pytest.mark.slow),  # the largest
+        ("b1", 240, 168, 5, 0.300),
+        ("b0", 224, 112, 3, 0.088),
+    ],
+)
+@torch.no_grad()
+def test_efficientnets_are_padded_as_at_their_native_size(
+    network: str, native: int, size: int, side: int, audited: float
+) -> None:
+    """There as timm pads, which looks at each map; their convolutions' GMACs are those of AR-Net's networks."""
+    torch.manual_seed(0)
+    name = f"timm/tf_efficientnet_{network}.aa_in1k"
+    backbone = build_backbone(name).eval()
+    torch.manual_seed(0)
+    theirs = timm.create_model(f"tf_efficientnet_{network}").eval()
+    x_NCHW = torch.randn(1, 3, native, native)
+    expected_ND = theirs.forward_head(theirs.forward_features(x_NCHW), pre_logits=True)
+    assert torch.equal(backbone(x_NCHW), expected_ND)
+    x_NCHW = torch.randn(1, 3, size, size)
+    assert backbone.stages(x_NCHW).shape[-1] == backbone.map_side(size) == side
+    bill = price(backbone, x_NCHW)
+    assert bill.audited / 1e9 == pytest.approx(audited, abs=0.0006)
+    with audit() as counted:
+        backbone(x_NCHW)
+    assert counted.macs == bill.audited
 
 
 @torch.no_grad()
@@ -148,6 +197,25 @@ def test_slowfast() -> None:
     ]
     feature_ND = torch.cat([x_NCSHW.mean((2, 3, 4)) for x_NCSHW in pathways], 1)
     assert feature_ND.shape == (2, 2304) and backbone.num_features == 2304
+    assert torch.equal(backbone.pool(pathways), feature_ND)
+
+
+def test_slowfast_reads_what_its_weights_were_trained_on() -> None:
+    """Slow frames from the first to the last, one mean and deviation for all channels, space in windows of 7 x 7."""
+    frames_TCHW = torch.arange(32, dtype=torch.uint8)[:, None, None, None].expand(32, 3, 4, 4)
+    slow, fast = slowfast.Split()(normalize(frames_TCHW)[None])
+    assert slow.shape == (1, 3, 8, 4, 4) and fast.shape == (1, 3, 32, 4, 4)
+    expected_T = (torch.arange(32) / 255 - 0.45) / 0.225
+    torch.testing.assert_close(fast, expected_T[None, None, :, None, None].expand_as(fast))
+    assert slowfast.slow_frames(32) == [0, 4, 8, 13, 17, 22, 26, 31]
+    torch.testing.assert_close(slow, fast[:, :, [0, 4, 8, 13, 17, 22, 26, 31]])
+
+    maps = torch.randn(2, 5, 8, 8, 8), torch.randn(2, 3, 32, 8, 8)  # of 256 pixels
+    windows = [(slice(y, y + 7), slice(x, x + 7)) for y in (0, 1) for x in (0, 1)]
+    at_windows = [torch.cat([of[..., y, x].mean((2, 3, 4)) for of in maps], 1) for y, x in windows]
+    head = nn.Linear(8, 4)
+    predicted = torch.stack([head(of_window) for of_window in at_windows]).mean(0)
+    torch.testing.assert_close(head(slowfast.PoolBoth()(maps)), predicted)
 
 
 @torch.no_grad()
@@ -220,6 +288,10 @@ def test_weights_that_cannot_be_fetched(name: str, monkeypatch: pytest.MonkeyPat
 
 
 FILES = {
+    "timm/tf_efficientnet_b0.aa_in1k": (
+        "models--timm--tf_efficientnet_b0.aa_in1k/snapshots/0123/model.safetensors",
+        "tf_efficientnet_b0.aa_in1k.safetensors",
+    ),
     "torchvision/resnet18": ("resnet18-f37072fd.pth", "resnet18.safetensors", "resnet18.pth"),
     "timm/efficientnet_b0.ra_in1k": (
         "models--timm--efficientnet_b0.ra_in1k/snapshots/0123/model.safetensors",

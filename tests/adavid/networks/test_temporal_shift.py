@@ -17,6 +17,20 @@ def test_the_shift_in_closed_form() -> None:
         assert torch.equal(shifted[video, :, 2:], frames[video, :, 2:])
 
 
+def test_another_part_of_the_channels_may_be_shifted() -> None:
+    """tsm/3-10/...: of ten channels one from the next frame and one from the one before, of 19 as well."""
+    x = torch.randn(3, 10, 1, 1)
+    expected = x.clone()
+    expected[:, 0] = torch.cat([x[1:, 0], torch.zeros(1, 1, 1)])
+    expected[:, 1] = torch.cat([torch.zeros(1, 1, 1), x[:-1, 1]])
+    assert torch.equal(shift(x, 3, 10), expected)
+    assert torch.equal(shift(torch.ones(3, 19, 1, 1), 3, 10)[:, 2:], torch.ones(3, 17, 1, 1))
+    spec = BackboneSpec("tsm/3-10/narrow/4-8-8", 16)
+    backbone = build_backbone(spec.name)
+    assert spec.num_segments == 3 and str(spec) == "tsm/3-10/narrow/4-8-8@16"
+    assert {of.divisor for of in backbone.modules() if isinstance(of, TemporalShift)} == {10}
+
+
 @pytest.mark.parametrize(
     ("network", "num"),
     [
@@ -61,6 +75,8 @@ def test_shapes_price_and_view() -> None:
     ("name", "message"),
     [
         ("tsm/8/timm/dpn68", "backbone 'tsm/8/timm/dpn68': temporal shift is for ResNets, MobileNetV2"),
+        ("tsm/8-1/torchvision/resnet50", "expected tsm/frames/library/network, such as tsm/8/torchvision/resnet50"),
+        ("tsm/8-/torchvision/resnet50", "expected tsm/frames/library/network, such as tsm/8/torchvision/resnet50"),
         ("tsm/x/torchvision/resnet50", "expected tsm/frames/library/network, such as tsm/8/torchvision/resnet50"),
         ("tsm/8/torchvision/resnet5", "'torchvision/resnet5' is unknown; did you mean 'resnet50'"),
     ],
