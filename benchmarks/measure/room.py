@@ -188,7 +188,7 @@ def sampled_evidence(catalogue: VideoCatalogue, videos: Sequence[VideoRecord], n
         evidence = catalogue.evidence(video)
         if evidence is None:
             return None
-        index_T = segment_indices(len(evidence.is_shown), num_frames)
+        index_T = segment_indices(len(evidence.is_shown), num_frames, short=catalogue.reading.short_videos)
         shown.append(evidence.is_shown[index_T])
         clear.append(evidence.is_clear[index_T])
     return Evidence(np.stack(shown), np.stack(clear))

@@ -28,6 +28,7 @@ def run_on_frames(
     out_BTX: Tensor,
     corner_BT2: Tensor | None = None,
     view: str = "frames",
+    nearest: bool = False,
 ) -> Tensor:
     """Run `module` on the chosen frames of all videos in one call, at `size` pixels, each billed to its video.
 
@@ -38,6 +39,7 @@ def run_on_frames(
 
     Args:
         view: that the frames are of.
+        nearest: see `resize_frames`.
 
     Returns:
         `out_BTX` with the module's output, one row of X numbers a frame, at the chosen frames.
@@ -52,17 +54,26 @@ def run_on_frames(
     inner = rows.shape[1] // 2 if rows.ndim == 5 and not reads_clips else None
     ledger.read(view, video_N, frame_N, inner)
     rows = rows if inner is None else rows[:, inner]
-    rows = resize_frames(rows, size) if corner_BT2 is None else cut_patches(rows, corner_BT2[video_N, frame_N], size)
+    if corner_BT2 is None:
+        rows = resize_frames(rows, size, nearest)
+    else:
+        rows = cut_patches(rows, corner_BT2[video_N, frame_N], size)
     rows_NX = ledger.run(name, module, rows, owner_N=video_N)
     return out_BTX.index_put((video_N, frame_N), rows_NX.to(out_BTX.dtype))
 
 
 def read_frames(
-    ledger: Ledger, frames_BTCHW: Tensor, video_N: Tensor, frame_N: Tensor, size: int, view: str = "frames"
+    ledger: Ledger,
+    frames_BTCHW: Tensor,
+    video_N: Tensor,
+    frame_N: Tensor,
+    size: int,
+    nearest: bool = False,
+    view: str = "frames",
 ) -> Tensor:
     """Frames (N, C, H, W) at `size` pixels, for what is run by hand: `run_on_frames` reads them itself."""
     ledger.read(view, video_N, frame_N)
-    return resize_frames(frames_BTCHW[video_N, frame_N], size)
+    return resize_frames(frames_BTCHW[video_N, frame_N], size, nearest)
 
 
 def run_on_videos(
@@ -73,6 +84,7 @@ def run_on_videos(
     size: int,
     corner_BT2: Tensor | None = None,
     view: str = "frames",
+    nearest: bool = False,
 ) -> Tensor:
     """Run `module`, which reads whole videos, on all of their frames in one call; otherwise as `run_on_frames` does.
 
@@ -84,7 +96,7 @@ def run_on_videos(
     frame_T = torch.arange(num_frames, device=frames_BTCHW.device)
     ledger.read(view, owner_B.repeat_interleave(num_frames), frame_T.repeat(num_videos))
     if corner_BT2 is None:
-        clip_BTCHW = resize_frames(frames_BTCHW, size)
+        clip_BTCHW = resize_frames(frames_BTCHW, size, nearest)
     else:
         patch_NCHW = cut_patches(frames_BTCHW.flatten(0, 1), corner_BT2.flatten(0, 1), size)
         clip_BTCHW = patch_NCHW.unflatten(0, (num_videos, num_frames))

@@ -152,6 +152,8 @@ class VideoCatalogue(ABC):
             through once, or None.
         skip_bad: leave out videos that cannot be read, rather than raise.
         prepared: folder in which the videos were prepared (see `Prepared`), to be read from there; or None.
+        short_videos: how a video of fewer frames than a method reads is filled: its frames "spread", the "last" one
+            repeated (AR-Net's and AdaFocus's code), or the "first" alone (TSM's, where it has no more than are read).
 
     Attributes:
         class_names: the name of each label.
@@ -190,6 +192,7 @@ class VideoCatalogue(ABC):
         contents: str | None = None,
         skip_bad: bool = False,
         prepared: str | None = None,
+        short_videos: str = "spread",
     ):
         if prepared is not None and cache is not None:
             raise ValueError(f"prepared={prepared}: what is prepared needs no cache, expected cache=null")
@@ -198,7 +201,7 @@ class VideoCatalogue(ABC):
         if num_workers is None:
             num_workers = 0 if cache is not None else min(2, os.cpu_count() or 1)
         self.num_workers = num_workers
-        self.reading = Reading(resize, crop, tuple(scales), flip)
+        self.reading = Reading(resize, crop, tuple(scales), flip, short_videos)
         self.cache = None if cache is None else Path(cache)
         self.contents = None if contents is None else Path(contents)
         self.skip_bad = skip_bad

@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adavid.config import nearest
 from adavid.data.batch import View
 from adavid.data.sampling import clip_indices, segment_indices
 from adavid.data.source import FrameSource, Recounted
 from adavid.data.transforms import crop_frames, evaluation_crop, multi_scale_crop
+
+SHORT_VIDEOS = ("spread", "last", "first")
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Reading:
         crop: see `resize`.
         scales: sides of the training crop as fractions of the short side, in descending order.
         flip: whether half of the training clips are mirrored.
+        short_videos: how a video of fewer frames than are read is filled: see `segment_indices`.
 
     Raises:
         ValueError: a number is out of range.
@@ -38,12 +42,16 @@ class Reading:
     crop: int
     scales: tuple[float, ...]
     flip: bool
+    short_videos: str = "spread"
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= self.resize:
             raise ValueError(f"resize={self.resize}, crop={self.crop}: the crop must be positive and at most resize")
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
             raise ValueError(f"scales={list(self.scales)}: expected fractions of the short side, in (0, 1]")
+        if self.short_videos not in SHORT_VIDEOS:
+            expected = nearest(self.short_videos, SHORT_VIDEOS)
+            raise ValueError(f"short_videos: '{self.short_videos}' is unknown; {expected}")
 
     def read(
         self, source: FrameSource, views: Mapping[str, View], rng: np.random.Generator | None = None
@@ -71,7 +79,7 @@ class Reading:
     def _read(
         self, source: FrameSource, views: Mapping[str, View], rng: np.random.Generator | None
     ) -> dict[str, Tensor]:
-        indices = _indices(source.num_frames, views, rng)
+        indices = self._indices(source.num_frames, views, rng)
         needed = np.unique(np.concatenate(list(indices.values())))
         cut = self.crop_for if rng is None else self._training_crop(views, rng)
         cuts: dict[str, list[Tensor]] = {name: [] for name in views}
@@ -93,7 +101,7 @@ class Reading:
 
     def places(self, source: FrameSource, views: Mapping[str, View]) -> dict[str, np.ndarray]:
         """Where a decoder finds the frames that evaluation reads, by view (T, S, 2): see `FrameSource.places`."""
-        indices = _indices(source.num_frames, views, None)
+        indices = self._indices(source.num_frames, views, None)
         return {name: source.places(indices[name]).reshape(view.num_frames, -1, 2) for name, view in views.items()}
 
     def crop_for(self, frames_TCHW: Tensor, view: View) -> Tensor:
@@ -115,11 +123,13 @@ class Reading:
 
         return cut
 
-
-def _indices(num_frames: int, views: Mapping[str, View], rng: np.random.Generator | None) -> dict[str, list[int]]:
-    """Which of a video's frames each view shows; views of the same length show the same."""
-    lengths = sorted({view.num_frames for view in views.values()})
-    moments = {length: segment_indices(num_frames, length, rng) for length in lengths}
-    return {
-        name: clip_indices(moments[view.num_frames], view.clip, view.stride, num_frames) for name, view in views.items()
-    }
+    def _indices(
+        self, num_frames: int, views: Mapping[str, View], rng: np.random.Generator | None
+    ) -> dict[str, list[int]]:
+        """Which of a video's frames each view shows; views of the same length show the same."""
+        lengths = sorted({view.num_frames for view in views.values()})
+        moments = {length: segment_indices(num_frames, length, rng, self.short_videos) for length in lengths}
+        return {
+            name: clip_indices(moments[view.num_frames], view.clip, view.stride, num_frames)
+            for name, view in views.items()
+        }

@@ -8,19 +8,29 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def segment_indices(num_available: int, num_frames: int, rng: np.random.Generator | None = None) -> list[int]:
+def segment_indices(
+    num_available: int, num_frames: int, rng: np.random.Generator | None = None, short: str = "spread"
+) -> list[int]:
     """Returns one frame index from each of `num_frames` equal segments, in order of time.
 
     Segment i covers [tick * i, tick * (i + 1)) with tick = num_available / num_frames. With a generator the
     index is uniform in the segment (training); without one it is the centre, int(tick / 2 + tick * i), as in
     AR-Net's evaluation. A video shorter than `num_frames` repeats frames; the indices never decrease.
 
+    Authors fill short videos in ways of their own: with their last frame (AR-Net's and AdaFocus's code), or with their
+    first frame alone, where they have no more than `num_frames` (TSM's).
+
     Args:
         num_available: frames in the video, at least 1.
         num_frames: frames to read, at least 1.
         rng: the source of randomness in training; None in evaluation.
+        short: what becomes of a short video: "spread", "last" or "first".
     """
     assert num_available > 0 and num_frames > 0
+    if short == "last" and num_available < num_frames:
+        return np.minimum(np.arange(num_frames), num_available - 1).tolist()
+    if short == "first" and num_available <= num_frames:
+        return [0] * num_frames
     tick = num_available / num_frames
     offset_T = np.full(num_frames, 0.5) if rng is None else rng.random(num_frames)
     index_T = (tick * offset_T + tick * np.arange(num_frames)).astype(np.int64)

@@ -87,7 +87,7 @@ def evaluation_crop(frames_TCHW: Tensor, resize: int, crop: int, size: int) -> T
     return center_crop(frames_TCHW, round(resize * size / crop), size)
 
 
-def resize_frames(frames_NCHW: Tensor, size: int) -> Tensor:
+def resize_frames(frames_NCHW: Tensor, size: int, nearest: bool = False) -> Tensor:
     """Returns the frames, or clips of frames, at size x size pixels (bilinear, antialiased), on their device.
 
     Frames that are so already come back untouched.
@@ -95,9 +95,12 @@ def resize_frames(frames_NCHW: Tensor, size: int) -> Tensor:
     Args:
         frames_NCHW: uint8 or floating-point frames, any number of leading axes; uint8 results are rounded.
         size: the side in pixels.
+        nearest: take single pixels instead: what some released networks were trained on.
     """
     if frames_NCHW.shape[-2:] == (size, size):
         return frames_NCHW
+    if nearest:
+        return F.interpolate(frames_NCHW.flatten(0, -4), (size, size)).unflatten(0, frames_NCHW.shape[:-3])
     return _interpolate(frames_NCHW.flatten(0, -4), size, size).unflatten(0, frames_NCHW.shape[:-3])
 
 

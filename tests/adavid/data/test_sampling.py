@@ -19,6 +19,23 @@ def test_evaluation_takes_the_centre_of_each_segment(num_available, num_frames, 
     assert segment_indices(num_available, num_frames) == expected
 
 
+@pytest.mark.parametrize(
+    ("short", "num_available", "expected"),
+    [
+        ("last", 3, [0, 1, 2, 2, 2]),
+        ("last", 5, [0, 1, 2, 3, 4]),
+        ("last", 10, [1, 3, 5, 7, 9]),
+        ("first", 3, [0, 0, 0, 0, 0]),
+        ("first", 5, [0, 0, 0, 0, 0]),  # TSM's code asks for more frames than it reads
+        ("first", 10, [1, 3, 5, 7, 9]),
+    ],
+)
+def test_short_videos_are_filled_as_authors_fill_them(short, num_available, expected):
+    assert segment_indices(num_available, 5, short=short) == expected
+    if num_available <= 3:
+        assert segment_indices(num_available, 5, np.random.default_rng(0), short) == expected
+
+
 @pytest.mark.parametrize("num_available", [1, 2, 5, 16, 17, 100])
 def test_training_takes_one_index_of_each_segment(num_available):
     rng = np.random.default_rng(0)
