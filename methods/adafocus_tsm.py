@@ -8,6 +8,7 @@ Departures from the official code:
 - f_C starts with the linear layer of f_L's fine-tuning (there: anew).
 - The optimiser has Nesterov's momentum, as the appendix says (the code's has not); batch size and dropout before f_C
   are those of all stages (in the code's stage III 32 videos, none); epochs, precision as in methods/adafocus.py.
+- Short videos are spread over the frames, as in methods/tsm.py (the code takes their first: `data.short_videos`).
 - The Gaussian's deviation is .25 in training; clipping to the frame keeps the density of the unclipped Gaussian at the
   clipped point, as in the code. In evaluation the mean is taken; the place is a whole pixel in both.
 - Returns are normalised by their population deviation; several labels share the target evenly, and their probabilities

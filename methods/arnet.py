@@ -5,9 +5,9 @@ Action Recognition", ECCV 2020. Official code: https://github.com/mengyuest/AR-N
 
 Departures from the official code (from the paper only where said):
 - A skipped frame is not looked at: neither part of the LSTM's state moves and nothing is paid (the code keeps h but
-  lets c move, and computes the features of skipped frames). The paper's text is followed.
-- Evaluation and fine-tuning take the arg max (the code samples Gumbel noise in both).
-- The lowest resolution predicts from the CNN's feature (the paper's footnote 4); the code predicts from h_t.
+  lets c move, and computes the features of skipped frames: `cell_moves`). The paper's text is followed.
+- Evaluation and fine-tuning take the arg max (the code samples Gumbel noise in both: a printed number is one draw).
+- The lowest resolution predicts from the CNN's feature (the paper's footnote 4; the code from h_t: `lowest`).
 - Equation 11 is the sum of squares as printed (the code takes the L2 norm, weighted 3).
 - The lookup table of equation 10 is the bill itself: an action's branch, plus the policy network's cost shared among
   the frames that the action covers. The code leaves the policy out and prices the lowest resolution at 0.
@@ -15,10 +15,11 @@ Departures from the official code (from the paper only where said):
   under a fixed policy; the code's policy CNN has no warm-up).
 - The temperature falls with every step, not every epoch. Fine-tuning freezes the policy with its BatchNorm statistics.
 - Of the code's learning-rate multipliers only the policy's linear layer keeps one (there: all linear layers, biases);
-  no dropout on the policy's feature.
+  no dropout before the LSTM (the code: `policy_dropout`).
 - Evaluation resizes the short side to 256 pixels and keeps the aspect, as the code (the paper: to 256 x 256). Lower
-  resolutions are resized bilinearly with antialiasing (the code: nearest). In training n frames make segments of n / T
-  (the code: n // T, which never reaches the end).
+  resolutions are resized bilinearly with antialiasing (the code: single pixels of the crop, `nearest`). In training n
+  frames make segments of n / T (the code: n // T, which never reaches the end); a video of fewer than T is spread over
+  them (the code repeats its last frame: `data.short_videos`).
 - Several labels share the target evenly (the code takes the first); the last epoch is evaluated, none is chosen on val.
 - Options that the paper does not have. In the profiles of small networks `dearest_gflops`, equation 10 on the paper's
   scale: on their own, alpha would weigh next to nothing. In tiny, whose networks start from nothing, `normalize`, a
@@ -48,6 +49,7 @@ from adavid import (
     FrameClassifier,
     Ledger,
     MethodOutput,
+    RecurrentPolicy,
     UsedMean,
     VideoBatch,
     by_size,
@@ -57,24 +59,6 @@ from adavid import (
     reinforce_loss,
     run_on_frames,
 )
-
-
-class Policy(nn.Module):
-    """Equations 2 and 5: an LSTM over the glances and a linear layer to action logits, in full precision.
-
-    Shapes: feature (N, D) and state (h, c), each (N, H), in; logits (N, A) and the next state out.
-    """
-
-    def __init__(self, num_features: int, hidden: int, num_actions: int, normalize: bool = False) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(num_features) if normalize else nn.Identity()
-        self.lstm = nn.LSTMCell(num_features, hidden)
-        self.fc = nn.Linear(hidden, num_actions)
-
-    def forward(self, feature_ND: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        with torch.autocast(feature_ND.device.type, enabled=False):
-            h_NH, c_NH = self.lstm(self.norm(feature_ND.to(self.fc.weight.dtype)), state)
-            return self.fc(h_NH), (h_NH, c_NH)
 
 
 class State(NamedTuple):
@@ -104,6 +88,10 @@ class ARNet(CausalMethod):
         estimator: "gumbel" (straight-through) or "policy_gradient".
         lookahead: frames that the policy may glance at in one call; 1 never looks at a skipped frame.
         dropout: before each linear head.
+        policy_dropout: before the policy's LSTM.
+        lowest: what the lowest resolution predicts from: its network's "feature", or h_t, the policy's "state".
+        cell_moves: the LSTM glances at skipped frames too and lets them move c, nothing else.
+        nearest: lower resolutions take single pixels of the highest one.
     """
 
     test_time = ("lookahead",)
@@ -124,6 +112,10 @@ class ARNet(CausalMethod):
         estimator: Literal["gumbel", "policy_gradient"] = "gumbel",
         lookahead: int = 1,
         dropout: float = 0.5,
+        policy_dropout: float = 0.0,
+        lowest: Literal["feature", "state"] = "feature",
+        cell_moves: bool = False,
+        nearest: bool = False,
     ) -> None:
         super().__init__()
         sizes = [spec.size for spec in by_size("arnet", backbones).values()]
@@ -135,7 +127,7 @@ class ARNet(CausalMethod):
         if not 0 <= alpha <= 1 or beta < 0:
             raise ValueError(f"arnet: alpha must lie in [0, 1] and beta not be negative, got {alpha} and {beta}")
         self.specs, self.glance_size, self.lookahead = tuple(backbones), sizes[-1], lookahead
-        self.num_classes = num_classes
+        self.num_classes, self.lowest, self.cell_moves, self.nearest = num_classes, lowest, cell_moves, nearest
         self.alpha, self.beta, self.dearest_gflops, self.estimator = alpha, beta, dearest_gflops, estimator
         self.views = {"frames": backbones[0].view(num_frames)}
         self.actions = ActionSpace.of_resolutions([spec.size for spec in chosen], skips)
@@ -143,9 +135,13 @@ class ARNet(CausalMethod):
         make = partial(FrameClassifier, num_classes=num_classes, dropout=dropout)
         self.branches = nn.ModuleDict({str(spec.size): make(spec) for spec in chosen if spec != backbones[-1]})
         self.glance = make(backbones[-1])
-        if self.glance_size not in self.actions.sizes:
+        num_features = self.glance.backbone.num_features
+        # Equations 2 and 5: an LSTM over the glances and a linear layer
+        self.policy = RecurrentPolicy(num_features, hidden, len(self.actions), normalize, policy_dropout)
+        if lowest == "state":
+            self.policy.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, num_classes))
+        if lowest == "state" or self.glance_size not in self.actions.sizes:
             self.glance.head = nn.Identity()  # it only decides
-        self.policy = Policy(self.glance.backbone.num_features, hidden, len(self.actions), normalize)
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:
         sizes = {f"branches.{size}": int(size) for size in self.branches} | {"glance": self.glance_size}
@@ -183,6 +179,13 @@ class ARNet(CausalMethod):
             )
         return state._replace(left_B=(state.left_B - 1).clamp(min=0)), logits_BA
 
+    def move_cell(self, feature_BD: Tensor, skipped_B: Tensor, state: State, ledger: Ledger) -> State:
+        """The code's way inside a skip: c takes the frame in, h stays."""
+        (video_N,) = skipped_B.nonzero(as_tuple=True)
+        memory = (state.h_BH[video_N], state.c_BH[video_N])
+        _, (_, c_NH) = ledger.run("policy", self.policy, feature_BD[video_N], memory, owner_N=video_N)
+        return state._replace(c_BH=state.c_BH.index_put((video_N,), c_NH))
+
     def choose(self, logits_NA: Tensor, forced_N: Tensor | None) -> Tensor:
         """One-hot actions (N, A): sampled while the policy learns (equations 6 to 8), else the arg max."""
         if forced_N is None and self.policy.training:
@@ -201,16 +204,21 @@ class ARNet(CausalMethod):
         time_T = torch.arange(num_frames, device=mask_BT.device)
         lookahead = num_frames if chunk.dense else self.lookahead
         feature_BTD = state.h_BH.new_zeros(num_videos, num_frames, self.glance.backbone.num_features)
-        choices, logits, visited = [], [], []
+        choices, logits, visited, hidden = [], [], [], []
         for t in range(num_frames):
             if t % lookahead == 0:  # glance at the coming frames, but not at those known to be skipped
-                ahead_BT = (time_T >= t + state.left_B[:, None]) & (time_T < t + lookahead)
+                unseen_B1 = state.left_B[:, None] * (not self.cell_moves)
+                ahead_BT = (time_T >= t + unseen_B1) & (time_T < t + lookahead)
                 feature_BTD = self.glance_at(chunk, mask_BT & ahead_BT, feature_BTD, ledger)
             visited.append(mask_BT[:, t] & (state.left_B == 0))
             forced_B = None if chunk.forced_BT is None else chunk.forced_BT[:, t]
+            if self.cell_moves:
+                state = self.move_cell(feature_BTD[:, t], mask_BT[:, t] & (state.left_B > 0), state, ledger)
             state, logits_BA = self.decide(feature_BTD[:, t], mask_BT[:, t], state, ledger, forced_B)
             choices.append(state.choice_BA)
             logits.append(logits_BA)
+            hidden.append(state.h_BH)
+        said_BTD = torch.stack(hidden, 1) if self.lowest == "state" else feature_BTD
         choice_BTA = torch.stack(choices, 1) * mask_BT[..., None]
         action_BT = choice_BTA.argmax(-1).masked_fill(~mask_BT, -1)
 
@@ -219,7 +227,7 @@ class ARNet(CausalMethod):
         for a, size in enumerate(self.actions.sizes):
             if size:
                 seen_BT = mask_BT if chunk.dense else action_BT == a
-                logits_BTK = self.predict(size, chunk, seen_BT, feature_BTD, ledger)
+                logits_BTK = self.predict(size, chunk, seen_BT, said_BTD, ledger)
                 used_BT = used_BT + choice_BTA[..., a]
                 total_BTK = total_BTK + choice_BTA[..., a, None] * logits_BTK
         aux = {"choice_BTA": choice_BTA, "policy_BTA": torch.stack(logits, 1), "visited_BT": torch.stack(visited, 1)}
@@ -228,18 +236,20 @@ class ARNet(CausalMethod):
     def glance_at(self, chunk: Chunk, seen_BT: Tensor, feature_BTD: Tensor, ledger: Ledger) -> Tensor:
         """The features (B, T, D) with those of the seen frames in the lowest resolution."""
         backbone, size = self.glance.backbone, self.glance_size
-        return run_on_frames(ledger, "glance", backbone, chunk.frames_BTCHW, seen_BT, size, feature_BTD)
+        frames_BTCHW, nearest = chunk.frames_BTCHW, self.nearest
+        return run_on_frames(ledger, "glance", backbone, frames_BTCHW, seen_BT, size, feature_BTD, nearest=nearest)
 
-    def predict(self, size: int, chunk: Chunk, seen_BT: Tensor, feature_BTD: Tensor, ledger: Ledger) -> Tensor:
+    def predict(self, size: int, chunk: Chunk, seen_BT: Tensor, said_BTD: Tensor, ledger: Ledger) -> Tensor:
         """Equation 4: the prediction (B, T, K) of one resolution's network for the frames that it sees."""
-        logits_BTK = feature_BTD.new_zeros(*seen_BT.shape, self.num_classes)
+        logits_BTK = said_BTD.new_zeros(*seen_BT.shape, self.num_classes)
         if size != self.glance_size:
-            branch = self.branches[str(size)]
-            return run_on_frames(ledger, str(size), branch, chunk.frames_BTCHW, seen_BT, size, logits_BTK)
-        video_N, frame_N = seen_BT.nonzero(as_tuple=True)  # the policy has computed the features already
+            branch, frames_BTCHW, nearest = self.branches[str(size)], chunk.frames_BTCHW, self.nearest
+            return run_on_frames(ledger, str(size), branch, frames_BTCHW, seen_BT, size, logits_BTK, nearest=nearest)
+        video_N, frame_N = seen_BT.nonzero(as_tuple=True)  # the policy has computed what the head reads already
         if len(video_N) == 0:
             return logits_BTK
-        logits_NK = ledger.run(str(size), self.glance.head, feature_BTD[video_N, frame_N], owner_N=video_N)
+        head = self.policy.get_submodule("head") if self.lowest == "state" else self.glance.head
+        logits_NK = ledger.run(str(size), head, said_BTD[video_N, frame_N], owner_N=video_N)
         return logits_BTK.index_put((video_N, frame_N), logits_NK.to(logits_BTK.dtype))
 
     def answer(self, state: State, ledger: Ledger) -> Tensor:
@@ -281,8 +291,10 @@ class ARNet(CausalMethod):
         frames = {spec.size: torch.zeros(()).expand(spec.view(1).shape) for spec in self.specs}  # shapes have a price
         glance = price(self.glance.backbone, frames[self.glance_size]).macs
         policy = glance + price(self.policy, feature_1D, (h_1H, c_1H)).macs
-        branch = {0: 0, self.glance_size: price(self.glance.head, feature_1D).macs}
+        from_state = self.lowest == "state"
+        head = price(self.policy.head, h_1H) if from_state else price(self.glance.head, feature_1D)
+        branch = {0: 0, self.glance_size: head.macs}
         branch |= {int(size): price(module, frames[int(size)]).macs for size, module in self.branches.items()}
         branch_A = torch.tensor([float(branch[size]) for size in self.actions.sizes], device=feature_1D.device)
-        table_A = (branch_A + policy / self.covers_A) / 1e9
+        table_A = (branch_A + policy / (1 if self.cell_moves else self.covers_A)) / 1e9
         return table_A * (self.dearest_gflops / table_A.max() if self.dearest_gflops else 1.0)

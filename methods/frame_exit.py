@@ -8,15 +8,15 @@ Ghodrati, Ehteshami Bejnordi, Habibian: "FrameExit: Conditional Early Exiting fo
 Departures from the paper, or what it leaves open:
 - Gates learn in a stage of their own, as the authors say of theirs, here on videos that the classifiers have not learnt
   (`held_out`): on those that they have, errors are near nothing and every gate exits. The backbone has seen them.
+  Optimiser and epochs, of which the paper says nothing, are in the YAML.
 - Every step has a gate, as in Figure 2; the first one compares its evidence with none, which is 0 (the code exits
-  after the first frame by the softmax's maximum instead). No gate follows the last frame.
+  after the first frame by the softmax's maximum: `first_threshold`). No gate follows the last frame.
 - Step t is the t-th frame that is there: a video of fewer frames visits those that it has. After its last one a gate
   still runs, to no effect: online, that none follows is not known.
 - The classifier of the step at which a video ends runs, not those before it: its answer depends on no other.
-- Frames are the middles of segments (the code's run from the first to the last).
+- Frames are the middles of segments, 224 of 256 pixels (the code's run from the first to the last, 224 of 224).
 - Three controls that no paper has, by the same classifiers and without gates: k frames evenly spaced, k at random, and
   the first k visits, as the classifiers learnt. Those online are frame_exit's but for the last.
-- Optimiser and epochs, of which the paper says nothing: in the YAML.
 
 B videos, T frames (CHW: channels, height, width), N rows, M of one step, K classes, D features, H units of evidence.
 """
@@ -66,9 +66,9 @@ def bisecting_order(num_frames: int) -> list[int]:
 class Gate(nn.Module):
     """From the evidence before and after a frame (N, H), in full precision: logits (N,), above 0 to go on."""
 
-    def __init__(self, width: int, hidden: tuple[int, int] = (128, 64)) -> None:
+    def __init__(self, width: int, latest_first: bool = False, wide: int = 128, narrow: int = 64) -> None:
         super().__init__()
-        wide, narrow = hidden
+        self.latest_first = latest_first  # of the two: as the published gates read them
         self.embed = nn.Sequential(
             *(nn.Linear(width, wide), RowNorm(wide), nn.ReLU()),
             *(nn.Linear(wide, narrow), RowNorm(narrow), nn.ReLU()),
@@ -78,8 +78,8 @@ class Gate(nn.Module):
     def forward(self, before_NH: Tensor, after_NH: Tensor) -> Tensor:
         with torch.autocast(after_NH.device.type, enabled=False):
             # One call, so that before and after share their statistics in training as they do in evaluation.
-            embedded_NH = self.embed(torch.cat([before_NH, after_NH]))
-            return self.decide(torch.cat(embedded_NH.chunk(2), 1))[:, 0]
+            both = self.embed(torch.cat([before_NH, after_NH])).chunk(2)
+            return self.decide(torch.cat(both[::-1] if self.latest_first else both, 1))[:, 0]
 
 
 class State(NamedTuple):
@@ -110,6 +110,7 @@ class Exits(AdaptiveMethod):
         width: H of the evidence.
         beta: the larger, the greater the error at which a gate is to exit.
         dropout: before the linear heads.
+        first_threshold: where the first classifier is surer a video ends, in place of the first gate; 0: that gate.
         choice: when a video ends: the "gates" say it; or "first", a control, after k visits.
         k: frames of the controls, all of a video that has no more.
     """
@@ -124,19 +125,19 @@ class Exits(AdaptiveMethod):
         width: int = 4096,
         beta: float = 1e-3,
         dropout: float = 0.5,
+        first_threshold: float = 0.0,
         choice: Literal["gates", "first"] = "gates",
         k: int = 4,
     ) -> None:
         super().__init__()
         if steps < 2 or width < 1:
             raise ValueError(f"frame_exit: steps must be 2 or more and width positive, got {steps} and {width}")
-        if beta <= 0:
-            raise ValueError(f"frame_exit: beta must be positive, got {beta}")
-        if k < 1:
-            raise ValueError(f"frame_exit: k must be 1 or more, got {k}")
+        if beta <= 0 or not 0 <= first_threshold < 1 or k < 1:
+            got = f"{beta}, {first_threshold} and {k}"
+            raise ValueError(f"frame_exit: beta must be positive, first_threshold in [0, 1), k 1 or more, got {got}")
         self.spec, self.num_classes, self.steps, self.beta = backbone, num_classes, steps, beta
         self.choice: str = choice
-        self.k = k
+        self.k, self.first_threshold = k, first_threshold
         self.order = list(range(steps))
         self.views = {"frames": backbone.view(steps)}
         self.actions = ActionSpace((str(backbone.size), "exit"), (backbone.size, 0))
@@ -146,7 +147,9 @@ class Exits(AdaptiveMethod):
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Dropout(dropout), nn.Linear(width, num_classes)) for _ in range(steps)
         )
-        self.gates = nn.ModuleList(Gate(width) for _ in range(steps - 1))
+        self.gates = nn.ModuleList(Gate(width, first_threshold > 0) for _ in range(steps - 1))
+        if first_threshold:
+            self.gates[0] = nn.Identity()
 
     def shared_backbones(self) -> dict[str, BackboneSpec]:
         return {"network": self.spec}
@@ -192,14 +195,14 @@ class Exits(AdaptiveMethod):
         ends_N = num_N >= (self.steps if self.choice == "gates" else self.k)
         for num in num_N.unique().tolist():
             (row_M,) = (num_N == num).nonzero(as_tuple=True)
-            if self.choice == "gates" and num < self.steps:
-                rows = before_NH[row_M], after_NH[row_M]
-                ends_N[row_M] = ledger.run("gate", self.gates[num - 1], *rows, owner_N=video_N[row_M]) < 0
-        return State(
-            state.evidence_BH.index_put((video_N,), after_NH),
-            state.num_B.index_put((video_N,), num_N),
-            state.ended_B.index_put((video_N,), ends_N),
-        )
+            before_MH, after_MH, owner_M = before_NH[row_M], after_NH[row_M], video_N[row_M]
+            if self.choice == "gates" and num == 1 and self.first_threshold:
+                logits_MK = ledger.run("head", self.heads[0], after_MH, owner_N=owner_M)
+                ends_N[row_M] = logits_MK.softmax(-1).amax(-1) > self.first_threshold
+            elif self.choice == "gates" and num < self.steps:
+                ends_N[row_M] = ledger.run("gate", self.gates[num - 1], before_MH, after_MH, owner_N=owner_M) < 0
+        rows = (after_NH, num_N, ends_N)
+        return State(*(of_B.index_put((video_N,), of_N) for of_B, of_N in zip(state, rows, strict=True)))
 
     def answer(self, state: State, ledger: Ledger) -> Tensor:
         """The classifier of as many frames as were looked at; without one, the first, of no evidence."""
@@ -226,7 +229,7 @@ class Exits(AdaptiveMethod):
         with torch.no_grad():
             known = self.every_step(batch, ledger)
         losses, exits = [], []
-        for num in range(1, self.steps):
+        for num in range(2 if self.first_threshold else 1, self.steps):
             is_step_BT = known.mask_BT & (known.num_BT == num)
             (video_N,) = is_step_BT.any(1).nonzero(as_tuple=True)
             rows = known.before_BTH[is_step_BT], known.after_BTH[is_step_BT]

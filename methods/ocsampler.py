@@ -11,7 +11,8 @@ Departures from the official code:
 - The classifier, FrameExit's without exits, trains on random sets of all sizes, so that no policy's sets are new to it.
 - Frames are the middles of segments (the code draws offsets, with a fixed seed, in evaluation too). The evenly spaced
   ones of the reward are those of all methods here: 0, 2, 4, 5, 7, 9 of ten (the code: 0, 1, 3, 5, 7, 9).
-- Temporal shift moves an eighth of the channels each way, as TSM's (the code: a tenth).
+- Temporal shift moves an eighth of the channels each way, as TSM's (the code on ActivityNet: a tenth, tsm/10-10/...).
+- The small network's frames are resized bilinearly with antialiasing (the code: single pixels of the crop, `nearest`).
 - In the profile of frozen networks the scores are of each frame by itself: what a network with temporal shift says
   of a frame is no function of the frame, and is not kept.
 - Two controls that no paper has: k frames evenly spaced and k at random, at which only the classifier looks.
@@ -21,6 +22,7 @@ B videos, T frames (CHW: channels, height, width), K classes, D features, H widt
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -65,6 +67,7 @@ class OCSampler(AdaptiveMethod):
         choice: of the frames: "policy"; or "even" or "random", the controls, for which the small network does not run.
         seed: of random frames in evaluation.
         dropout: before the linear heads.
+        nearest: the small network's frames are single pixels of the classifier's.
     """
 
     test_time = ("choice",)
@@ -81,6 +84,7 @@ class OCSampler(AdaptiveMethod):
         choice: Literal["policy", "even", "random"] = "policy",
         seed: int = 0,
         dropout: float = 0.5,
+        nearest: bool = False,
     ) -> None:
         super().__init__()
         if not 1 <= k <= 8 or width < 1:
@@ -88,7 +92,7 @@ class OCSampler(AdaptiveMethod):
         if sampler.num_segments not in (0, candidates):
             raise ValueError(f"ocsampler: sampler: expected a network of {candidates} frames, got {sampler.name}")
         self.specs, self.num_classes = {"network": backbone, "sampler": sampler}, num_classes
-        self.k, self.reward, self.choice, self.seed = k, reward, choice, seed
+        self.k, self.reward, self.choice, self.seed, self.nearest = k, reward, choice, seed, nearest
         self.views: dict[str, View] = {"frames": backbone.view(candidates)}
         self.actions = ActionSpace((str(backbone.size), "skip"), (backbone.size, 0))
         self.network, self.sampler = FrameClassifier(backbone, num_classes), FrameClassifier(sampler, num_classes)
@@ -126,12 +130,13 @@ class OCSampler(AdaptiveMethod):
         spec, backbone = self.specs["sampler"], self.sampler.backbone
         if spec.num_segments:
             whole_BTCHW = frames_BTCHW[:, : spec.num_segments]  # beyond it is padding
-            feature_BTD = run_on_videos(ledger, "sampler", backbone, whole_BTCHW, spec.size)
+            feature_BTD = run_on_videos(ledger, "sampler", backbone, whole_BTCHW, spec.size, nearest=self.nearest)
             beyond = mask_BT.shape[1] - spec.num_segments
             feature_BTD = torch.cat([feature_BTD, feature_BTD.new_zeros(len(mask_BT), beyond, feature_BTD.shape[2])], 1)
         else:
             zeros_BTD = frames_BTCHW.new_zeros(*mask_BT.shape, backbone.num_features)
-            feature_BTD = run_on_frames(ledger, "sampler", backbone, frames_BTCHW, mask_BT, spec.size, zeros_BTD)
+            run = partial(run_on_frames, ledger, "sampler", backbone, nearest=self.nearest)
+            feature_BTD = run(frames_BTCHW, mask_BT, spec.size, zeros_BTD)
         with torch.autocast(feature_BTD.device.type, enabled=False):
             feature_BTD = feature_BTD.to(self.scorer.weight.dtype)
             return run_on_rows(ledger, "sampler", self.scorer, feature_BTD, chosen_BT=mask_BT)[..., 0]

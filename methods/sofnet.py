@@ -3,18 +3,16 @@
 Seon, Hwang, Mun, Han: "Stop or Forward: Dynamic Layer Skipping for Efficient Action Recognition", WACV 2023. Official
 code: https://github.com/sunutf/Stop-or-Forward-SoF-Net- (read, not used).
 
-Departures from the paper:
-- Equation 5's MLP is one linear layer, as in the code: neither depth nor width is printed, and TSN has the same head.
-- The warm-up reads frames at 224 pixels and resizes them on the device; what follows reads them at the network's size.
-- A policy pools as its network does before its head (average, for ResNets); the FC in an LSTM's place has a ReLU.
-- Equation 15 holds for the probability of going on: the sampled gate is 0 or 1, where cross-entropy is not finite.
-- Gates weigh equation 13 as they fall, without gradient, over the batch and not video by video.
-- Gradients are clipped at 20, as in the code; `normalize`, for networks that start from nothing, is not in the paper.
+Departures from the paper: equation 5's MLP is one linear layer, as in the code and in TSN (no depth is printed). The
+warm-up reads frames at 224 pixels and resizes them on the device, what follows reads them at the network's size.
+Policies pool as their network before its head; the FC in an LSTM's place has a ReLU. Equation 15 holds for the
+probability of going on, since the gate is 0 or 1. Gates weigh equation 13 as they fall, over the batch.
 Departures from the official code, where it differs from the paper, which is followed: a stopped frame runs no further
-(code: every block on every frame, masked); evaluation takes the arg max, without dropout (code: samples, with it);
-alpha, beta, decay and steps as printed; inner classifiers learn only where the gate goes on, the last gate unguided;
-equation 10 is of what follows the gate, LSTMs left out; memory is of the last frame that passed all gates; a video may
-end after T_min + 1 frames (code: one more, and a used one). Frames are sampled and resized as in methods/arnet.py.
+(code: it does, masked); evaluation takes the arg max, without dropout (code: samples, with it: a new draw each time);
+alpha, beta, decay and steps as printed; inner classifiers learn only where the gate goes on, the last gate unguided
+(code: by the final classifier); equation 10 is of what follows the gate, LSTMs left out (code: in, and a gate off);
+memory is of the last frame that passed all gates; equation 7 holds after any frame from T_min + 1 on (code: one more,
+used ones alone: `min_frames` 4, `ends_when_used`); frames are resized as in arnet.py (code: `nearest_from` 224).
 
 B videos, T frames (CHW: channels, height, width), N videos that look at a frame, M of them that go on, G gates, K
 classes, D features, H hidden units.
@@ -92,9 +90,11 @@ class SoFNet(CausalMethod):
         total_gflops: scale equation 10's table so that the whole network costs this; 0 leaves the true GFLOPs.
         normalize: LayerNorm before the policies, for networks without ImageNet weights (not in the paper).
         dropout: before the linear head.
+        nearest_from: frames are read at so many pixels a side, of which the network sees single ones; 0: at its size.
+        ends_when_used: end a video after used frames alone.
     """
 
-    test_time = ("rho", "min_frames")  # no frame is left out while it learns
+    test_time = ("rho", "min_frames", "ends_when_used")  # no frame is left out while it learns
 
     def __init__(
         self,
@@ -111,21 +111,21 @@ class SoFNet(CausalMethod):
         total_gflops: float = 0.0,
         normalize: bool = False,
         dropout: float = 0.5,
+        nearest_from: int = 0,
+        ends_when_used: bool = False,
     ) -> None:
         super().__init__()
         if hidden < 1 or min_frames < 0 or total_gflops < 0:
             raise ValueError("sofnet: hidden must be 1 or more, min_frames and total_gflops not negative")
-        for name, value in (("rho", rho), ("alpha", alpha), ("beta", beta)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"sofnet: {name} must lie in [0, 1], got {value}")
+        if not all(0 <= value <= 1 for value in (rho, alpha, beta)):
+            raise ValueError(f"sofnet: rho, alpha and beta must lie in [0, 1], got {rho}, {alpha} and {beta}")
         self.spec, self.num_classes, self.hidden, self.temporal = backbone, num_classes, hidden, temporal
-        self.guidance, self.rho, self.min_frames = guidance, rho, min_frames
-        self.alpha, self.beta, self.total_gflops = alpha, beta, total_gflops
-        self.views = {"frames": backbone.view(num_frames)}
+        self.guidance, self.rho, self.min_frames, self.nearest = guidance, rho, min_frames, nearest_from > 0
+        self.alpha, self.beta, self.total_gflops, self.ends_when_used = alpha, beta, total_gflops, ends_when_used
+        self.views = {"frames": backbone.view(num_frames, nearest_from)}
         self.network = FrameClassifier(backbone, num_classes, dropout)
         self.shapes = self.network.backbone.map_shapes(backbone)
-        pool = self.network.backbone.pool
-        self.widths = [pool(torch.zeros(shape)).flatten(1).shape[1] for shape in self.shapes[1:]]  # D of each stage
+        self.widths = [self.network.backbone.pool(torch.zeros(of)).flatten(1).shape[1] for of in self.shapes[1:]]  # D
         self.policies = nn.ModuleList(Policy(width, hidden, temporal, normalize) for width in self.widths)
         if guidance:
             self.inner = nn.ModuleList(nn.Linear(hidden, num_classes) for _ in self.widths)  # W_cls
@@ -139,11 +139,9 @@ class SoFNet(CausalMethod):
 
     def init_state(self, num_videos: int) -> State:
         weight = self.network.head[1].weight  # type: ignore[index]
-        zeros_BH = weight.new_zeros(num_videos, self.hidden)
-        memory = (zeros_BH, zeros_BH) if self.temporal else ()
-        count_B = torch.zeros(num_videos, dtype=torch.long, device=weight.device)
-        mean = no_frames(num_videos, self.num_classes, weight)
-        return State((memory,) * len(self.policies), mean, num_seen_B=count_B, ended_B=count_B > 0)
+        memory = (weight.new_zeros(num_videos, self.hidden),) * 2 if self.temporal else ()
+        num_B = torch.zeros(num_videos, dtype=torch.long, device=weight.device)
+        return State((memory,) * len(self.policies), no_frames(num_videos, self.num_classes, weight), num_B, num_B > 0)
 
     def step(self, chunk: Chunk, state: State, ledger: Ledger) -> tuple[State, Tensor, dict[str, Tensor]]:
         """Frame by frame, since a policy remembers only frames that passed all gates; the batch's videos together."""
@@ -161,13 +159,14 @@ class SoFNet(CausalMethod):
                     state, passed_N, gates = self.weigh(of_stages, video_N, forced_N, state, ledger)
                     said.append(gates)
                 else:
-                    x_N = read_frames(ledger, chunk.frames_BTCHW, video_N, torch.full_like(video_N, t), self.spec.size)
+                    frame_N = torch.full_like(video_N, t)
+                    x_N = read_frames(ledger, chunk.frames_BTCHW, video_N, frame_N, self.spec.size, self.nearest)
                     state, passed_N = self.stop_or_forward(x_N, video_N, forced_N, state, ledger)
                 action_B = action_B.index_put((video_N,), num_gates - passed_N)
             actions.append(action_B)
             state = state._replace(num_seen_B=state.num_seen_B + watched_B)
             if forced_BT is None and not chunk.dense:
-                state = state._replace(ended_B=state.ended_B | self.is_sure(state))
+                state = state._replace(ended_B=state.ended_B | self.is_sure(state, action_B))
         names = said[0] if said else ()
         return state, torch.stack(actions, 1), {name: torch.cat([gates[name] for gates in said]) for name in names}
 
@@ -187,8 +186,8 @@ class SoFNet(CausalMethod):
             passed_N[row_M] += 1
             if len(row_M) == 0:
                 return state, passed_N
-        used_M = state.mean.num_B1.new_ones(len(video_M))
-        return self.remember(state, video_M, used_M, feature_MD, memories, ledger), passed_N
+        ones_M = state.mean.num_B1.new_ones(len(video_M))
+        return self.remember(state, video_M, ones_M, feature_MD, memories, ledger), passed_N
 
     def weigh(
         self, features: Sequence[Tensor], video_N: Tensor, forced_N: Tensor | None, state: State, ledger: Ledger
@@ -207,7 +206,7 @@ class SoFNet(CausalMethod):
     def features(self, chunk: Chunk, ledger: Ledger) -> Tensor:
         """Pooled features after all stages, side by side (B, T, D), of all frames at once."""
         video_N, frame_N = chunk.mask_BT.nonzero(as_tuple=True)
-        x_N = read_frames(ledger, chunk.frames_BTCHW, video_N, frame_N, self.spec.size)
+        x_N = read_frames(ledger, chunk.frames_BTCHW, video_N, frame_N, self.spec.size, self.nearest)
         if any(parameter.requires_grad for parameter in self.network.backbone.parameters()):
             looked = list[Tensor]()
             for n in range(len(self.policies)):
@@ -216,8 +215,8 @@ class SoFNet(CausalMethod):
             all_ND = torch.cat(looked, 1)
         else:  # in one go: what a frozen network says of a picture can be kept, maps between its stages cannot
             all_ND = ledger.run("res", self.network.backbone, x_N, True, owner_N=video_N)
-        shape = (*chunk.mask_BT.shape, sum(self.widths))
-        return all_ND.new_zeros(shape).index_put((video_N, frame_N), all_ND)
+        zeros_BTD = all_ND.new_zeros(*chunk.mask_BT.shape, sum(self.widths))
+        return zeros_BTD.index_put((video_N, frame_N), all_ND)
 
     def look(self, n: int, x_N: Tensor, video_N: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """Run one more stage; pool what comes out (equation 1)."""
@@ -256,10 +255,11 @@ class SoFNet(CausalMethod):
         """Equation 6, before the softmax."""
         return state.mean.mean_BK()
 
-    def is_sure(self, state: State) -> Tensor:
-        """Equation 7."""
+    def is_sure(self, state: State, action_B: Tensor) -> Tensor:
+        """Equation 7, after a frame about which that was decided."""
         score_B = state.mean.mean_BK().float().softmax(-1).amax(-1)
-        return (state.mean.num_B1[:, 0] > 0.5) & (score_B > self.rho) & (state.num_seen_B > self.min_frames)
+        may_end_B = action_B == 0 if self.ends_when_used else state.mean.num_B1[:, 0] > 0.5
+        return may_end_B & (score_B > self.rho) & (state.num_seen_B > self.min_frames)
 
     def has_ended(self, state: State) -> Tensor:
         return state.ended_B

@@ -8,10 +8,13 @@ TSM+ is the baseline of AdaFocus-TSM (Wang et al., ICCV 2021, appendix B.2) for 
 whole frames, 8 of each (the same 8, as views of one length are), and "exactly the same training procedure". Their
 averaged logits add up, as in AdaFocus's code.
 
-Departures: a video is one clip, as its networks see it, in training and in evaluation (TSM's tables also have ten clips
-a video); the linear layers learn as fast as the rest (the code's 5 times, biases 10 times); MobileNetV2's ImageNet
-weights are torchvision's (the code's are others); after TSM's own epochs, which are the warm-up here, TSM trains on for
-as many as TSM+; TSM+'s networks start with the linear layers of their fine-tuning (AdaFocus's code makes f_L's anew).
+Departures: a video is one clip, as its networks see it, in training and in evaluation, its centre crop of 224 of 256
+pixels (TSM's tables also have two whole clips of 256 pixels, and ten clips, a video); one of T frames or fewer is
+spread over them (the code takes its first frame T times: `data.short_videos`); the linear layers learn as fast as the
+rest (the code's 5 times, biases 10 times); MobileNetV2's ImageNet weights are torchvision's (the code's are others,
+and its latest revision does not build that network with a shift); after TSM's own epochs, which are the warm-up here,
+TSM trains on for as many as TSM+; TSM+'s networks start with the linear layers of their fine-tuning (AdaFocus's code
+makes f_L's anew).
 
 B videos, T frames (CHW: channels, height, width), D features, K classes.
 """

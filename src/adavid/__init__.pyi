@@ -44,6 +44,7 @@ from .networks.backbones import clip_view as clip_view
 from .networks.frame_mlp import FrameMLP as FrameMLP
 from .networks.frame_mlp import RowNorm as RowNorm
 from .networks.recurrent import RecurrentClassifier as RecurrentClassifier
+from .networks.recurrent import RecurrentPolicy as RecurrentPolicy
 from .policy_gradient import discounted_returns as discounted_returns
 from .policy_gradient import draw_set as draw_set
 from .policy_gradient import modal_share as modal_share

@@ -31,6 +31,7 @@ INCIDENTAL = {
     "data": {"num_workers", "cache", "contents", "prepared", "root", "num_processes", "path", "videos", "turn"},
     # Which devices, and how they work together; how many there are counts, as `num_devices` where they are several.
     "trainer": {"enable_progress_bar", "devices", "num_nodes", "strategy"},
+    "imported": {"file"},  # the weights are known by their contents
 }
 
 # Settings that came when there were records already, each with its neutral value, under which the code does what it did
@@ -41,6 +42,16 @@ ADDED: dict[str, Any] = {
     "stages.videos": "all",
     "data.annotations": "",
     "trainer.sync_batchnorm": False,
+    "data.short_videos": "spread",
+    "ARNet.lowest": "feature",
+    "ARNet.cell_moves": False,
+    "ARNet.nearest": False,
+    "ARNet.policy_dropout": 0.0,
+    "SoFNet.nearest_from": 0,
+    "SoFNet.ends_when_used": False,
+    "FrameExit.first_threshold": 0.0,
+    "FrameExitOnline.first_threshold": 0.0,
+    "OCSampler.nearest": False,
 }
 
 MOST_NAMED = 24  # in one error message

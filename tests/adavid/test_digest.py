@@ -74,8 +74,8 @@ def test_a_method_reaches_what_it_runs_on_and_no_other_method() -> None:
     assert names >= {"adavid.method", "adavid.cost", "adavid.routing", "adavid.training", "adavid.networks.backbones"}
     assert {name for name in names if name.startswith("methods.")} == {"methods.arnet"}
     assert {name for name in names if name.startswith("benchmarks.")} == {"benchmarks.models"}
-    assert "adavid.networks.recurrent" not in names and "adavid.evaluation.stats" not in names
-    assert "adavid.networks.recurrent" in reached("methods.adafocus")
+    assert "adavid.networks.frame_mlp" not in names and "adavid.evaluation.stats" not in names
+    assert "adavid.networks.frame_mlp" in reached("methods.frame_exit")
 
 
 def test_a_digest_loads_no_network_library() -> None:

@@ -170,8 +170,9 @@ def test_a_mistake_is_answered_in_one_line(word: str) -> None:
 
 def test_test_time_arguments_are_told_from_those_of_training() -> None:
     plain, variant = compose("sofnet"), compose("sofnet", variant="no_early_termination")
-    assert plain.config["test"] == {"rho": 0.999, "min_frames": 3} and "rho" not in plain.config["model"]
-    assert variant.config["test"] == {"rho": 1.0, "min_frames": 3}
+    others = {"min_frames": 3, "ends_when_used": False}
+    assert plain.config["test"] == {"rho": 0.999, **others} and "rho" not in plain.config["model"]
+    assert variant.config["test"] == {"rho": 1.0, **others}
     assert variant.model_hash == plain.model_hash and variant.hash != plain.hash
     same = compose("sofnet", overrides=["test.rho=0.999", f"test.num_frames={plain.recipe.num_frames}"])
     assert same.hash == plain.hash  # said, but as it is
@@ -181,7 +182,7 @@ def test_test_time_arguments_are_told_from_those_of_training() -> None:
     trained_on_fewer = compose("sofnet", overrides=["recipe.num_frames=4"])
     assert trained_on_fewer.model_hash != plain.model_hash
     at = evaluated_with(plain, "curve.test", rho=0.5)
-    assert at.config["test"] == {"rho": 0.5, "min_frames": 3} and plain.config["test"]["rho"] == 0.999
+    assert at.config["test"] == {"rho": 0.5, **others} and plain.config["test"]["rho"] == 0.999
     for words in ({"hidden": 3}, {"alpha": 0.5}):
         with pytest.raises(ValueError, match=r"^curve\.test.*(curve\.train|evaluation)$"):
             evaluated_with(plain, "curve.test", **words)

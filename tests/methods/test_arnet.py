@@ -23,8 +23,9 @@ from adavid.losses import cross_entropy
 from adavid.method import MethodOutput
 from adavid.networks.backbones import BackboneSpec
 from benchmarks.compose import compose
+from benchmarks.layers import method_files
 from methods.arnet import ARNet
-from tests.conftest import NUM_CLASSES, opinionated, random_batch
+from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
 
 SPECS = [BackboneSpec("narrow/4-8-8", 32), BackboneSpec("narrow/4-8-12", 24), BackboneSpec("narrow/4-4-8", 16)]
 R32, R24, R16, SKIP1, SKIP2, SKIP4 = range(6)
@@ -192,6 +193,65 @@ def test_decisions_in_a_loop_are_the_forward_and_a_skip_moves_no_state() -> None
         ledger.macs["policy"].sum()
         == whole.aux["visited_BT"].sum() * price(model.policy, feature_BD, (state.h_BH, state.c_BH)).macs
     )
+
+
+AS_RELEASED = {"lowest": "state", "cell_moves": True, "nearest": True}
+
+
+@torch.no_grad()
+def by_the_published_code(model: ARNet, frames_TCHW: Tensor, forced_T: Tensor | None) -> tuple[Tensor, list[int]]:
+    """One video as the authors' code takes it in: its logits, and its decisions."""
+    h, c = torch.zeros(1, 8), torch.zeros(1, 8)
+    left, action, actions, used = 0, 0, [], []
+    for t, frame in enumerate(frames_TCHW):
+        after, c = model.policy.lstm(model.glance.backbone(F.interpolate(frame[None], (16, 16))), (h, c))
+        if left == 0:  # else the last action, and h with it, stay in force
+            h = after
+            action = int(model.policy.fc(h).argmax()) if forced_T is None else int(forced_T[t])
+            left = model.actions.covers[action]
+        left -= 1
+        actions.append(action)
+        size = model.actions.sizes[action]
+        if size == 16:
+            used.append(model.policy.head(h)[0])
+        elif size:
+            used.append(model.branches[str(size)](F.interpolate(frame[None], (size, size)))[0])
+    return torch.stack(used).mean(0) if used else torch.zeros(NUM_CLASSES), actions
+
+
+@torch.no_grad()
+def test_the_published_codes_ways_are_options() -> None:
+    """The lowest resolution predicts from h, c takes skipped frames in, frames are single pixels of the crop."""
+    model = make(num_frames=12, **AS_RELEASED)
+    batch = random_batch(model, 6)
+    own = model(batch, Ledger(6))
+    assert {R16, SKIP2, SKIP4} & set(own.action_BT.unique().tolist()) and len(own.action_BT.unique()) > 2
+    forced_BT = random_decisions(model, batch)
+    for output, forced in ((own, None), (model(batch, Ledger(6), forced_BT), forced_BT)):
+        for b in range(6):
+            frames_TCHW = batch.frames["frames"][b]
+            logits_K, actions = by_the_published_code(model, frames_TCHW, None if forced is None else forced[b])
+            assert output.action_BT[b].tolist() == actions
+            torch.testing.assert_close(output.logits_BK[b], logits_K)
+    dense = model(batch, Ledger(6), forced_BT, dense=True)
+    torch.testing.assert_close(dense.logits_BK, model(batch, Ledger(6), forced_BT).logits_BK)
+    ledger = Ledger(6)
+    model(batch, ledger, forced_BT)
+    glance = price(model.glance.backbone, torch.zeros(1, 3, 16, 16)).macs
+    assert (ledger.macs["glance"] == 12 * glance).all(), "skipped frames are paid, since they are looked at"
+    per_frame_B = model.gflops_table()[forced_BT].sum(1)
+    torch.testing.assert_close(per_frame_B, ledger.total_B / 1e9, rtol=1e-5, atol=0)
+
+
+def test_the_policys_dropout_is_of_training_alone() -> None:
+    model, plain = make(policy_dropout=0.5), make()
+    batch = random_batch(model, 2)
+    model.load_state_dict(plain.state_dict())
+    assert torch.equal(model(batch, Ledger(2)).logits_BK, plain(batch, Ledger(2)).logits_BK)
+    state = (torch.zeros(4, 8), torch.zeros(4, 8))
+    feature_ND = torch.ones(1, model.glance.backbone.num_features).expand(4, -1)
+    logits_NA, _ = model.train().policy(feature_ND, state)
+    assert len(logits_NA.unique(dim=0)) > 1
 
 
 @torch.no_grad()
@@ -383,7 +443,7 @@ TABLES = {  # a variant, its stages, whether there is a warm-up before them, its
 
 def test_the_papers_ablations_are_the_variants() -> None:
     runs = {variant: compose("arnet", profile="paper", variant=variant) for variant in TABLES}
-    assert set(runs[""].variants) == TABLES.keys() - {""}
+    assert set(runs[""].variants) == TABLES.keys() - {""} | {"released"}
     for variant, (names, is_warm, arguments) in TABLES.items():
         run, faster = runs[variant], 2.0 if variant == "policy_gradient" else 1.0
         assert [stage.name for stage in run.stages] == names, variant
@@ -397,7 +457,7 @@ def test_the_papers_ablations_are_the_variants() -> None:
 
 def test_a_tiny_ablation_is_the_method_but_for_what_it_is_about() -> None:
     whole = compose("arnet")
-    for variant in whole.variants:
+    for variant in method_files("arnet").variants_in("tiny"):
         run = compose("arnet", variant=variant)
         changed = {"lr_scale", "freeze_norm", "epochs", "tau_decay"} if variant == "joint_only" else set()
         for stages in zip(run.stages, whole.stages, strict=False):

@@ -17,6 +17,7 @@ from adavid.networks.backbones import BackboneSpec
 from adavid.routing import even_frames
 from adavid.stage import Stage
 from benchmarks.compose import compose
+from benchmarks.layers import method_files
 from benchmarks.measure.flops import bill
 from benchmarks.measure.usage import forced_usage, parse_usage
 from methods.frame_exit import RELEASED, Exits, FrameExit, FrameExitOnline, Gate, bisecting_order
@@ -86,6 +87,34 @@ def test_answers_exits_and_bill_are_those_of_a_plain_loop(form: type[Exits]) -> 
     assert num_looks >= {1, 2, 3}, "videos end at different frames"
 
 
+@torch.no_grad()
+def test_the_published_first_exit_is_by_the_classifiers_confidence() -> None:
+    """No gate after the first frame; the others read the evidence after a frame before that before it."""
+    method = make(first_threshold=0.5)
+    batch = random_batch(method, 24)
+    score_BK = batch.frames["frames"].new_zeros(24, NUM_CLASSES)
+    exits = []
+    for b, frames_TCHW in enumerate(batch.frames["frames"]):
+        z_H, num = torch.zeros(1, WIDTH), 0
+        for t in bisecting_order(NUM_FRAMES):
+            before, z_H = z_H, torch.maximum(z_H, method.mlp(method.network.backbone(frames_TCHW[t][None])))
+            num += 1
+            if num == 1:
+                ends = bool(method.heads[0](z_H).softmax(-1).max() > 0.5)
+            elif num < NUM_FRAMES:
+                gate = method.gates[num - 1]
+                ends = bool(gate.decide(torch.cat([gate.embed(z_H), gate.embed(before)], 1)) < 0)
+            if ends:
+                break
+        exits.append(num)
+        score_BK[b] = method.heads[num - 1](z_H)[0]
+    output = method(batch, Ledger(24))
+    assert (output.action_BT == 0).sum(1).tolist() == exits and 1 in exits and len(set(exits)) > 1
+    torch.testing.assert_close(output.logits_BK, score_BK)
+    method.train()
+    assert method.gate_loss(batch, Ledger(24))["loss"].isfinite()
+
+
 def test_the_order_is_that_of_the_papers_algorithm() -> None:
     assert bisecting_order(8) == [3, 0, 7, 1, 5, 2, 4, 6]
     assert bisecting_order(10) == [4, 0, 9, 2, 6, 1, 3, 5, 7, 8]
@@ -116,16 +145,16 @@ def test_controls_look_at_k_frames_and_pay_no_gate() -> None:
         if choice == "first":
             expected = [set(visits_of(method, length)[:k]) for length in LENGTHS]
             assert [set(looks_T.nonzero()[:, 0].tolist()) for looks_T in looks_BT] == expected
-    with pytest.raises(ValueError, match="^frame_exit: k must be 1 or more, got 0$"):
+    with pytest.raises(ValueError, match="^frame_exit: beta must be positive, .* k 1 or more, got .* and 0$"):
         make(k=0)
 
 
 def test_controls_are_of_one_training() -> None:
     for name in ("frame_exit", "frame_exit_online"):
         run = compose(name)
-        others = [compose(name, variant=variant) for variant in run.variants]
+        others = [compose(name, variant=variant) for variant in method_files(name).variants_in("tiny")]
         assert others and {other.model_hash for other in others} == {run.model_hash}
-        other_seeds = [compose(name, variant=variant, seed=1) for variant in run.variants]
+        other_seeds = [compose(name, variant=variant, seed=1) for variant in method_files(name).variants_in("tiny")]
         assert [other.hash for other in other_seeds] == [other.hash for other in others]
 
 
@@ -243,7 +272,8 @@ def test_the_papers_usage_costs_the_papers_gflops() -> None:
     ("settings", "words"),
     [
         ({"steps": 1}, "frame_exit: steps must be 2 or more and width positive, got 1 and 12"),
-        ({"beta": 0.0}, "frame_exit: beta must be positive, got 0.0"),
+        ({"beta": 0.0}, "frame_exit: beta must be positive, first_threshold in .* got 0.0, 0.0 and 4"),
+        ({"first_threshold": 1.0}, "frame_exit: beta must be positive, first_threshold in .* got 0.001, 1.0 and 4"),
         ({"order": "released"}, "frame_exit: order=released is of 10 frames, got 6"),
     ],
 )

@@ -17,7 +17,7 @@ from adavid.networks.backbones import BackboneSpec
 from benchmarks.compose import compose, warmup_of
 from benchmarks.measure.flops import bill
 from benchmarks.measure.latency import RecordingLedger
-from methods.sofnet import SoFNet
+from methods.sofnet import SoFNet, State
 from tests.conftest import NUM_CLASSES, opinionated, random_batch, random_decisions
 
 SPEC = BackboneSpec("narrow/4-8-12-16", 16)
@@ -135,6 +135,36 @@ def test_a_video_ends_when_it_is_sure_and_not_before() -> None:
     assert (method(batch, Ledger(2)).action_BT == 0).all()
 
 
+@pytest.mark.parametrize(("ends_when_used", "last"), [(False, EXIT), (True, 0)])
+@torch.no_grad()
+def test_a_video_may_be_left_to_end_after_used_frames_alone(ends_when_used: bool, last: int) -> None:
+    """Sure since its first frame, of six of which five are used: equation 7 ends it after the fifth, which is not."""
+    method = make(rho=0.21, min_frames=4, ends_when_used=ends_when_used)  # any prediction is above it
+    batch, is_used_T = random_batch(method, 1), iter([True, True, True, True, False, True])
+
+    def look(x_N: Tensor, video_N: Tensor, forced_N: None, state: State, ledger: Ledger) -> tuple[State, Tensor]:
+        if not next(is_used_T):
+            return state, torch.tensor([NUM_GATES - 1])
+        sure_NK = 9 * torch.eye(NUM_CLASSES)[:1]
+        mean = state.mean.add_rows(video_N, sure_NK, torch.ones(1, 1))
+        return state._replace(mean=mean), torch.tensor([NUM_GATES])
+
+    method.stop_or_forward = look  # type: ignore[method-assign, assignment]
+    assert method(batch, Ledger(1)).action_BT[0].tolist() == [0, 0, 0, 0, 1, last]
+
+
+@torch.no_grad()
+def test_frames_may_be_single_pixels_of_a_larger_crop() -> None:
+    method = make(nearest_from=32)
+    assert method.views["frames"].size == 32
+    batch, used_BT = random_batch(method, 2), torch.zeros(2, 6, dtype=torch.long)
+    frames = F.interpolate(batch.frames["frames"].flatten(0, 1), (16, 16))  # every second pixel
+    assert torch.equal(frames, batch.frames["frames"].flatten(0, 1)[..., ::2, ::2])
+    expected_BK = method.network(frames).unflatten(0, (2, 6)).mean(1)
+    for dense in (False, True):
+        torch.testing.assert_close(method(batch, Ledger(2), used_BT, dense).logits_BK, expected_BK)
+
+
 def test_losses_by_hand() -> None:
     method = make(rho=0.0, min_frames=0, alpha=0.7, beta=0.6, total_gflops=2.0)  # nothing ends while it learns
     batch = padded_batch(method)
@@ -244,9 +274,9 @@ def test_the_papers_costs() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"rho": 1.5}, r"rho must lie in \[0, 1\], got 1.5"),
-        ({"alpha": -0.1}, r"alpha must lie in \[0, 1\], got -0.1"),
-        ({"beta": 2.0}, r"beta must lie in \[0, 1\], got 2.0"),
+        ({"rho": 1.5}, r"rho, alpha and beta must lie in \[0, 1\], got 1.5, "),
+        ({"alpha": -0.1}, r"rho, alpha and beta must lie in \[0, 1\], got .*, -0.1 and"),
+        ({"beta": 2.0}, r"rho, alpha and beta must lie in \[0, 1\], got .* and 2.0"),
         ({"hidden": 0}, "hidden must be 1 or more"),
         ({"min_frames": -1}, "min_frames and total_gflops not negative"),
         (

@@ -1,6 +1,6 @@
-"""A recurrent classifier of videos: a GRU over the frames' features and a linear head.
+"""Recurrent networks over the frames' features: a classifier of videos, a policy that decides about each frame.
 
-N rows, T frames, D features, H hidden units, K classes.
+N rows, T frames, D features, H hidden units, K classes, A actions.
 """
 
 from __future__ import annotations
@@ -50,3 +50,32 @@ class RecurrentClassifier(nn.Module):
     def init_state(self, num_videos: int) -> Tensor:
         """The state (B, H) before the first frame."""
         return self.gru.weight_hh.new_zeros(num_videos, self.hidden)
+
+
+class RecurrentPolicy(nn.Module):
+    """An LSTM over the features and a linear layer to the logits of actions, in full precision.
+
+    Shapes: feature (N, D) and state (h, c), each (N, H), in; logits (N, A) and the next state out.
+
+    Args:
+        num_features: D.
+        hidden: H.
+        num_actions: A.
+        normalize: LayerNorm of the features, for networks without ImageNet weights.
+        dropout: of the features.
+    """
+
+    def __init__(
+        self, num_features: int, hidden: int, num_actions: int, normalize: bool = False, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(num_features) if normalize else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.lstm = nn.LSTMCell(num_features, hidden)
+        self.fc = nn.Linear(hidden, num_actions)
+
+    def forward(self, feature_ND: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        with torch.autocast(feature_ND.device.type, enabled=False):
+            x_ND = self.dropout(self.norm(feature_ND.to(self.fc.weight.dtype)))
+            h_NH, c_NH = self.lstm(x_ND, state)
+            return self.fc(h_NH), (h_NH, c_NH)
