@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -225,7 +226,7 @@ def write_evaluation(
         usage=summary.usage,
         frames=summary.frames,
         training=Training(
-            gmacs=method.train_macs / 1e9,
+            gmacs=None if math.isnan(method.train_macs) else method.train_macs / 1e9,
             stages=tuple(StageEpochs(name=stage.name, epochs=stage.epochs) for stage in run.stages),
             course={name: tuple(means) for name, means in method.course.items()} if point == MAIN else {},
         ),

@@ -18,7 +18,7 @@ from adavid.evaluation.schema import method_label
 from benchmarks.layers import references
 from benchmarks.report.entries import LOCAL, Entry, operating_point
 from benchmarks.report.formats import interval, pm, significant, times
-from benchmarks.report.references import BEYOND, UNEQUAL
+from benchmarks.report.references import BEYOND, NOT_TRAINED, UNEQUAL
 
 MEASURED, REPORTED = "measured", "reported"  # where a row's numbers come from
 LATENCY_BATCH_SIZES = (16, 1)  # the first fills the main columns
@@ -38,6 +38,7 @@ class Column:
         short: over it in text, where not `title`.
         hint: what the page says of it, for measured rows; `paper_hint` is for the papers'.
         cell: of a row, what stands there for reading; by its unit where not given.
+        unknown: what stands there where a measured row has no number.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Column:
     hint: str = ""
     paper_hint: str = ""
     cell: Callable[[Any], str] | None = None
+    unknown: str = ""
 
     @property
     def is_number(self) -> bool:
@@ -60,7 +62,7 @@ class Column:
         if not self.is_number:
             return str(self.cell(row) if self.cell else value)
         if pd.isna(value):
-            return ""
+            return self.unknown if row.origin == MEASURED else ""
         if self.unit == PERCENT and row.origin == REPORTED:
             return pm(value, np.nan).removesuffix("0")  # most papers print one decimal
         return self.cell(row) if self.cell else _number(value, self.unit)
@@ -130,7 +132,7 @@ def _line_columns(name: str) -> tuple[Column, ...]:
 
     def cell(row: Any) -> str:
         bounds = (getattr(row, key + end) / 100 for end in ("", "_low", "_high"))
-        said = [f", {short}" for short in (BEYOND, UNEQUAL) if short in getattr(row, key + "_notes")]
+        said = [f", {short}" for short in (BEYOND, UNEQUAL, NOT_TRAINED) if short in getattr(row, key + "_notes")]
         return f"{interval(*bounds)} {getattr(row, key + '_verdict')}{''.join(said)}"
 
     return (
@@ -270,9 +272,10 @@ COLUMNS = (
     ),
     Column(
         "train_gmacs",
-        _mean(lambda record: record.training.gmacs),
+        lambda entry: entry.train_gmacs(),
         "GMACs",
         title="train GMACs",
+        unknown=NOT_TRAINED,
         hint="spent in training, the fine-tuning of the shared backbones included",
     ),
     *_latency_columns(LATENCY_BATCH_SIZES[0], ""),

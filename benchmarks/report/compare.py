@@ -15,7 +15,14 @@ from benchmarks.layers import BASELINE, catalogue, method_files, references
 from benchmarks.report import charts
 from benchmarks.report.entries import LOCAL, REFERENCE, Entry, Place, find, read_entries, series_names
 from benchmarks.report.formats import interval, pm, significant
-from benchmarks.report.references import Line, baselines, beyond_its_end, operating_points, unequal_training
+from benchmarks.report.references import (
+    NOT_TRAINED,
+    Line,
+    baselines,
+    beyond_its_end,
+    operating_points,
+    unequal_training,
+)
 from benchmarks.report.tables import curve_points, each
 
 OWN_SHUFFLED = "its own decisions shuffled across videos"
@@ -340,7 +347,7 @@ def _scores(entries: Iterable[Entry]) -> str:
                 "95 %": f"{100 * low:.1f} to {100 * high:.1f}",
                 "GFLOPs/video": significant(entry.gflops()),
                 "frames used": f"{used:.1f} of {entry.first.frames.num_frames}",
-                "train GMACs": significant(entry.train_gmacs()),
+                "train GMACs": significant(entry.train_gmacs()) or NOT_TRAINED,
                 "seeds": ", ".join(str(record.seed) for record in entry.main),
                 "record": f"{entry.root} {entry.config_hash[:8]}",
             }

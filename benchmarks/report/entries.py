@@ -177,8 +177,8 @@ class Entry:
         return self.mean(lambda record: record.cost.gflops_per_video, point)
 
     def train_gmacs(self, point: str = MAIN) -> float:
-        """Of training, averaged over seeds."""
-        return self.mean(lambda record: record.training.gmacs, point)
+        """Of training, averaged over seeds; NaN where it was not trained here."""
+        return self.mean(lambda record: np.nan if record.training.gmacs is None else record.training.gmacs, point)
 
     def on_val(self, point: str = MAIN) -> tuple[float, float] | None:
         """GFLOPs per video and mAP of a point on the validation split, averaged over seeds; None where one has none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from adavid.evaluation.stats import upper_hull
 from benchmarks.report.entries import Entry
 
 UNEQUAL = "unequal training"
+NOT_TRAINED = "not trained here"
 BEYOND = "beyond its end"
 EQUAL_COST = 1.05  # a method that costs more than a line's last point by this factor is beyond its end
 EQUAL_TRAINING = 1.05  # a pair whose training compute differs by more is called unequal
@@ -149,7 +151,12 @@ def beyond_its_end(gflops: float, line_gflops: float) -> str:
 
 
 def unequal_training(own_gmacs: float, reference_gmacs: float) -> str:
-    """The budget rule: what is said of a pair whose training differs by more than 5 % in GMACs; "" of others."""
+    """The budget rule: what is said of a pair whose training differs by more than 5 % in GMACs; "" of others.
+
+    Of one that was not trained here nobody knows what it took (NaN).
+    """
+    if math.isnan(own_gmacs) or math.isnan(reference_gmacs):
+        return f"{NOT_TRAINED}: what training took is not known of both"
     if max(own_gmacs, reference_gmacs) <= EQUAL_TRAINING * min(own_gmacs, reference_gmacs):
         return ""
     return f"{UNEQUAL}: {own_gmacs:,.0f} against {reference_gmacs:,.0f} GMACs"

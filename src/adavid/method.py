@@ -65,7 +65,8 @@ class AdaptiveMethod(LightningModule, ABC):
         super().__init__()
         self.stage: Stage | None = None  # set by `enter`; None while evaluating
         self.temperature = 1.0
-        self.train_macs = 0  # spent in training, up to the end of the last epoch, by all ranks
+        # Spent in training, up to the end of the last epoch, by all ranks; NaN: it was trained elsewhere.
+        self.train_macs: float = 0
         self.course: dict[str, list[float]] = {}  # what losses and their terms were, "stage/term", a mean an epoch
         self._epoch_macs = 0  # of this epoch's batches, by this rank
         self._terms: list[tuple[int, dict[str, Tensor]]] = []  # of this epoch's batches, with their numbers of videos

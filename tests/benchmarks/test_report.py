@@ -447,7 +447,25 @@ def test_unequal_training_is_said_wherever_a_pair_is_printed(tmp_path: Path, mon
     assert readme.count(said) == pairs
 
 
+def test_what_was_not_trained_here_is_never_called_unequal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.report.charts.to_png", lambda chart: b"")
+    add(tmp_path, "arnet", actions=ACTIONS, train_gmacs=None)
+    add(tmp_path, "uniform", train_gmacs=5672)
+    said = "not trained here: what training took is not known of both"
+    for pair in (("arnet", ""), ("arnet", "uniform"), ("uniform", "arnet")):
+        text = compare(tmp_path, *pair)
+        assert said in text and "unequal training:" not in text and "nan" not in text
+    assert re.search(r"^arnet .* not trained here ", compare(tmp_path, "arnet"), re.M)  # in place of train GMACs
+    write_leaderboard(tmp_path)
+    markdown, page = ((tmp_path / f"leaderboard.{kind}").read_text() for kind in ("md", "html"))
+    assert markdown.count(", not trained here") == 1 and markdown.count("| not trained here |") == 1
+    assert said in page and not re.search(r"unequal training: [\d,]+ against", page)
+    (row,) = pd.read_csv(tmp_path / "leaderboard.csv").query("method == 'arnet'").itertuples()
+    assert np.isnan(row.train_gmacs)
+
+
 def test_the_budget_rule() -> None:
+    assert unequal_training(float("nan"), 100).startswith("not trained here")
     assert unequal_training(8606, 5672) == "unequal training: 8,606 against 5,672 GMACs"
     assert unequal_training(105, 100) == unequal_training(100, 105) == unequal_training(0, 0) == ""
     assert unequal_training(105.1, 100) and unequal_training(100, 105.1) and unequal_training(1, 0)

@@ -82,7 +82,7 @@ def add(
     action_NT: np.ndarray | None = None,
     grid: PatchGrid | None = None,
     epochs: int = 0,
-    train_gmacs: float = 10.0,
+    train_gmacs: float | None = 10.0,
     classes: tuple[str, ...] = CLASSES,
     levels: tuple[str, ...] = (),
     on_val: tuple[float, float] | None | str = "as on test",
@@ -130,7 +130,9 @@ def add(
         **dict(summary),
         validation=val and Validation(gflops_per_video=val[0], map=val[1]),
         training=Training(
-            gmacs=train_gmacs + seed, stages=(StageEpochs(name="all", epochs=epochs),), course=dict(course or {})
+            gmacs=None if train_gmacs is None else train_gmacs + seed,
+            stages=(StageEpochs(name="all", epochs=epochs),),
+            course=dict(course or {}),
         ),
         data_info=DataInfo(
             num_videos=NUM_VIDEOS,

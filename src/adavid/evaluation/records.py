@@ -42,12 +42,12 @@ class Training(Block):
     """What training took, and how it went.
 
     Attributes:
-        gmacs: multiply-accumulates in units of 1e9, the shared backbones' included.
-        stages: in order.
+        gmacs: multiply-accumulates in units of 1e9, the shared backbones' included; None where it was not trained here.
+        stages: in order; none where it was not trained here.
         course: what losses and their terms were, "stage/term", a mean an epoch; of a run's main record alone.
     """
 
-    gmacs: float
+    gmacs: float | None = None
     stages: tuple[StageEpochs, ...]
     course: dict[str, tuple[float, ...]] = Field({}, exclude_if=lambda course: not course)  # records from before: none
 
@@ -303,9 +303,8 @@ def pooled(records: Sequence[Record], predictions: Predictions, seed: int) -> Re
         frames_decoded_on_demand=mean(lambda record: record.frames.decoded_on_demand or 0.0) if is_told else None,
         level_names=list(dict.fromkeys(level.name for record in records for level in record.levels)),
     )
-    training = first.training.model_copy(
-        update={"gmacs": statistics.fmean(record.training.gmacs for record in records)}
-    )
+    gmacs_F = [record.training.gmacs for record in records if record.training.gmacs is not None]
+    training = first.training.model_copy(update={"gmacs": statistics.fmean(gmacs_F) if gmacs_F else None})
     on_val = [record.validation for record in records if record.validation is not None]
     validation = None
     if len(on_val) == len(records):
