@@ -5,6 +5,7 @@
 #   JOBS=1 (so many processes at a time)  RETRY=1 (what failed too)  PRINT=1 (the plan as command lines)  POINTS=1 (of a curve, each apart)
 #   LAUNCHER=slurm  SLURM="timeout_min=600 gpus_per_node=1 ..."  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder
 #   ROOT=folder (of the data set)  CACHE=folder (into which it was prepared)  SHORT=256  QUALITY=95  VIDEOS=8
+#   CHECKPOINT=file (weights that METHOD's authors have released: import, curve, latency, predict, online)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -32,6 +33,7 @@ SETTINGS = $(call GIVEN_AS,ROOT,data.path) $(call GIVEN_AS,CACHE,data.prepared) 
 OF = --method '$(METHOD)' --variant '$(VARIANT)' --data '$(DATA)' --profile '$(PROFILE)'
 RUN = $(OF) --seeds '$(SEEDS)' $(SETTINGS)
 MANY = --jobs '$(JOBS)' $(if $(RETRY),--retry) $(if $(LAUNCHER),--launcher '$(LAUNCHER)') $(if $(SLURM),--slurm '$(SLURM)')
+IMPORTED = $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)')
 CODE = src methods datamodules benchmarks tests
 
 # A variable that a command does not take is refused, not ignored: $(call takes,NAMES) stands first in its recipe.
@@ -41,7 +43,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env check-data prepare data-bench bench tune curve latency predict online room config flops compare leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
+.PHONY: help env check-data prepare data-bench bench import tune curve latency predict online room config flops compare leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -68,20 +70,23 @@ data-bench: env ## time reading VIDEOS of DATA in ROOT, from files and prepared,
 bench: env ## train METHOD, measure its mAP and its true GFLOPs, print the leaderboard so far (SPLIT=val: to choose by)
 	$(call takes,$(OF_RUN) $(OF_MANY) PRINT SPLIT WANDB)@$(ADAVID) bench $(RUN) $(MANY) $(if $(PRINT),--print) --split '$(SPLIT)' --wandb '$(WANDB)'
 
+import: env ## evaluate what METHOD's authors have released, CHECKPOINT=file, and record it as a run that was not trained here
+	$(call takes,$(OF_RUN) CHECKPOINT WANDB)@$(ADAVID) import $(RUN) --checkpoint '$(CHECKPOINT)' --wandb '$(WANDB)'
+
 tune: env ## try TRIALS settings of METHOD on the validation split, JOBS at once, and print the best; METHOD=all: of each
 	$(call takes,$(filter-out SEEDS,$(OF_RUN)) $(OF_MANY) TRIALS)@$(ADAVID) tune $(OF) --trials '$(TRIALS)' $(MANY) $(SETTINGS)
 
 curve: env ## evaluate METHOD at several operating points (AR-Net's Figure 3)
-	$(call takes,$(OF_RUN) $(OF_MANY) PRINT POINTS WANDB)@$(ADAVID) curve $(RUN) $(MANY) $(if $(PRINT),--print) $(if $(POINTS),--points-apart) --wandb '$(WANDB)'
+	$(call takes,$(OF_RUN) $(OF_MANY) PRINT POINTS WANDB CHECKPOINT)@$(ADAVID) curve $(RUN) $(IMPORTED) $(MANY) $(if $(PRINT),--print) $(if $(POINTS),--points-apart) --wandb '$(WANDB)'
 
 latency: env ## time METHOD's evaluation end to end against uniform's, on this machine (USAGE=name forces decisions)
-	$(call takes,$(OF_RUN) USAGE)@$(ADAVID) latency $(RUN) --usage '$(USAGE)'
+	$(call takes,$(OF_RUN) USAGE CHECKPOINT)@$(ADAVID) latency $(RUN) $(IMPORTED) --usage '$(USAGE)'
 
 predict: env ## watch SOURCE (- is a pipe) frame by frame, FPS a second, until K frames are seen closely; or classify it whole
-	$(call takes,$(OF_RUN) SOURCE FPS K)@$(ADAVID) predict $(RUN) --source '$(SOURCE)' $(if $(FPS),--fps '$(FPS)') --max-close '$(K)'
+	$(call takes,$(OF_RUN) SOURCE FPS K CHECKPOINT)@$(ADAVID) predict $(RUN) $(IMPORTED) --source '$(SOURCE)' $(if $(FPS),--fps '$(FPS)') --max-close '$(K)'
 
 online: env ## METHOD's accuracy and cost along the videos, stopping early, beside uniform's (LiteEval's Figures 2 and 3)
-	$(call takes,$(OF_RUN))@$(ADAVID) online $(RUN)
+	$(call takes,$(OF_RUN) CHECKPOINT)@$(ADAVID) online $(RUN) $(IMPORTED)
 
 room: env ## the room that adaptivity has: oracles of frames and of resolution; METHOD=name: its regret (SPLIT=val: no record)
 	$(call takes,$(OF_RUN) SPLIT)@$(ADAVID) room --data '$(DATA)' --profile '$(PROFILE)' --seeds '$(SEEDS)' --split '$(SPLIT)' --variant '$(VARIANT)' $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(SETTINGS)

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--no-board", dest="board", action="store_false", help="leave the leaderboard as it is")
     _add_jobs(sub)
     _add_print(sub)
+    sub = command("import", _import, "evaluate and record what a method's authors have released")
+    _add_run(sub)
+    _add_wandb(sub)
+    sub.add_argument("--no-board", dest="board", action="store_false", help="leave the leaderboard as it is")
+    sub.set_defaults(split="test", jobs=1, print=False, launcher="local", slurm="", retry=False)
     sub = command("curve", _curve, "evaluate at several operating points")
     _add_run(sub)
     _add_wandb(sub)
@@ -207,6 +213,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_run(sub: argparse.ArgumentParser) -> None:
     _add_method(sub)
     _add_seeds(sub)
+    text = "file of weights that the method's authors have released, for a run that is not trained here"
+    sub.add_argument("--checkpoint", default="", help=text)
 
 
 def _add_seeds(sub: argparse.ArgumentParser) -> None:
@@ -250,11 +258,22 @@ def _add_print(sub: argparse.ArgumentParser) -> None:
 def _runs(arguments: argparse.Namespace, workspace: Workspace) -> list[Run]:
     """Every run that the options ask for, all checked before the first one starts."""
     from benchmarks.compose import compose
+    from benchmarks.released import compose_released
     from benchmarks.sweep import data_sets
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it, as compose does, has set INFO
+    checkpoint = getattr(arguments, "checkpoint", "")
+    make = partial(compose_released, Path(checkpoint)) if checkpoint else compose
     return [
-        compose(method, data, profile, variant, arguments.overrides, seed, workspace.shown_cache)
+        make(
+            method,
+            data=data,
+            profile=profile,
+            variant=variant,
+            overrides=arguments.overrides,
+            seed=seed,
+            cache=workspace.shown_cache,
+        )
         for data in data_sets(arguments.data)
         for profile in _listed(arguments.profile)
         for seed in _seeds(arguments.seeds)
@@ -340,7 +359,9 @@ def _sweep(arguments: argparse.Namespace, workspace: Workspace, runs: Sequence[R
 
 def _words(arguments: argparse.Namespace) -> list[str]:
     """What all command lines of a sweep have in common."""
-    return [*_folder_words(arguments), "--wandb", arguments.wandb, *arguments.overrides]
+    checkpoint = getattr(arguments, "checkpoint", "")
+    released = ["--checkpoint", checkpoint] if checkpoint else []
+    return [*_folder_words(arguments), *released, "--wandb", arguments.wandb, *arguments.overrides]
 
 
 def _folder_words(arguments: argparse.Namespace) -> list[str]:
@@ -392,6 +413,12 @@ def _bench(arguments: argparse.Namespace, workspace: Workspace) -> None:
     is_shown = arguments.split == "test" and not runs[0].debugging and arguments.board and not arguments.print
     if is_shown and ranks.is_first():
         _leaderboard(arguments, workspace)
+
+
+def _import(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    if not arguments.checkpoint:
+        raise ValueError("import: expected a file of released weights: CHECKPOINT=file.pth.tar")
+    _bench(arguments, workspace)
 
 
 def _curve(arguments: argparse.Namespace, workspace: Workspace) -> None:

@@ -260,16 +260,16 @@ def check_evaluated(run: Run, section: str) -> None:
             raise ValueError(f"{section}.{key}: {run.method} makes no use of it in evaluation")
 
 
-def untrained(run: Run) -> AdaptiveMethod:
+def untrained(run: Run, num_classes: int = 2) -> AdaptiveMethod:
     """A run's method as it is evaluated, to be looked at: nothing is allocated for its weights."""
-    return _untrained(run.method_class, json.dumps(run.arguments))
+    return _untrained(run.method_class, json.dumps(run.arguments), num_classes)
 
 
 @functools.lru_cache(maxsize=32)
-def _untrained(method_class: Any, arguments: str) -> AdaptiveMethod:
+def _untrained(method_class: Any, arguments: str, num_classes: int = 2) -> AdaptiveMethod:
     """Its constructor's own checks passed; built once for equal arguments: that takes most of the time of a check."""
     with without_weights():
-        return build_method(method_class, 2, json.loads(arguments))
+        return build_method(method_class, num_classes, json.loads(arguments))
 
 
 class Built(NamedTuple):

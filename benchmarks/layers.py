@@ -230,7 +230,7 @@ def _with_extended(path: Path, extending: tuple[Path, ...] = ()) -> Iterator[Set
     """The files that a method's YAML extends, then its own."""
     if path in extending:
         raise ValueError(f"{shown(path)}: extends itself, by way of {' and '.join(map(shown, extending))}")
-    keys = ("target", "extends", "same_as", "profiles", "variants", "data_sets", "baselines")
+    keys = ("target", "extends", "same_as", "profiles", "variants", "data_sets", "baselines", "released")
     file = SettingsFile.read(path, *keys)
     for key, known in (("profiles", profiles()), ("same_as", profiles()), ("data_sets", catalogue("datamodules"))):
         for name in file.names(key):

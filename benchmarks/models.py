@@ -1,7 +1,8 @@
-"""The trained model of a run: taken over where a run of the same model has it, or trained now."""
+"""The trained model of a run: imported, taken over where a run of the same model has it, or trained now."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -20,9 +21,10 @@ from adavid.files import write_atomically
 from adavid.loading import build_method, restored
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec, FrameClassifier, build_backbone
-from adavid.training import channels_last, fit, read_checkpoint, stage_checkpoint
+from adavid.training import channels_last, fit, last_checkpoint, read_checkpoint
 from benchmarks.compose import warmup_of
 from benchmarks.dashboard import Dashboard
+from benchmarks.released import state_of
 from benchmarks.run import Run
 from benchmarks.workspace import Workspace
 
@@ -51,11 +53,13 @@ def trained(run: Run, workspace: Workspace, dashboard: Dashboard, at: Run | None
     prepare(run)
     folder = folder_of(run, workspace)
     with ranks.locked_together(workspace.cache / "models" / f"{run.model_hash}-seed{run.seed}.lock"):
-        done = ranks.of_first(partial(_is_trained, run, folder, workspace))
+        done = run.released is not None or ranks.of_first(partial(_is_trained, run, folder, workspace))
         torch.manual_seed(run.seed)  # the weights that no shared backbone brings
         num_classes = run.catalogue.num_classes
         method = channels_last(build_method(run.method_class, num_classes, run.config["model"]))
-        if not done and run.recipe.warmup is None:
+        if run.released is not None:
+            _import(method, run, folder)
+        elif not done and run.recipe.warmup is None:
             _start(method, run)
         elif not done:
             spent: dict[BackboneSpec, int] = {}
@@ -84,6 +88,18 @@ def _is_trained(run: Run, folder: Path, workspace: Workspace) -> bool:
         raise ValueError(f"{run.label}: make bench trains it on {run.num_devices} devices first")
     withdraw(folder)
     return _is_taken_over(run, folder, workspace)
+
+
+def _import(method: AdaptiveMethod, run: Run, folder: Path) -> None:
+    """Gives a method its authors' weights, which are written where a training would leave those of its last stage."""
+    assert run.released is not None
+    if read_checkpoint(last_stage(run, folder), method) is None:
+        method.load_state_dict(state_of(run.released, method))
+        if ranks.is_first():
+            withdraw(folder)
+            state = {"state_dict": method.state_dict(), "train_macs": math.nan}
+            write_atomically(last_stage(run, folder), partial(torch.save, state))
+    method.train_macs = math.nan
 
 
 def _is_taken_over(run: Run, folder: Path, workspace: Workspace) -> bool:
@@ -137,7 +153,7 @@ def folder_of(run: Run, workspace: Workspace) -> Path:
 
 def last_stage(run: Run, folder: Path) -> Path:
     """The checkpoint that is there once a run is trained."""
-    return stage_checkpoint(folder, len(run.stages) - 1, run.stages[-1].name)
+    return last_checkpoint(folder, [stage.name for stage in run.stages])
 
 
 def prepare(run: Run) -> VideoCatalogue:

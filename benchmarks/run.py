@@ -16,6 +16,7 @@ from adavid.evaluation.records import identity, model_identity
 from adavid.loading import build_method
 from adavid.method import AdaptiveMethod
 from adavid.networks.backbones import BackboneSpec
+from adavid.released import Layout
 from adavid.stage import Stage
 from adavid.training import make_trainer
 
@@ -129,6 +130,19 @@ DEBUGGING = ("fast_dev_run", "limit_val_batches", "limit_test_batches", "overfit
 
 
 @dataclass(frozen=True)
+class Released:
+    """Weights that a method's authors have released.
+
+    Attributes:
+        path: of their file.
+        layout: what the authors call the method's parts.
+    """
+
+    path: Path
+    layout: Layout
+
+
+@dataclass(frozen=True)
 class Run:
     """One method on one data set with one seed, checked and ready to be built.
 
@@ -140,6 +154,7 @@ class Run:
         recipe, stages: as the configuration has them, checked.
         data_request: the data set as it was asked for, with its path.
         search: what its method's YAML says of the values that `make tune` tries; benchmarks/search.py checks it.
+        released: the weights that it is evaluated with, where they are not trained here.
     """
 
     method: str
@@ -155,6 +170,7 @@ class Run:
     variants: tuple[str, ...]
     data_request: str
     search: dict[str, Any] = field(default_factory=dict)
+    released: Released | None = None
 
     @property
     def label(self) -> str:

@@ -44,7 +44,7 @@ def curve_cells(runs: Sequence[Run], workspace: Workspace, words: Sequence[str],
 
 
 def _point_cells(run: Run, workspace: Workspace, words: Sequence[str], points: Sequence[str]) -> Iterator[Cell]:
-    first = _cell(run, ("bench", "--no-board"), words)
+    first = _cell(run, ("bench" if run.released is None else "import", "--no-board"), words)
     is_first_left = not is_recorded(run, workspace)
     if is_first_left:
         yield first

@@ -94,8 +94,8 @@ def test_names_and_settings_are_known() -> None:
     outside_catalogue = {"all", "first_half", "my_package.my_method:FirstHalf"}
     assert named - outside_catalogue <= set(catalogue())
     assert {name.partition(":")[0] for name in re.findall(r"DATA=(\w+)", README)} <= set(catalogue("datamodules"))
-    for variant in re.findall(r"VARIANT=(\w+)", README):
-        compose("arnet", variant=variant)
+    for variant, profile in re.findall(r"VARIANT=(\w+)(?: PROFILE=(\w+))?", README):
+        compose("arnet", variant=variant, profile=profile or "tiny")
     for profile in re.findall(r"PROFILE=(\w+)", README):
         compose("arnet", profile=profile)
     for usage in re.findall(r"USAGE=(\w+)", README):

@@ -26,7 +26,7 @@ from adavid.evaluation.records import MAIN, Record
 from adavid.evaluation.schema import read_json
 from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod
-from adavid.training import channels_last, read_checkpoint, stage_checkpoint
+from adavid.training import channels_last, last_checkpoint, read_checkpoint
 
 NOT_OF_THE_USER = ("num_classes",)  # arguments of a method that the data set gives
 
@@ -160,13 +160,12 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> TrainedMetho
     checkout()
     folder = Path(folder)
     record = read_json(Record, folder / f"{MAIN}.json")
-    stages = record.training.stages
-    checkpoint = stage_checkpoint(folder, len(stages) - 1, stages[-1].name)
+    checkpoint = last_checkpoint(folder, [stage.name for stage in record.training.stages])
     if not checkpoint.exists():
         raise ValueError(f"{checkpoint}: no such file; committed records come without their models: make bench")
     class_names, config = record.data_info.class_names, record.config
     method = restored(locate(config["target"]), len(class_names), config["model"] | config["test"], checkpoint, device)
     data = config["data"]
-    return TrainedMethod(
-        method, class_names, Reading(data["resize"], data["crop"], tuple(data["scales"]), data["flip"])
-    )
+    short_videos = data.get("short_videos", "spread")  # records from before have none
+    reading = Reading(data["resize"], data["crop"], tuple(data["scales"]), data["flip"], short_videos)
+    return TrainedMethod(method, class_names, reading)

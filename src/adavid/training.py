@@ -176,6 +176,12 @@ def stage_checkpoint(folder: Path, index: int, name: str) -> Path:
     return folder / f"{index}-{name}.pt"
 
 
+def last_checkpoint(folder: Path, stages: Sequence[str]) -> Path:
+    """Where a run's folder holds what it is evaluated with: its last stage's, or, where it was not trained here but
+    imported and has no stages, what was imported."""
+    return stage_checkpoint(folder, len(stages) - 1, stages[-1]) if stages else folder / "imported.pt"
+
+
 def read_checkpoint(path: Path, method: AdaptiveMethod | None = None, is_whole: bool = True) -> dict[str, Any] | None:
     """What a checkpoint holds; None where there is none, or a damaged one, which is named and set aside.
 
