@@ -32,7 +32,10 @@ def compose_released(checkpoint: Path, method: str, variant: str = "", **setting
     Raises:
         ValueError: no layout of the method is known, or the file is not of the method with these settings.
     """
-    layout = layout_of(method_files(method))
+    files = method_files(method)
+    layout, profile = layout_of(files), settings.get("profile", "tiny")
+    if not variant and layout.variant and layout.variant not in files.variants_in(profile):
+        raise ValueError(f"{files.name}: released weights are of the paper's networks: PROFILE=paper, got {profile}")
     run = compose(method, variant=variant or layout.variant, **settings)
     released = Released(checkpoint, layout)
     state_of(released, untrained(run, run.catalogue.num_classes), run.method)

@@ -99,7 +99,7 @@ def read_released(path: Path, layout: Layout) -> dict[str, Tensor]:
         if needed := re.search(r"GLOBAL ([\w.]+)", str(error)):
             held = f"it needs {needed[1]}, and to load that would run code of the file; save its tensors alone"
             raise ValueError(f"{path}: expected tensors and numbers alone: {held}") from error
-        cut = f"cut short, or another kind of file ({reason(error)})"
+        cut = f"cut short, or another kind of file ({reason(error).partition('. ')[0]})"
         raise ValueError(f"{path}: expected a checkpoint of torch: {cut}") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]

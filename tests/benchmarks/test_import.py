@@ -99,12 +99,14 @@ def test_a_wrong_file_ends_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     write_checkpoint(cut)
     cut.write_bytes(cut.read_bytes()[:1000])
     arnet = ["import", "--method", "arnet", "--profile", "paper", "--data", "sprites", "--checkpoint"]
+    tiny = ["import", "--method", "arnet", "--checkpoint"]
     uniform = ["import", "--method", "uniform", "--profile", "paper", "--checkpoint", str(file)]
     left = r"2 left over (base_model.conv1.weight, new_fc.bias); it may be of METHOD=tsm"
     for words, expected in (
         ([*arnet, str(file)], ["missing (base_model_list.0.conv1.weight, ", left]),
         ([*arnet, str(cut)], [f"{cut}: expected a checkpoint of torch: cut short"]),
         ([*arnet, str(tmp_path / "none")], [f"{tmp_path / 'none'}: no such file"]),
+        ([*tiny, str(file)], ["arnet: released weights are of the paper's networks: PROFILE=paper, got tiny"]),
         (arnet[:-1], ["import: expected a file of released weights: CHECKPOINT=file.pth.tar"]),
         (uniform, ["uniform: no released weights are known; expected one of adafocus, adafocus_tsm, arnet"]),
     ):
