@@ -62,7 +62,7 @@ check-data: env ## whether the copy of DATA in ROOT=/path is whole: counts, and 
 	$(call takes,DATA PROFILE ROOT ARGS)@$(ADAVID) check-data --data '$(DATA)' --profile '$(PROFILE)' $(call GIVEN_AS,ROOT,data.path) $(ARGS)
 
 prepare: env ## decode DATA in ROOT once, into CACHE: JPEGs of QUALITY with a short side of SHORT pixels, FPS a second (every frame)
-	$(call takes,DATA PROFILE ROOT CACHE SHORT QUALITY FPS JOBS ARGS)@$(ADAVID) prepare --data '$(DATA)' --profile '$(PROFILE)' --into '$(CACHE)' $(foreach name,SHORT QUALITY FPS,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) '$($(name))')) $(if $(filter command,$(firstword $(origin JOBS))),--jobs '$(JOBS)') $(call GIVEN_AS,ROOT,data.path) $(ARGS)
+	$(call takes,DATA PROFILE ROOT CACHE SHORT QUALITY FPS JOBS ARGS)@$(ADAVID) prepare --data '$(DATA)' --profile '$(PROFILE)' --into '$(CACHE)' $(if $(SHORT),--short '$(SHORT)') $(if $(QUALITY),--quality '$(QUALITY)') $(if $(FPS),--fps '$(FPS)') $(if $(filter command,$(firstword $(origin JOBS))),--jobs '$(JOBS)') $(call GIVEN_AS,ROOT,data.path) $(ARGS)
 
 data-bench: env ## time reading VIDEOS of DATA in ROOT, from files and prepared, beside a plain PyAV loop, torchcodec and OpenCV
 	$(call takes,DATA PROFILE ROOT VIDEOS ARGS)@$(ADAVID) data-bench --data '$(DATA)' --profile '$(PROFILE)' $(if $(VIDEOS),--videos '$(VIDEOS)') $(call GIVEN_AS,ROOT,data.path) $(ARGS)
