@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_settings(sub)
     sub = command("prepare", _prepare, "decode a data set once, into pictures of which each can be had by itself")
-    sub.add_argument("--into", required=True, type=Path, help="the folder for them, which data.prepared takes")
+    sub.add_argument("--into", required=True, help="the folder for them, which data.prepared takes")
     sub.add_argument("--short", default=256, type=int, help="pixels of the short side; 0: as it is")
     sub.add_argument("--quality", default=95, type=int, help="of the JPEGs; 0: raw pixels")
     sub.add_argument("--fps", default=0.0, type=float, help="pictures a second at most; 0: every frame")
@@ -595,12 +595,14 @@ def _prepare(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.compose import catalogue_of
     from benchmarks.prepare import prepare
 
+    if not arguments.into:
+        raise ValueError("prepare: expected a folder for the pictures: CACHE=/path")
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"jobs={arguments.jobs}: expected 1 or more")
     wanted = Format(arguments.short, arguments.quality, arguments.fps)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     catalogue = catalogue_of(arguments.data, arguments.profile, arguments.overrides, workspace.shown_cache)
-    for line in prepare(catalogue, arguments.into, wanted, arguments.jobs):
+    for line in prepare(catalogue, Path(arguments.into), wanted, arguments.jobs):
         print(line, flush=True)
 
 

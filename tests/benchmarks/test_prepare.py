@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from adavid.data.prepared import Format
+from benchmarks.__main__ import main
 from benchmarks.prepare import UNREADABLE, prepare
 from tests.adavid.data.test_sources import cut_off
 from tests.adavid.data.videos import Videos, write_video
@@ -72,6 +73,11 @@ def test_too_little_room_is_said_before_it_is_filled(
 
 class _Usage:
     free = 1000
+
+
+def test_a_folder_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", "--into", ""]) == 2
+    assert capsys.readouterr().err == "adavid: prepare: expected a folder for the pictures: CACHE=/path\n"
 
 
 @pytest.mark.slow
