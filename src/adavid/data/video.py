@@ -387,9 +387,11 @@ def _told(path: Path) -> Timeline | None:
         num_bytes = path.stat().st_size
         if any(entry.pos + entry.size > num_bytes for entry in stream.index_entries):
             return None
-        start, tick = stream.start_time, stream.time_base
+        start, tick, is_reordered = stream.start_time, stream.time_base, stream.codec_context.has_b_frames
     shown = [(pts, is_keyframe) for pts, is_keyframe, is_discard in packets if not is_discard]
     if any(pts is None for pts, _ in shown) or len(dict(shown)) < len(shown):
+        return None
+    if is_reordered and shown == sorted(shown):  # the times are those of decoding
         return None
     shown = sorted(of for of in shown if start is None or of[0] >= start)
     if not shown:
