@@ -413,12 +413,14 @@ def counted_timeline(path: Path, each: Callable[[av.VideoFrame, float], object] 
     """
     times: list[int | None] = []
     is_key: list[bool] = []
+    is_whole = True
     with opened(path) as decoder:
         rate, tick, container = rate_of(decoder.stream), decoder.stream.time_base, decoder.container.format.name
         clock = Clock(rate)
         for frame in decoder.frames():
             times.append(frame.pts)
             is_key.append(bool(frame.key_frame))
+            is_whole &= not frame.is_corrupt
             if each is not None:
                 each(frame, clock(frame.time))
     if not times:
@@ -428,7 +430,8 @@ def counted_timeline(path: Path, each: Callable[[av.VideoFrame, float], object] 
     is_rising = len(told) == len(times) and all(a < b for a, b in pairwise(told))
     # Where times are of no use, frames are shown in the order in which they come, by the stream's rate.
     pts, tick = (np.array(told, dtype=np.int64), tick) if is_rising else (np.arange(len(times)), 1 / rate)
-    is_timed = is_rising and container not in UNTIMED_FORMATS
+    # What stands in for a part that is lost depends on what was decoded before.
+    is_timed = is_rising and is_whole and decoder.num_lost == 0 and container not in UNTIMED_FORMATS
     can_be_sought = is_key & np.isin(pts, list(decoder.said_key)) & is_timed
     keyframes = np.union1d([0], np.flatnonzero(can_be_sought)).astype(np.int64)
     return Timeline(pts, tick, keyframes, is_timed, True, decoder.num_lost)
