@@ -88,8 +88,8 @@ class Thumos14Catalogue(ListedCatalogue):
         for part, (file_name, structure) in STRUCTURES.items():
             file = self._file(folder, file_name)
             labelled: dict[str, tuple[int, ...]] = {}
-            for number, video in enumerate(self._structure(file, structure) if file else (), start=1):
-                where = f"{file}, {structure}({number})"
+            for place, video in enumerate(self._structure(file, structure) if file else (), start=1):
+                where = f"{file}, {structure}({place})"
                 if video.get("background_video") == "YES":
                     self.leave_out(f"{PARTS[part]} videos that show no class")
                     continue

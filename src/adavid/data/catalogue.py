@@ -152,6 +152,7 @@ class VideoCatalogue(ABC):
             through once, or None.
         skip_bad: leave out videos that cannot be read, rather than raise.
         prepared: folder in which the videos were prepared (see `Prepared`), to be read from there; or None.
+        frame_rate: of folders of frames, in frames a second; 0 where it is not known: then they are not cut by time.
         short_videos: how a video of fewer frames than a method reads is filled: its frames "spread", the "last" one
             repeated (AR-Net's and AdaFocus's code), or the "first" alone (TSM's, where it has no more than are read).
 
@@ -192,10 +193,15 @@ class VideoCatalogue(ABC):
         contents: str | None = None,
         skip_bad: bool = False,
         prepared: str | None = None,
+        frame_rate: float = 0.0,
         short_videos: str = "spread",
     ):
         if prepared is not None and cache is not None:
             raise ValueError(f"prepared={prepared}: what is prepared needs no cache, expected cache=null")
+        if not 0 <= frame_rate < np.inf:
+            raise ValueError(f"frame_rate={frame_rate:g}: expected frames a second, 0 where it is not known")
+        if frame_rate and cache is not None:
+            raise ValueError(f"frame_rate={frame_rate:g}: a cache cuts no folders of frames, expected cache=null")
         if num_workers is not None and num_workers < 0:
             raise ValueError(f"num_workers={num_workers}: expected 0 or more")
         if num_workers is None:
@@ -206,6 +212,7 @@ class VideoCatalogue(ABC):
         self.contents = None if contents is None else Path(contents)
         self.skip_bad = skip_bad
         self.prepared = None if prepared is None else Prepared(Path(prepared))
+        self.frame_rate = frame_rate
         self._num_left_out: Counter[str] = Counter()
 
     @classmethod
@@ -367,8 +374,8 @@ class VideoCatalogue(ABC):
         """
         content = self.hashes.get(clip.path)
         if self.prepared is not None:
-            return self.prepared.open(clip, content)
-        return open_source(*clip, self._checks.timeline(clip.path, content))
+            return self.prepared.open(clip, content, self.frame_rate)
+        return open_source(*clip, self._checks.timeline(clip.path, content), self.frame_rate)
 
     @cached_property
     def _checks(self) -> Checks:

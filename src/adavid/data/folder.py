@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adavid.data.source import FrameSource
+from adavid.data.source import FrameSource, part_between
 from adavid.files import list_folder, reason
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -47,17 +47,28 @@ def frame_names(folder: Path) -> list[str]:
 class FrameFolder(FrameSource):
     """A folder of pictures, in the order of the numbers in their names.
 
+    Args:
+        path: the folder.
+        start: only frames shown at this time or later, in seconds after the first one.
+        end: only frames shown before this time, in seconds after the first one.
+        frame_rate: at which they are shown, in frames a second; 0: nobody knows.
+
     Raises:
         ValueError: there is none in it, or it cannot be read, or what are frames in it is not clear; the message names
             the folder.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, start: float | None = None, end: float | None = None, frame_rate: float = 0.0):
         self.path = path
-        self._names = frame_names(path)
-        self.num_frames = len(self._names)
-        if not self._names:
+        names = frame_names(path)
+        if not names:
             raise ValueError(f"{path}: no JPEG frame in this folder, nor a PNG or WebP one")
+        seconds_T = np.arange(len(names)) / frame_rate if frame_rate else None
+        part = part_between(self.name, seconds_T, start, end)
+        self._names = names[part]
+        self.num_frames = len(self._names)
+        if seconds_T is not None:
+            self.seconds = seconds_T[: self.num_frames]
 
     @property
     def name(self) -> str:

@@ -23,7 +23,7 @@ from safetensors.numpy import save
 
 from adavid.data.folder import FrameFolder
 from adavid.data.processes import answers
-from adavid.data.source import FrameSource
+from adavid.data.source import FrameSource, part_between
 from adavid.data.sources import Clip
 from adavid.data.video import UprightRGB, counted_timeline
 from adavid.files import locked, read_text, reason, write_atomically
@@ -99,15 +99,20 @@ class Prepared:
         """Where the shard of a video lies, by the hash of what its file holds."""
         return self.folder / content[:2] / f"{content}.safetensors"
 
-    def open(self, clip: Clip, content: str | None) -> FrameSource:
+    def open(self, clip: Clip, content: str | None, frame_rate: float = 0.0) -> FrameSource:
         """The pictures of a clip.
+
+        Args:
+            clip: of the data set.
+            content: the hash of what its file or folder holds.
+            frame_rate: of a folder, in frames a second, where it is known.
 
         Raises:
             ValueError: they are not there, or cut off, or none is in the clip; the message names the video.
         """
         if content is None or not os.path.exists(self.shard(content)):
             raise ValueError(f"{clip.path}: is not among the prepared videos of {self.folder}: make prepare")
-        return PreparedClip(self.shard(content), clip)
+        return PreparedClip(self.shard(content), clip, frame_rate)
 
     def write(self, contents: Mapping[Path, str], num_processes: int | None = None) -> Iterator[Written | str]:
         """Writes the shards of videos, several at a time; yields for each, in order, what was written, or why not.
@@ -133,25 +138,21 @@ class PreparedClip(FrameSource):
         ValueError: the shard is cut off, or another program's, or has nothing of the clip; the message names it.
     """
 
-    def __init__(self, shard: Path, clip: Clip) -> None:
-        self._shard, self._first = shard, 0
+    def __init__(self, shard: Path, clip: Clip, frame_rate: float = 0.0) -> None:
+        self._shard = shard
         with _opened(shard) as file:
             names = file.keys()
             self._is_raw = "pixels" in names
             self._end_T = file.get_tensor("end")
+            frame_T = file.get_tensor("frame")
             seconds_T = file.get_tensor("seconds") if "seconds" in names else None
-        last = len(self._end_T)
+        if seconds_T is None and frame_rate:
+            seconds_T = frame_T / frame_rate
+        part = part_between(str(clip.path), seconds_T, clip.start, clip.end)
+        self._first = part.start or 0
+        self.num_frames = len(self._end_T[part])
         if seconds_T is not None:
-            start, end = clip.start, clip.end
-            self._first = 0 if start is None else int(np.searchsorted(seconds_T, start))
-            last = last if end is None else int(np.searchsorted(seconds_T, end))
-            if self._first >= last:
-                named = "the end" if end is None else f"{end:g} s"
-                raise ValueError(f"{clip.path}: no prepared picture from {start or 0:g} s to {named}")
-            self.seconds = seconds_T[self._first : last] - seconds_T[self._first]
-        elif clip.start is not None or clip.end is not None:
-            raise ValueError(f"{clip.path}: a folder of frames has no times, so it takes no start and no end")
-        self.num_frames = last - self._first
+            self.seconds = seconds_T[part] - seconds_T[self._first]
 
     @property
     def name(self) -> str:

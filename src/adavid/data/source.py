@@ -22,6 +22,26 @@ def alone(indices: Sequence[int]) -> np.ndarray:
     return np.repeat(np.asarray(indices, dtype=np.int64)[:, None], 2, axis=1)
 
 
+def part_between(name: str, seconds_T: np.ndarray | None, start: float | None, end: float | None) -> slice:
+    """The frames that are shown from a time on and before another, in seconds after the first frame.
+
+    Raises:
+        ValueError: there is none, or nobody knows when they are shown; the message has the name.
+    """
+    if start is None and end is None:
+        return slice(None)
+    if seconds_T is None:
+        raise ValueError(
+            f"{name}: a folder of frames has no times, so it takes no start and no end without data.frame_rate"
+        )
+    first = 0 if start is None else int(np.searchsorted(seconds_T, start))
+    last = len(seconds_T) if end is None else int(np.searchsorted(seconds_T, end))
+    if first >= last:
+        until = "the end" if end is None else f"{end:g} s"
+        raise ValueError(f"{name}: no frame from {start or 0:g} s to {until}; the last frame is at {seconds_T[-1]:g} s")
+    return slice(first, last)
+
+
 class Recounted(ValueError):
     """A file has other frames than its container says; they are counted now, so ask again."""
 

@@ -24,24 +24,28 @@ FAR = 1 << 32  # more frames than a file has
 
 
 def open_source(
-    path: Path, start: float | None = None, end: float | None = None, timeline: Timeline | None = None
+    path: Path,
+    start: float | None = None,
+    end: float | None = None,
+    timeline: Timeline | None = None,
+    frame_rate: float = 0.0,
 ) -> FrameSource:
     """Opens a video file, or a folder of pictures.
 
     Args:
         path: the file or the folder.
-        start: only frames shown at this time or later, in seconds after the first frame; not for a folder.
-        end: only frames shown before this time, in seconds after the first frame; not for a folder.
+        start: only frames shown at this time or later, in seconds after the first frame.
+        end: only frames shown before this time, in seconds after the first frame.
         timeline: of the file, where it is known.
+        frame_rate: of the folder, in frames a second, where it is known.
 
     Raises:
-        ValueError: there is nothing to read there; the message names the path.
+        ValueError: there is nothing to read there, or a folder of no known rate is to be cut; the message names the
+            path.
     """
-    if not os.path.isdir(path):  # unlike Path's, False where the path cannot be looked up
-        return VideoFile(path, start, end, timeline)
-    if start is not None or end is not None:
-        raise ValueError(f"{path}: a folder of frames has no times, so it takes no start and no end")
-    return FrameFolder(path)
+    if os.path.isdir(path):  # unlike Path's, False where the path cannot be looked up
+        return FrameFolder(path, start, end, frame_rate)
+    return VideoFile(path, start, end, timeline)
 
 
 def list_media(folder: Path) -> list[Path]:

@@ -26,7 +26,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from adavid.data.source import FrameSource, Recounted
+from adavid.data.source import FrameSource, Recounted, part_between
 from adavid.files import reason
 
 # Containers whose packets do not say when a frame is shown, or not truly, and in which seeking is a guess.
@@ -131,17 +131,11 @@ class VideoFile(FrameSource):
             self._kept.clear()
 
     def _set(self, timeline: Timeline) -> None:
-        start, end = self._cut
         seconds = timeline.seconds
-        first = 0 if start is None else int(np.searchsorted(seconds, start))
-        last = len(seconds) if end is None else int(np.searchsorted(seconds, end))
-        if first >= last:
-            raise ValueError(
-                f"{self.path}: no frame from {start or 0:g} s to {'the end' if end is None else f'{end:g} s'};"
-                f" the last frame is at {seconds[-1]:g} s"
-            )
-        self._timeline, self._first, self.num_frames = timeline, first, last - first
-        self.seconds = seconds[first:last] - seconds[first]
+        part = part_between(self.name, seconds, *self._cut)
+        self._timeline, self._first = timeline, part.start or 0
+        self.num_frames = len(seconds[part])
+        self.seconds = seconds[part] - seconds[self._first]
 
     def _key_frame(self, frame_T: np.ndarray) -> np.ndarray:
         """The last one that can be sought at each position or before it."""

@@ -325,6 +325,8 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(root, tmp_path, set
     ("options", "message"),
     [
         ({"resize": 72}, "resize=72, crop=224: the crop must be positive and at most resize"),
+        ({"frame_rate": -1}, "frame_rate=-1: expected frames a second, 0 where it is not known"),
+        ({"frame_rate": 25, "cache": "x"}, "frame_rate=25: a cache cuts no folders of frames, expected cache=null"),
         ({"scales": ()}, r"scales=\[\]: expected fractions of the short side, in \(0, 1\]"),
         ({"scales": (1, 1.5)}, r"scales=\[1, 1.5\]: expected fractions of the short side, in \(0, 1\]"),
     ],

@@ -48,6 +48,16 @@ def test_raw_pixels_are_exact_and_frames_are_those_of_the_video(tmp_path, variab
     assert np.array_equal(source.seconds, read.seconds)
 
 
+def test_a_folder_of_a_known_rate_is_cut_by_time(tmp_path):
+    folder = write_frames(tmp_path / "frames")
+    made, contents, _ = prepare(tmp_path / "cache", RAW, folder)
+    source = made.open(Clip(folder, 0.5, 1.25), contents[folder], frame_rate=4)
+    assert_same_frames(source, open_source(folder).read_THWC([2, 3, 4]), reads_of(3))
+    assert source.seconds.tolist() == [0, 0.25, 0.5]
+    with pytest.raises(ValueError, match="a folder of frames has no times, .* without data.frame_rate$"):
+        made.open(Clip(folder, 0.5), contents[folder])
+
+
 def test_jpegs_are_each_within_their_rounding_where_nothing_is_sharp(tmp_path):
     folder = write_frames(tmp_path / "frames", height=240, width=320)
     made, contents, _ = prepare(tmp_path / "cache", Format(short=0), folder)

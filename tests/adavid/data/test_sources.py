@@ -450,7 +450,7 @@ def test_frame_folder_errors(tmp_path):
     with pytest.raises(ValueError, match="empty: no JPEG frame in this folder, nor a PNG or WebP one$"):
         open_source(tmp_path / "empty")
     folder = write_frames(tmp_path / "video", num_frames=2)
-    with pytest.raises(ValueError, match="video: a folder of frames has no times, so it takes no start and no end$"):
+    with pytest.raises(ValueError, match="video: a folder of frames has no times, .* without data.frame_rate$"):
         open_source(folder, start=1.0)
     (folder / "image_00003.jpg").write_text("not a picture")
     with pytest.raises(ValueError, match="image_00003.jpg: cannot be decoded") as caught:
@@ -459,6 +459,17 @@ def test_frame_folder_errors(tmp_path):
     write_jpeg(torch.zeros(3, 8, 8, dtype=torch.uint8), str(folder / "image_00003.jpg"))
     with pytest.raises(ValueError, match="video: the frames differ in size$"):
         open_source(folder).read([0, 2])
+
+
+def test_a_folder_of_a_known_rate_is_cut_by_time(tmp_path):
+    folder = write_frames(tmp_path / "video")
+    truth_THWC = FrameFolder(folder).read_THWC(range(12))
+    source = open_source(folder, 0.5, 1.25, frame_rate=4)
+    assert_same_frames(source, truth_THWC[2:5], reads_of(3))
+    assert source.seconds.tolist() == [0, 0.25, 0.5]
+    assert FrameFolder(folder, frame_rate=4).seconds.tolist() == [i / 4 for i in range(12)]
+    with pytest.raises(ValueError, match=r"video: no frame from 3 s to the end; the last frame is at 2.75 s$"):
+        open_source(folder, 3, frame_rate=4)
 
 
 def test_flow_beside_the_frames_is_no_frame(tmp_path):
