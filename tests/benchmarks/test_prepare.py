@@ -84,21 +84,30 @@ def test_a_folder_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_one_that_was_killed_goes_on_and_yields_the_same_bytes(videos: dict[str, list[Path]], tmp_path: Path) -> None:
     rows = [f"{path},c,{split}" for split, paths in videos.items() for path in paths]
     (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
-    words = ["prepare", "--data", f"csv:{tmp_path}/list.csv", "--cache", str(tmp_path / "cache"), "--jobs", "2"]
-
-    def start(into: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "benchmarks", *words, "--into", str(tmp_path / into)]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-
-    assert start("whole").wait(120) == 0
-    killed = start("killed")
-    while killed.poll() is None and len(shards(tmp_path / "killed")) < 3:
+    whole, into = tmp_path / "whole", tmp_path / "into"
+    list(prepare(Videos(videos), whole, Format(), jobs=1))
+    words = [
+        "--data",
+        f"csv:{tmp_path}/list.csv",
+        "--cache",
+        str(tmp_path / "cache"),
+        "--jobs",
+        "2",
+        "--into",
+        str(into),
+    ]
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", "prepare", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while killed.poll() is None and len(shards(into)) < 3:
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    times = {shard: shard.stat().st_mtime_ns for shard in (tmp_path / "killed").glob("*/*.safetensors")}
+    times = {shard: shard.stat().st_mtime_ns for shard in into.glob("*/*.safetensors")}
     assert len(times) >= 3
-    assert start("killed").wait(120) == 0
+    list(prepare(Videos(videos), into, Format(), jobs=1))
     assert all(shard.stat().st_mtime_ns == changed for shard, changed in times.items())
-    assert shards(tmp_path / "killed") == shards(tmp_path / "whole")
-    assert len(shards(tmp_path / "whole")) == 20
+    assert shards(into) == shards(whole) and len(shards(whole)) == 20
