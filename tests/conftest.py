@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
 from pytorch_lightning import LightningDataModule
+from torch import multiprocessing as mp
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -23,6 +26,24 @@ torch.set_num_threads(1)
 NUM_CLASSES = 5
 UCF101 = Path(__file__).resolve().parents[2] / "shared" / "ucf101"
 COPIES = {"ucf101": UCF101, "ucf101_untrimmed": UCF101}  # of data sets that are not made here; a test does without them
+
+
+def start_ranks(work: Callable[..., None], *arguments: Any, num_ranks: int = 2) -> None:
+    """Runs `work(rank, *arguments)` in a process for each rank, with the variables that torchrun sets."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # A fork has loaded all that this process has, but could not use its GPUs.
+    method = "spawn" if torch.cuda.is_available() else "fork"
+    mp.start_processes(_as_rank, (work, port, num_ranks, arguments), nprocs=num_ranks, start_method=method)
+
+
+def _as_rank(rank: int, work: Callable[..., None], port: int, num_ranks: int, arguments: tuple[Any, ...]) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GROUP_RANK": "0"}
+    os.environ |= {"WORLD_SIZE": str(num_ranks), "LOCAL_WORLD_SIZE": str(num_ranks)}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "TORCHELASTIC_RUN_ID": "test"}
+    torch.set_num_threads(1)
+    work(rank, *arguments)
 
 
 def random_batch(

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import multiprocessing as mp
 
 from adavid import ranks
 from adavid.networks.backbones import BackboneSpec
 from adavid.stage import Stage
 from adavid.training import fit, join
 from methods.uniform import Uniform
-from tests.conftest import NUM_CLASSES, RandomVideos
+from tests.conftest import NUM_CLASSES, RandomVideos, start_ranks
 
 SETTINGS: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False}
 NUM_RANKS = 2
@@ -45,11 +42,7 @@ def trained(folder: Path, freeze_norm: bool) -> Uniform:
     return method
 
 
-def rank_of_two(rank: int, port: int, folder: Path) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(NUM_RANKS)}
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(NUM_RANKS)}
-    os.environ |= {"GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
-    torch.set_num_threads(1)
+def rank_of_two(rank: int, folder: Path) -> None:
     join({**SETTINGS, "devices": NUM_RANKS})
     assert (ranks.rank(), ranks.world_size(), ranks.is_first()) == (rank, NUM_RANKS, rank == 0)
     assert ranks.gathered(rank) == [0, 1] and ranks.of_first(lambda: f"of {rank}") == "of 0"
@@ -68,10 +61,7 @@ def rank_of_two(rank: int, port: int, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_train_what_one_trains(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(rank_of_two, (port, tmp_path), nprocs=NUM_RANKS)
+    start_ranks(rank_of_two, tmp_path, num_ranks=NUM_RANKS)
     for freeze_norm in (True, False):
         first, second = (torch.load(tmp_path / f"{rank}-{freeze_norm}.pt") for rank in range(NUM_RANKS))
         alone = trained(tmp_path / f"alone-{freeze_norm}", freeze_norm)

@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from adavid.evaluation.predictions import read_predictions
 from adavid.evaluation.records import Record, read_records
+from benchmarks import launch
 from benchmarks.__main__ import main
 from benchmarks.layers import ROOT
 from tests.adavid.data.videos import write_video
@@ -157,15 +160,16 @@ def test_another_number_of_processes_than_devices_is_refused(
     assert "jobs=2: expected 1, as 4 processes were started" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_a_mistake_that_the_ranks_find_is_one_line(data_sets: list[str], tmp_path: Path) -> None:
-    words = [word for word in command(tmp_path, data_sets[:1], *TWO) if not word.startswith("recipe.batch_size")]
-    process = started([*words, "recipe.batch_size=12"])
-    _, err = process.communicate()
-    assert process.returncode == 2
-    last = err.splitlines()[-1]
-    assert last.startswith("adavid: recipe.batch_size: 9 videos to train on are less than a batch of 12, of which each")
-    assert err.count("recipe.batch_size") == 1 and err.count("the same pictures") == 1
+def test_of_several_ranks_failures_the_one_that_says_something_is_said() -> None:
+    def failure(status: int, message: object = "", timestamp: int = 0) -> Any:
+        return SimpleNamespace(exitcode=status, message=message, timestamp=timestamp)
+
+    mistake = failure(2, {"message": "RuntimeError: recipe.batch_size: too few videos"}, timestamp=9)
+    for failures in ({0: mistake, 1: failure(1, "gloo: connection closed")}, {0: failure(-15), 1: mistake}):
+        said = launch._failure(failures)
+        assert (str(said), said.status) == ("recipe.batch_size: too few videos", 2)
+    killed = launch._failure({0: failure(1, "gloo: connection closed"), 1: failure(-9), 2: failure(-15)})
+    assert str(killed).startswith("the process of device 1 was ended by SIGKILL") and killed.status == 1
 
 
 def test_a_rank_that_srun_has_started_says_that_another_one_is_gone(
@@ -173,8 +177,6 @@ def test_a_rank_that_srun_has_started_says_that_another_one_is_gone(
 ) -> None:
     def lost(*arguments: object) -> None:
         raise RuntimeError("[/gloo/transport/tcp/pair.cc:545] Read error: Connection reset by peer")
-
-    import benchmarks.launch  # noqa: F401
 
     monkeypatch.setattr("benchmarks.report.write_leaderboard", lost)
     assert main(["leaderboard", "--cache", str(tmp_path)]) == 1

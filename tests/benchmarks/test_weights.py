@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.adavid.networks.test_backbones import write_weights
 from tests.datamodules.test_ucf101 import write_copy
 
 PYRAMID = ("resnet50-0676ba61.pth", "resnet34.safetensors", "resnet18-f37072fd.pth", "mobilenet_v2-b0353104.pth")
+NETWORKS = {"resnet50": 64, "resnet34": 48, "resnet18": 40, "mobilenet_v2": 32}
 
 
 @pytest.fixture
@@ -46,7 +48,8 @@ def test_the_paper_profile_starts_from_files(
     copy = write_copy(tmp_path)
     folders = ["--results", str(tmp_path / "results"), "--cache", str(tmp_path / "cache")]
     words = [f"data.path={copy}", "recipe.batch_size=1", "trainer.fast_dev_run=true", "trainer.accelerator=cpu"]
-    words += ["recipe.num_frames=2"]  # for speed
+    sizes = [{"name": f"torchvision/{name}", "size": size} for name, size in NETWORKS.items()]
+    words += ["recipe.num_frames=2", f"recipe.pyramids.resnet={json.dumps(sizes)}"]  # for speed
     bench = ["bench", "--method", "arnet", "--profile", "paper", "--data", "ucf101", *folders, *words]
     assert main(bench) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Trainer
-from torch import multiprocessing as mp
 
 from adavid.cost import Ledger
 from adavid.evaluation.collector import Evaluation, GFLOPsCallback
@@ -19,7 +16,7 @@ from adavid.evaluation.metrics import mean_average_precision
 from adavid.networks.backbones import BackboneSpec
 from adavid.training import evaluate, join, make_trainer
 from methods.random_policy import RandomPolicy
-from tests.conftest import NUM_CLASSES, RandomVideos, opinionated
+from tests.conftest import NUM_CLASSES, RandomVideos, opinionated, start_ranks
 
 QUIET: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False}
 
@@ -96,10 +93,7 @@ def test_a_second_split_starts_afresh_and_validation_logs_the_whole() -> None:
         assert usage == pytest.approx([(predictions.action_NT == a).mean() for a in range(len(usage))])
 
 
-def _one_of_two(rank: int, port: int, folder: Path) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
-    torch.set_num_threads(1)
+def _one_of_two(rank: int, folder: Path) -> None:
     method, cost, settings = make(), GFLOPsCallback(), {**QUIET, "devices": 2}
     join(settings)
     data = RandomVideos(method, num_batches=7, num_videos=1)
@@ -112,10 +106,7 @@ def _one_of_two(rank: int, port: int, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_say_what_one_says(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(_one_of_two, (port, tmp_path), nprocs=2)
+    start_ranks(_one_of_two, tmp_path)
     method = make()
     data = RandomVideos(method, num_batches=7, num_videos=1)  # seven: four for one process, three for the other
     alone = evaluate(method, data, QUIET)
