@@ -41,7 +41,8 @@ def data_sets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             for i in range(num):
                 path = root / f"of{num_test}" / split / ("cat", "dog")[i % 2] / f"{i}.mp4"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_video(path, num_frames=6 + i % 5, width=64, height=64, crf=str(10 + (7 * i) % 40))
+                size = {"num_frames": 6 + i % 5, "width": 64, "height": 64}
+                write_video(path, **size, crf=str(10 + (7 * i) % 40), threads="1")  # more write other bytes more often
     return [f"folder:{root / f'of{num_test}'}" for num_test in NUM_TEST]
 
 
