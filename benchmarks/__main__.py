@@ -592,7 +592,7 @@ def _check_data(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 def _prepare(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from adavid.data.prepared import Format
-    from benchmarks.compose import catalogue_of
+    from benchmarks.compose import data_settings
     from benchmarks.prepare import prepare
 
     if not arguments.into:
@@ -601,22 +601,22 @@ def _prepare(arguments: argparse.Namespace, workspace: Workspace) -> None:
         raise ValueError(f"jobs={arguments.jobs}: expected 1 or more")
     wanted = Format(arguments.short, arguments.quality, arguments.fps)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    catalogue = catalogue_of(arguments.data, arguments.profile, arguments.overrides, workspace.shown_cache)
+    settings = data_settings(arguments.data, arguments.profile, arguments.overrides, workspace.shown_cache)
+    catalogue = settings.catalogue_class(**settings.arguments)
     for line in prepare(catalogue, Path(arguments.into), wanted, arguments.jobs):
         print(line, flush=True)
 
 
 def _data_bench(arguments: argparse.Namespace, workspace: Workspace) -> None:
-    from benchmarks.compose import catalogue_of, compose
-    from benchmarks.layers import BASELINE
+    from benchmarks.compose import data_settings
     from benchmarks.measure.reading import data_bench
 
     if arguments.videos < 1:
         raise ValueError(f"videos={arguments.videos}: expected 1 or more")
-    asked = (arguments.data, arguments.profile)
-    run = compose(BASELINE, *asked, overrides=arguments.overrides, cache=workspace.shown_cache)
-    catalogue = catalogue_of(*asked, arguments.overrides, workspace.shown_cache)
-    print(data_bench(catalogue, run.recipe.num_frames, arguments.videos))
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    settings = data_settings(arguments.data, arguments.profile, arguments.overrides, workspace.shown_cache)
+    catalogue = settings.catalogue_class(**settings.arguments)
+    print(data_bench(catalogue, settings.num_frames, arguments.videos))
 
 
 def _list(arguments: argparse.Namespace, workspace: Workspace) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from adavid.config import build, locate, schema
 from adavid.data.catalogue import FaultKind
 from adavid.data.survey import Finding, Survey, survey
 from adavid.files import write_atomically
-from benchmarks.compose import data_name, layers_of
-from benchmarks.layers import BASELINE, data_file, merge, method_files
+from benchmarks.compose import data_name, data_settings
 from benchmarks.workspace import Workspace
 
 NUM_NAMED = 5  # of each kind of problem
@@ -31,13 +29,10 @@ def check_data(data: str, profile: str, overrides: Sequence[str], workspace: Wor
     Raises:
         ValueError: an unknown word, or a value out of range.
     """
-    config = merge(layers_of(method_files(BASELINE), data, profile, "", overrides, cache=workspace.shown_cache))
-    num_frames = config["recipe"]["num_frames"]
-    catalogue_class = locate(data_file(data.partition(":")[0]).content.target)
-    values = vars(build(schema(catalogue_class), config["data"], "data"))
+    settings = data_settings(data, profile, overrides, workspace.shown_cache)
     title = f"{data}, profile {profile}"
     try:
-        found = survey(catalogue_class.surveyed(**values), num_frames)
+        found = survey(settings.catalogue_class.surveyed(**settings.arguments), settings.num_frames)
     except ValueError as error:  # nothing can be said of the rest
         return "\n".join([title, "", *_shown(Finding(FaultKind.LIST, (str(error),), True))]), False
     file = workspace.cache / "check-data" / f"{data_name(data)}-missing.txt"

@@ -94,12 +94,26 @@ def compose(
     return run
 
 
-def catalogue_of(data: str, profile: str, overrides: Sequence[str], cache: str = "cache") -> VideoCatalogue:
-    """A data set by itself, for no method in particular; see `compose` for the arguments and errors."""
+class DataSettings(NamedTuple):
+    """What is said of a data set, for no method in particular.
+
+    Attributes:
+        catalogue_class: of it.
+        arguments: of its constructor.
+        num_frames: T of the recipe.
+    """
+
+    catalogue_class: type[VideoCatalogue]
+    arguments: dict[str, Any]
+    num_frames: int
+
+
+def data_settings(data: str, profile: str, overrides: Sequence[str], cache: str = "cache") -> DataSettings:
+    """A data set by itself, not made yet; see `compose` for the arguments and errors."""
     config = merge(layers_of(method_files(BASELINE), data, profile, "", overrides, cache=cache))
     catalogue_class = locate(data_file(data.partition(":")[0]).content.target)
-    catalogue: VideoCatalogue = catalogue_class(**vars(build(schema(catalogue_class), config["data"], "data")))
-    return catalogue
+    arguments = vars(build(schema(catalogue_class), config["data"], "data"))
+    return DataSettings(catalogue_class, arguments, config["recipe"]["num_frames"])
 
 
 def layers_of(

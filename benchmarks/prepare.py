@@ -16,9 +16,7 @@ from adavid.data.contents import content_hashes
 from adavid.data.prepared import Format, Prepared, Written, is_whole
 from adavid.files import write_atomically
 
-SAMPLE = (
-    8  # videos, evenly spaced, by which time and disk are estimated; none where there are no more than twice as many
-)
+SAMPLE = 8  # videos, evenly spaced, by which the others are estimated; none if they are no more than twice as many
 UNREADABLE = "unreadable.txt"  # in the folder
 NUM_NAMED = 5
 

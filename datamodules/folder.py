@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from adavid import SPLITS, FaultKind, VideoCatalogue, VideoRecord, list_folder, list_media, nearest
+from adavid import SPLITS, FaultKind, VideoCatalogue, VideoRecord, list_folder, list_media, list_others, nearest
 
 
 class FolderCatalogue(VideoCatalogue):
@@ -60,7 +60,7 @@ class FolderCatalogue(VideoCatalogue):
             raise ValueError(f"{folder}: has no sub-folders; expected one for each class")
         videos = {path.name: list_media(path) for path in classes}
         for path in classes:
-            for other in sorted(set(list_folder(path)).difference(videos[path.name])):
+            for other in list_others(path):
                 self.leave_out(f"files called *{other.suffix}, which is no video's suffix")
         for name in [name for name, paths in videos.items() if not paths]:
             self.refuse(FaultKind.CLASS, f"{folder / name}: has neither videos nor folders of frames")

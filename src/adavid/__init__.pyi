@@ -15,11 +15,11 @@ from .data.catalogue import Turns as Turns
 from .data.catalogue import VideoCatalogue as VideoCatalogue
 from .data.catalogue import VideoRecord as VideoRecord
 from .data.lists import ListedCatalogue as ListedCatalogue
-from .data.lists import medium_name as medium_name
 from .data.sources import Clip as Clip
 from .data.sources import Part as Part
 from .data.sources import list_media as list_media
-from .data.sources import media_by_name as media_by_name
+from .data.sources import list_others as list_others
+from .data.sources import medium_name as medium_name
 from .data.transforms import cut_patches as cut_patches
 from .data.transforms import resize_frames as resize_frames
 from .files import list_folder as list_folder

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from adavid.config import nearest
 from adavid.data.catalogue import SPLITS, FaultKind, VideoCatalogue, VideoRecord
-from adavid.data.sources import VIDEO_SUFFIXES, list_media
+from adavid.data.sources import list_media, medium_name
 from adavid.files import read_text
 
 
@@ -148,8 +148,3 @@ class ListedCatalogue(VideoCatalogue):
                     self._others[first] = path
             self._media[folder] = by_name
         return self._media[folder]
-
-
-def medium_name(path: Path) -> str:
-    """A video file's name without its suffix, or a folder's."""
-    return path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name

@@ -66,10 +66,9 @@ def _is_medium(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES or os.path.isdir(path)
 
 
-def media_by_name(folder: Path) -> dict[str, Path]:
-    """Returns the videos of a folder by their names without suffix; none where there is no such folder."""
-    media = list_media(folder) if os.path.isdir(folder) else []
-    return {path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name: path for path in media}
+def medium_name(path: Path) -> str:
+    """A video file's name without its suffix, or a folder's."""
+    return path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
 
 
 class Clip(NamedTuple):

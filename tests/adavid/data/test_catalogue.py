@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
-import av
 import pytest
 import torch
 from torchvision.io import write_jpeg
@@ -19,7 +18,7 @@ from adavid.data.catalogue import VideoRecord
 from adavid.data.dataset import VideoDataset
 from adavid.data.decoding import checked
 from adavid.data.sources import open_source
-from tests.adavid.data.videos import NUM_VIDEOS, Videos, videos_in, write_folders, write_video
+from tests.adavid.data.videos import NUM_VIDEOS, Videos, damaged, videos_in, write_folders, write_video
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +74,7 @@ def test_what_could_be_decoded_is_not_decoded_again_to_check_it(own_root, tmp_pa
 def test_a_bad_frame_in_the_middle_is_found_before_training(own_root, tmp_path, capsys):
     frame = own_root / "train1" / "image_00004.jpg"
     frame.write_bytes(frame.read_bytes()[:300])
-    video = write_video(tmp_path / "a.mp4", g="10", bf="0")
-    with av.open(str(video)) as container:
-        packet = [packet for packet in container.demux(video=0) if packet.size][25]
-    content = bytearray(video.read_bytes())
-    content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
-    video.write_bytes(content)
+    video = damaged(write_video(tmp_path / "a.mp4", g="10", bf="0"), 25)
     for _ in range(2):
         videos = Videos(with_more(own_root, val=[video]), contents=str(tmp_path / "contents.sqlite"))
         with pytest.raises(ValueError, match="train1/image_00004.jpg: cannot be decoded"):

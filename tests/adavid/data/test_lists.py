@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from adavid.data.catalogue import FaultKind, VideoRecord
-from adavid.data.lists import ListedCatalogue, medium_name, read_json_list, read_lines
+from adavid.data.lists import ListedCatalogue, read_json_list, read_lines
+from adavid.data.sources import medium_name
 
 
 class Listed(ListedCatalogue):

@@ -12,8 +12,8 @@ from adavid.data.contents import content_hashes
 from adavid.data.prepared import Format, Prepared, Written, is_whole
 from adavid.data.sources import Clip, open_source
 from adavid.data.transforms import resize_short
-from tests.adavid.data.test_sources import SHORT_GOP, assert_same_frames, cut_off, damaged, reads_of, write_frames
-from tests.adavid.data.videos import Videos, decode_all, write_video
+from tests.adavid.data.test_sources import SHORT_GOP, assert_same_frames, cut_off, reads_of, write_frames
+from tests.adavid.data.videos import Videos, damaged, decode_all, write_video
 
 RAW = Format(short=0, quality=0)
 

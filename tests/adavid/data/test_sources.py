@@ -17,9 +17,9 @@ from adavid.data.batch import View
 from adavid.data.folder import FrameFolder
 from adavid.data.reading import Reading
 from adavid.data.source import Recounted
-from adavid.data.sources import list_media, list_others, media_by_name, open_source
+from adavid.data.sources import list_media, list_others, medium_name, open_source
 from adavid.data.video import Timeline, VideoFile, counted_timeline
-from tests.adavid.data.videos import decode_all, write_video
+from tests.adavid.data.videos import damaged, decode_all, packets_of, write_video
 
 CLIPS = Path(__file__).parents[3] / "../shared/clips"
 REAL_VIDEOS = ["applying_eye_makeup.avi", "arm_wrestling.mp4", "cleaning_pool.mp4", "flipping_pancake.mkv"]
@@ -221,22 +221,6 @@ def test_of_a_file_that_is_cut_off_is_read_what_decodes(tmp_path, name):
     assert 15 < source.num_frames < 32
     same = np.array([np.array_equal(source.read_THWC([i])[0], truth_THWC[i]) for i in range(source.num_frames)])
     assert same[:-2].all()  # of the last one shown, and of the last one stored, a part may lack
-
-
-def packets_of(path):
-    with av.open(str(path)) as container:
-        return [(packet.pos, packet.size, packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
-
-
-def damaged(path, *numbers):
-    """The file with these packets, in order of decoding, overwritten."""
-    content = bytearray(path.read_bytes())
-    packets = packets_of(path)
-    for number in numbers:
-        position, size, _ = packets[number]
-        content[position : position + size] = bytes(size)
-    path.write_bytes(content)
-    return path
 
 
 def test_a_packet_that_cannot_be_decoded_loses_its_own_frame_and_is_counted(tmp_path):
@@ -518,5 +502,6 @@ def test_media(tmp_path):
     assert [p.name for p in list_media(tmp_path)] == ["b.mp4", "frames", "v.1.MKV", "v.1.mkv"]
     assert [p.name for p in list_others(tmp_path)] == ["a.txt"]
     names = {"frames": "frames", "b": "b.mp4", "v.1": "v.1.mkv"}
-    assert media_by_name(tmp_path) == {stem: tmp_path / name for stem, name in names.items()}
-    assert media_by_name(tmp_path / "absent") == {}
+    assert {medium_name(path): path for path in list_media(tmp_path)} == {
+        stem: tmp_path / name for stem, name in names.items()
+    }

@@ -17,7 +17,7 @@ from adavid.data.sampling import clip_indices
 from adavid.data.sources import open_source
 from adavid.data.stream import stream_frames
 from adavid.data.video import Clock
-from tests.adavid.data.videos import write_video
+from tests.adavid.data.videos import damaged, write_video
 
 NUM = 100  # FFmpeg looks at up to five seconds of a stream before it gives the first frame
 
@@ -117,12 +117,7 @@ def test_a_clip_over_a_change_of_size_has_the_size_of_its_moment(tmp_path: Path)
 
 
 def test_a_packet_that_cannot_be_decoded_does_not_end_a_stream(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.mp4", g="10", bf="0")
-    with av.open(str(path)) as container:
-        packet = [packet for packet in container.demux(video=0) if packet.size][25]
-    content = bytearray(path.read_bytes())
-    content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
-    path.write_bytes(content)
+    path = damaged(write_video(tmp_path / "a.mp4", g="10", bf="0"), 25)
     seconds = [round(25 * moment.seconds) for moment in stream_frames(str(path), 25)]
     assert seconds == [i for i in range(40) if i != 25]
 

@@ -95,3 +95,21 @@ def decode_all(path: Path, is_strict: bool = True) -> np.ndarray:
                 if is_strict:
                     raise
     return np.stack(images)
+
+
+def packets_of(path: Path) -> list[tuple[int, int, bool]]:
+    """Place and size in the file of each packet, and whether it is said to be a key frame."""
+    with av.open(str(path)) as container:
+        packets: Any = container.demux(video=0)
+        return [(packet.pos, packet.size, packet.is_keyframe) for packet in packets if packet.size]
+
+
+def damaged(path: Path, *numbers: int) -> Path:
+    """The file with these packets, in order of decoding, overwritten."""
+    content = bytearray(path.read_bytes())
+    packets = packets_of(path)
+    for number in numbers:
+        position, size, _ = packets[number]
+        content[position : position + size] = bytes(size)
+    path.write_bytes(content)
+    return path
