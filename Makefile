@@ -43,7 +43,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env check-data prepare data-bench bench import tune curve latency predict online room config flops compare leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
+.PHONY: help env check-data prepare data-bench bench import tune curve latency predict online room config flops compare papers leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -99,6 +99,9 @@ flops: env ## the cost table of the papers' networks beside the published one
 
 compare: env ## paired differences of A from B, or from all that a claim about A has to beat; SEEDS=0,1,2 chooses those of both
 	$(call takes,A B DATA PROFILE SEEDS)@$(ADAVID) compare '$(A)' $(if $(B),'$(B)') --data '$(DATA)' --profile '$(PROFILE)' $(if $(filter command,$(firstword $(origin SEEDS))),--seeds '$(SEEDS)')
+
+papers: env ## every table and figure of the papers beside what is measured here: prints and writes results/papers.md
+	$(call takes)@$(ADAVID) papers
 
 leaderboard: env ## regenerate results/leaderboard.{csv,md,html,png} from the result files
 	$(call takes)@$(ADAVID) leaderboard

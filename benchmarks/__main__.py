@@ -177,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     command("flops", _flops, "the cost table")
     command("leaderboard", _leaderboard, "regenerate the leaderboard from the result files")
     command("readme", _readme, "regenerate the tables of README.md and docs/ from the committed records")
+    command("papers", _papers, "every table and figure of the papers beside what is measured, as results/papers.md")
     sub = command("compare", _compare, "paired differences of a method from what it has to beat, or from another one")
     sub.add_argument("a")
     sub.add_argument("b", nargs="?", default="", help="without it: all that a claim about the first has to beat")
@@ -533,6 +534,12 @@ def _readme(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.report import write_tables
 
     write_tables(workspace.results)
+
+
+def _papers(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from benchmarks.report import write_papers
+
+    print(write_papers(workspace.results))
 
 
 def _compare(arguments: argparse.Namespace, workspace: Workspace) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 REPORTED = Path(__file__).parents[1] / "results" / "reported"
 COSTS = REPORTED / "backbone_costs.csv"
-FILES = sorted(path for path in REPORTED.glob("*.csv") if path != COSTS)
+QUANTITIES = REPORTED / "quantities.csv"
+FILES = sorted(path for path in REPORTED.glob("*.csv") if path not in (COSTS, QUANTITIES))
 COLUMNS = [
     "method", "variant", "backbone", "data", "num_frames", "map", "top1",
     "gflops_per_frame", "gflops_per_video", "ms_per_video", "source", "note",
@@ -77,3 +78,15 @@ def test_backbone_costs() -> None:
         gflops["ResNet-50", 224] == 4.1103 and gflops["MobileNetV2", 84] == 0.0529 and gflops["DPN-107", 224] == 18.34
     )
     assert all(row["feature_dim"] in ("", "512", "1280", "1536", "2048") and row["source"] for row in table)
+
+
+def test_quantities_are_numbers_of_a_source_each_once() -> None:
+    table = read(QUANTITIES)
+    assert table and all(
+        list(row) == ["exhibit", "row", "data", "quantity", "value", "spread", "source"] for row in table
+    )
+    keys = [tuple(row[name] for name in ("source", "exhibit", "row", "data", "quantity")) for row in table]
+    assert len(set(keys)) == len(keys)
+    for row in table:
+        assert float(row["value"]) > 0 and (not row["spread"] or float(row["spread"]) >= 0), row
+        assert re.fullmatch(r"[\w-]+ \([A-Z]+ \d{4}\)", row["source"]), row

@@ -106,6 +106,12 @@ def _latency(number: Callable[[LatencyRow], float], batch_size: int) -> Callable
     return read
 
 
+def _total_runtime(entry: Entry) -> float:
+    """Seconds for all videos of the split, one at a time, over the seeds that were timed."""
+    ms_per_video = _latency(lambda row: row.ms_per_video, LATENCY_BATCH_SIZES[1])(entry)
+    return ms_per_video * entry.first.data_info.num_videos / 1e3
+
+
 def _map_std(entry: Entry) -> float:
     map_S = [record.metrics.map for record in entry.main]
     return 100 * float(np.std(map_S, ddof=1)) if len(map_S) > 1 else np.nan
@@ -255,12 +261,41 @@ COLUMNS = (
         paper_hint="as reported, each paper by its own accounting",
     ),
     Column(
+        "gflops_per_video_std",
+        lambda entry: float(np.mean([run.macs_N.std() for run in entry.predictions()])) / 1e9,
+        "GFLOPs",
+        title="+- over videos",
+        hint="standard deviation of the GFLOPs over videos, mean over seeds",
+    ),
+    Column(
         "frames_used",
         _mean(lambda record: record.frames.used),
         "frames",
         title="frames used",
         hint="frames that reach a backbone's prediction, mean over videos, of T",
         cell=lambda row: f"{row.frames_used:.1f} of {row.num_frames:.0f}",
+    ),
+    Column(
+        "frames_used_percent",
+        _mean(lambda record: record.frames.used / record.frames.num_frames, 100),
+        PERCENT,
+        digits=1,
+        title="frames used, %",
+        hint="frames that reach a backbone's prediction, of T (SoF-Net's frame usage)",
+    ),
+    Column(
+        "frames_close",
+        lambda entry: float(np.mean([num_N.mean() for num_N in entry.num_close()])),
+        "frames",
+        title="seen closely",
+        hint="frames that are seen at the highest resolution that the method has (LiteEval's fine features), mean and "
+        "standard deviation over videos, mean over seeds",
+        cell=lambda row: pm(row.frames_close, row.frames_close_std),
+    ),
+    Column(
+        "frames_close_std",
+        lambda entry: float(np.mean([num_N.std() for num_N in entry.num_close()])),
+        "frames",
     ),
     Column(
         "frames_decoded_on_demand",
@@ -280,6 +315,13 @@ COLUMNS = (
     ),
     *_latency_columns(LATENCY_BATCH_SIZES[0], ""),
     *_latency_columns(LATENCY_BATCH_SIZES[1], f"_batch{LATENCY_BATCH_SIZES[1]}"),
+    Column(
+        "total_runtime",
+        _total_runtime,
+        "s",
+        title="all videos, s",
+        hint=f"of all videos of the split at the time of one, batch {LATENCY_BATCH_SIZES[1]} (SoF-Net's total runtime)",
+    ),
     Column("source", lambda entry: "this machine" if entry.root == LOCAL else "committed record", title="source"),
     Column("note", lambda entry: entry.first.metrics.caveat),
 )

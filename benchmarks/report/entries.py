@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from adavid.actions import is_close, kind_of
 from adavid.config import essential, nearest
 from adavid.evaluation.predictions import Predictions, read_predictions
 from adavid.evaluation.records import (
@@ -143,6 +144,12 @@ class Entry:
     def predictions(self) -> list[Predictions]:
         """The per-video predictions of the main point, one for each seed."""
         return list(self.runs().values())
+
+    def num_close(self) -> list[np.ndarray]:
+        """How many frames of each video were seen as closely as the method can, int (N,), one for each seed."""
+        actions = self.first.usage.actions
+        is_close_A = np.array([*is_close(actions), False])  # the last one: padding
+        return [is_close_A[kind_of(run.action_NT, actions[0].places)].sum(axis=1) for run in self.predictions()]
 
     @functools.cached_property
     def latencies(self) -> list[LatencyRecord]:

@@ -21,6 +21,7 @@ from benchmarks.report.course import MEANING as OF_COURSES
 from benchmarks.report.entries import Entry, Place, read_entries
 from benchmarks.report.formats import plus_minus
 from benchmarks.report.markdown import MACHINES, leaderboard_page
+from benchmarks.report.papers_text import PapersSection, papers_section
 from benchmarks.report.room import MEANING as ORACLES
 from benchmarks.report.sections import PaperSection, Section, measured_section, paper_sections
 
@@ -59,13 +60,14 @@ def write_leaderboard(results_dir: Path, out_dir: Path | None = None) -> pd.Data
     write_atomically(out_dir / "leaderboard.csv", csv)
     write_atomically(out_dir / "leaderboard.md", leaderboard_page(table, {place: by_place[place] for place in places}))
     write_atomically(out_dir / "leaderboard.png", charts.to_png(next(iter(specs.values()))))
-    write_atomically(out_dir / "leaderboard.html", _html(sections, papers, specs))
+    write_atomically(out_dir / "leaderboard.html", _html(sections, papers, papers_section(entries, results_dir), specs))
     return table
 
 
 def _html(
     sections: Sequence[Section],
     papers: Sequence[PaperSection],
+    exhibits: PapersSection,
     specs: dict[str, alt.TopLevelMixin],
 ) -> str:
     import vl_convert as vlc
@@ -80,6 +82,7 @@ def _html(
     return template.render(
         sections=sections,
         papers=papers,
+        exhibits=exhibits,
         baseline=BASELINE,
         lines=references(),
         machines=MACHINES,

@@ -13,7 +13,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from adavid.actions import is_close, kind_of
+from adavid.actions import is_close
 from adavid.evaluation.records import Record
 from benchmarks.layers import BASELINE
 from benchmarks.report import charts, tables
@@ -299,10 +299,7 @@ def _close(entry: Entry) -> tuple[pd.DataFrame, str]:
 
     LiteEval's Figure 4. The boxes take the videos of all seeds together.
     """
-    first, runs = entry.first, entry.predictions()
-    actions = first.usage.actions
-    is_close_A = np.array([*is_close(actions), False])  # the last one: padding
-    num_SN = [is_close_A[kind_of(run.action_NT, actions[0].places)].sum(axis=1) for run in runs]
+    first, runs, num_SN = entry.first, entry.predictions(), entry.num_close()
     num_N, label_NK = np.concatenate(num_SN), np.concatenate([run.label_NK for run in runs])
     by_class = {name: num_N[label_NK[:, k] > 0] for k, name in enumerate(first.data_info.class_names)}
     present = [name for name, num_n in by_class.items() if len(num_n)]
