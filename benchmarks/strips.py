@@ -12,7 +12,9 @@ import torch
 from torchvision.io import write_jpeg
 
 from adavid.actions import ActionSpace
-from adavid.data.catalogue import VideoCatalogue
+from adavid.data.batch import View
+from adavid.data.catalogue import VideoCatalogue, VideoRecord
+from adavid.data.sampling import segment_indices
 from adavid.evaluation.predictions import Predictions
 from adavid.evaluation.records import Box, Strip, write_strips_json
 from adavid.method import AdaptiveMethod
@@ -64,11 +66,22 @@ def write_strips(
             gflops=float(predictions.macs_N[n] / 1e9),
             actions=tuple(method.actions.names[kind] for kind in method.actions.kind(action_T)),
             boxes=_boxes(method.actions, action_T),
+            shown=_shown(catalogue, record_of[video_id], view, len(action_T)),
             image=image,
         )
         strips.append(strip)
     write_strips_json(folder, tuple(strips))
     return tuple(strips)
+
+
+def _shown(catalogue: VideoCatalogue, record: VideoRecord, view: View, num_actions: int) -> tuple[bool, ...] | None:
+    """Whether each frame of the view that was decided about shows what tells the class; None where nobody knows."""
+    evidence = catalogue.evidence(record)
+    if evidence is None:
+        return None
+    short_videos = catalogue.reading.short_videos
+    index_T = segment_indices(len(evidence.is_shown), view.num_frames, short=short_videos)[:num_actions]
+    return tuple(evidence.is_shown[index_T].tolist()) if len(index_T) == num_actions else None
 
 
 def _boxes(actions: ActionSpace, action_T: np.ndarray) -> tuple[Box | None, ...] | None:

@@ -270,6 +270,27 @@ def boxes(rows: pd.DataFrame, title: str, num_frames: int) -> alt.TopLevelMixin:
     return alt.layer(*drawn).properties(width="container", height=alt.Step(24))
 
 
+def ratios(rows: pd.DataFrame) -> alt.TopLevelMixin:
+    """Two bars for each class.
+
+    Args:
+        rows: columns class, ratio (its name), share (a fraction); drawn in order of appearance.
+    """
+    names = list(dict.fromkeys(rows.ratio))
+    chart = (
+        _base(rows, "ratios")
+        .mark_bar()
+        .encode(
+            x=alt.X("share:Q", title="share", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
+            y=alt.Y("class:N", title=None, sort=list(rows["class"]), axis=alt.Axis(labelLimit=220)),
+            yOffset=alt.YOffset("ratio:N", sort=names),
+            color=_colour("ratio", names, [ACCENT, NEUTRAL], title=None),
+            tooltip=_tooltips(("class", "", None), ("ratio", "", None), ("share", "share", ".1%")),
+        )
+    )
+    return chart.properties(width="container", height=alt.Step(12))
+
+
 def differences(rows: pd.DataFrame) -> alt.TopLevelMixin:
     """Differences of mAP with their intervals around zero.
 

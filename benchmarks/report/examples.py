@@ -19,7 +19,10 @@ Item = TypeVar("Item")
 
 
 class Frame(NamedTuple):
-    """A frame of an example as it is drawn: percentages, and the patch's top, left, height and width."""
+    """A frame of an example as it is drawn: percentages, and the patch's top, left, height and width.
+
+    `is_shown` is the data set's word for whether the frame shows what tells the class; None where it does not know.
+    """
 
     action: str
     colour: str
@@ -27,6 +30,7 @@ class Frame(NamedTuple):
     scale: float
     position: float
     patch: list[float] | None
+    is_shown: bool | None
 
 
 class Example(NamedTuple):
@@ -74,7 +78,7 @@ def _uri(path: Path) -> str:
 
 def _frames(strip: Strip, sizes: Mapping[str, int], colours: Mapping[str, str]) -> list[Frame]:
     """How the frames of an example are drawn: one that is seen as large as it is seen, one that is not faded."""
-    boxes = strip.boxes or [None] * len(strip.actions)
+    boxes, shown = (of or [None] * len(strip.actions) for of in (strip.boxes, strip.shown))
     return [
         Frame(
             action,
@@ -83,8 +87,9 @@ def _frames(strip: Strip, sizes: Mapping[str, int], colours: Mapping[str, str]) 
             scale=100 * (sizes[action] or max(sizes.values())) / max(sizes.values()),
             position=100 * t / max(len(strip.actions) - 1, 1),
             patch=[100 * part for part in box] if box else None,
+            is_shown=is_shown,
         )
-        for t, (action, box) in enumerate(zip(strip.actions, boxes, strict=True))
+        for t, (action, box, is_shown) in enumerate(zip(strip.actions, boxes, shown, strict=True))
     ]
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from adavid.actions import is_close
 from benchmarks.report.entries import Entry
 
-CLOSE, SEEN = "seen as closely as the method can, of the frames seen", "seen, of all frames"
+CLOSE, SEEN = "at full size, of those seen", "seen, of all frames"
 
 
 def ratios_by_class(entry: Entry) -> pd.DataFrame:

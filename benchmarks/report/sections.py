@@ -23,6 +23,7 @@ from benchmarks.report.course import course_table
 from benchmarks.report.entries import Entry, series_names
 from benchmarks.report.examples import Examples, evenly, examples_of
 from benchmarks.report.formats import plus_minus
+from benchmarks.report.ratios import ratios_by_class
 from benchmarks.report.room import ShownRoom, shown_room
 
 MAX_CLASSES = 24  # shown by class: the dearest and the cheapest half of these
@@ -68,6 +69,7 @@ class Section:
     courses: pd.DataFrame | None = None
     usage: str = ""
     by_class: list[Figure] = field(default_factory=list)
+    ratios: list[Figure] = field(default_factory=list)
     close: list[Figure] = field(default_factory=list)
     where: list[Figure] = field(default_factory=list)
     online: list[OnlineFigures] = field(default_factory=list)
@@ -250,6 +252,9 @@ def _add_decisions(section: Section, entry: Entry, name: str, colours: Mapping[s
     if len(usage.actions) > 1:
         by_class, note = _by_class(entry)
         section.by_class.append(Figure(name, section.draw(chart, charts.usage_chart(by_class, dict(legend))), note))
+        if len({action.size for action in usage.actions if action.size}) > 1:
+            ratios, note = _ratios(entry)
+            section.ratios.append(Figure(name, section.draw(f"{chart}-ratios", charts.ratios(ratios)), note))
         close, note = _close(entry)
         closest = [name for name, is_it in zip(usage.names, is_close(usage.actions), strict=True) if is_it]
         axis = f"frames of a video that took {' or '.join(closest)}"
@@ -292,6 +297,14 @@ def _by_class(entry: Entry) -> tuple[pd.DataFrame, str]:
             rows.append({"row": name, "action": action, "share": share, "order": order, "detail": detail})
     num_left_out = len(present) - len(dearest)
     return pd.DataFrame(rows), f"{num_left_out} classes between the two ends are left out" if num_left_out else ""
+
+
+def _ratios(entry: Entry) -> tuple[pd.DataFrame, str]:
+    """How closely and how often frames are seen, by class, for `charts.ratios`; and what is left out."""
+    table = ratios_by_class(entry)
+    shown = table.iloc[evenly(range(len(table)), MAX_BOXES)]
+    note = f"{len(shown)} of {len(table)} classes, spread evenly" if len(shown) < len(table) else ""
+    return shown.melt("class", var_name="ratio", value_name="share"), note
 
 
 def _close(entry: Entry) -> tuple[pd.DataFrame, str]:

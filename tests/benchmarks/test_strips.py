@@ -13,7 +13,7 @@ from torchvision.io import ImageReadMode, decode_jpeg, read_file, write_jpeg
 
 from adavid.actions import ActionSpace, PatchGrid
 from adavid.data.batch import View
-from adavid.data.catalogue import VideoCatalogue, VideoRecord
+from adavid.data.catalogue import Evidence, VideoCatalogue, VideoRecord
 from adavid.evaluation.predictions import Predictions
 from adavid.evaluation.records import Strip
 from adavid.evaluation.schema import read_json
@@ -115,4 +115,19 @@ def test_patches_are_boxes(colours: Colours, tmp_path: Path) -> None:
     strips = write_strips(tmp_path, cuts_patches, colours, replace(given, action_NT=places_NT))
     assert strips[0].actions == ("patch-8", "skip", "patch-8", "patch-8")
     assert strips[0].boxes == ((0.5, 0.5, 0.5, 0.5), None, (0, 0, 0.5, 0.5), (0, 0.5, 0.5, 0.5))
+    assert read_json(tuple[Strip, ...], tmp_path / "strips.json") == strips
+
+
+def test_the_frames_that_show_the_class_are_marked_where_the_data_set_knows(colours: Colours, tmp_path: Path) -> None:
+    given = predictions(np.arange(NUM_VIDEOS))
+    assert all(strip.shown is None for strip in write_strips(tmp_path, METHOD, colours, given))
+    is_shown = np.array([False, True, True, False])
+    colours.evidence = lambda record: Evidence(is_shown, is_shown)  # type: ignore[method-assign]
+    strips = write_strips(tmp_path, METHOD, colours, given)
+    by_id = {strip.video_id: strip.shown for strip in strips}
+    assert by_id["test0"] == (False, True, True, False) and by_id["test4"] == (
+        False,
+        True,
+        True,
+    )  # padding is not shown
     assert read_json(tuple[Strip, ...], tmp_path / "strips.json") == strips

@@ -214,6 +214,7 @@ class Strip(Block):
         gflops: what the video cost.
         actions: the name of the action that each frame took.
         boxes: top, left, height and width of each frame's patch, as fractions of it; None where there is none.
+        shown: whether each frame shows what tells the class; None where the data set does not know.
         image: the picture's path, relative to the run's folder.
     """
 
@@ -224,10 +225,13 @@ class Strip(Block):
     gflops: float
     actions: tuple[str, ...]
     boxes: tuple[Box | None, ...] | None = None
+    shown: tuple[bool, ...] | None = None
     image: str
 
     @model_validator(mode="after")
     def _one_box_a_frame(self) -> Strip:
+        if self.shown is not None and len(self.shown) != len(self.actions):
+            raise ValueError(f"shown: expected true or false for each of {len(self.actions)} frames")
         if self.boxes is not None and len(self.boxes) != len(self.actions):
             raise ValueError(f"boxes: expected one or null for each of {len(self.actions)} frames")
         return self
