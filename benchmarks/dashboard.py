@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import wandb
 
 STEP = "trainer/global_step"  # the x axis, as Lightning's logger calls it
+LOSS, STAGE = "train/loss", "train/stage"  # of whichever stage it is, its number from 0
+TRADEOFF, COST = "tradeoff/val_map", "val/gflops_per_video"  # mAP over its cost: a point that moves as training goes on
+USAGE = "val/usage/"
 INIT_TIMEOUT = 30.0  # seconds that an unreachable server may hold up a run
 STRIP_KEYS = ("video_id", "label", "prediction", "correct", "gflops")
 
@@ -50,6 +53,7 @@ class Dashboard:
         self.mode = mode
         self._folder: Path | None = None
         self._opened: wandb.Run | None = None
+        self._logger: _ContinuousLogger | None = None
         if mode == "off":
             return
         import wandb
@@ -72,7 +76,7 @@ class Dashboard:
             return
         self.close()
         self._folder = folder
-        logger = _ContinuousLogger(partial(self._open, run, folder))
+        self._logger = logger = _ContinuousLogger(partial(self._open, run, folder), run.stages)
         try:
             yield [logger], [_StageOffset(logger, run.stages), LearningRateMonitor("step")]
         except BaseException:
@@ -111,8 +115,11 @@ class Dashboard:
             for strip in strips
         ]
         shares: list[Iterable[Any]] = list(zip(usage.names, usage.overall, strict=True))
+        over_time = self._logger.usage_over_time() if self._logger is not None else {}
         opened.log(
             {
+                **over_time,
+                "examples": [wandb.Image(str(folder / strip.image), caption=_caption(strip)) for strip in strips],
                 "usage": wandb.plot.bar(
                     wandb.Table(["action", "share"], shares), "action", "share", title="Share of frames"
                 ),
@@ -155,6 +162,8 @@ class Dashboard:
         opened.define_metric(STEP)
         opened.define_metric("*", step_metric=STEP, step_sync=True)
         opened.define_metric("val/map", step_metric=STEP, step_sync=True, summary="max")
+        opened.define_metric(COST, step_metric=STEP, step_sync=True)
+        opened.define_metric(TRADEOFF, step_metric=COST)
         print(f"W&B: {opened.url if self.mode == 'online' else Path(opened.dir).parent}")
         self._opened = opened
         return opened
@@ -167,11 +176,16 @@ class Dashboard:
 
 
 class _ContinuousLogger(WandbLogger):
-    """One axis for all stages, where Lightning counts steps and epochs from 0 in each of them."""
+    """One axis for all stages, where Lightning counts steps and epochs from 0 in each of them.
 
-    def __init__(self, open_run: Callable[[], wandb.Run]) -> None:
+    Beside each stage's own metrics it logs what is the same of all of them: the loss, and mAP over cost.
+    """
+
+    def __init__(self, open_run: Callable[[], wandb.Run], stages: Sequence[Stage]) -> None:
         super().__init__(log_model=False)
         self._open_run = open_run
+        self._stages = [stage.name for stage in stages]
+        self._usage: dict[int, dict[str, float]] = {}  # by step, the share of each action
         self.first_step = self.first_epoch = 0
 
     @property
@@ -180,8 +194,28 @@ class _ContinuousLogger(WandbLogger):
         return self._open_run()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        step = None if step is None else step + self.first_step
         epoch = {"epoch": metrics["epoch"] + self.first_epoch} if "epoch" in metrics else {}
-        super().log_metrics({**metrics, **epoch}, None if step is None else step + self.first_step)
+        losses = [
+            {LOSS: metrics[f"{name}/loss"], STAGE: number}
+            for number, name in enumerate(self._stages)
+            if f"{name}/loss" in metrics
+        ]
+        tradeoff = {TRADEOFF: metrics["val/map"]} if {"val/map", COST} <= metrics.keys() else {}
+        shares = {key.removeprefix(USAGE): share for key, share in metrics.items() if key.startswith(USAGE)}
+        if shares and step is not None:
+            self._usage[step] = shares
+        super().log_metrics({**metrics, **epoch, **tradeoff, **(losses[0] if losses else {})}, step)
+
+    def usage_over_time(self) -> dict[str, Any]:
+        """The actions' shares on val as lines over the steps of training; nothing where none were seen."""
+        import wandb
+
+        if not self._usage:
+            return {}
+        steps, names = sorted(self._usage), list(next(iter(self._usage.values())))
+        shares = [[self._usage[step][name] for step in steps] for name in names]
+        return {"usage_over_time": wandb.plot.line_series(steps, shares, names, "Usage on val", "step")}
 
 
 class _StageOffset(Callback):
@@ -196,6 +230,12 @@ class _StageOffset(Callback):
         self.logger.first_epoch = sum(stage.epochs for stage in earlier)
         steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         self.logger.first_step = self.logger.first_epoch * steps_per_epoch
+
+
+def _caption(strip: Strip) -> str:
+    """Of an example's picture."""
+    said = "" if strip.correct else f", taken for {strip.prediction}"
+    return f"{strip.label}{said}: {strip.gflops:.3g} GFLOPs, {' '.join(strip.actions)}"
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def _uri(path: Path) -> str:
 
 def _frames(strip: Strip, sizes: Mapping[str, int], colours: Mapping[str, str]) -> list[Frame]:
     """How the frames of an example are drawn: one that is seen as large as it is seen, one that is not faded."""
-    boxes, shown = (of or [None] * len(strip.actions) for of in (strip.boxes, strip.shown))
+    boxes, shown = strip.boxes or [None] * len(strip.actions), strip.shown or [None] * len(strip.actions)
     return [
         Frame(
             action,

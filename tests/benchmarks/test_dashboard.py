@@ -165,7 +165,7 @@ def read(folder: Path) -> dict[str, Any]:
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
     wandb.teardown()  # its own process may still be writing
-    content: dict[str, Any] = {"history": [], "summary": {}, "config": {}}
+    content: dict[str, Any] = {"history": [], "summary": {}, "config": {}, "axes": {}}
     (path,) = folder.glob("*.wandb")
     for data in leveldb_log(path.read_bytes()[7:]):
         record = Record.FromString(data)
@@ -177,6 +177,8 @@ def read(folder: Path) -> dict[str, Any]:
             content["config"] |= items(record.config.update)
         elif kind == "history":
             content["history"].append(items(record.history.item))
+        elif kind == "metric":
+            content["axes"][record.metric.name] = record.metric.step_metric
         elif kind == "summary":
             content["summary"] |= items(record.summary.update)
     return content
@@ -217,6 +219,14 @@ def test_one_run_over_all_stages(run: Run, folder: Path, capfd: pytest.CaptureFi
     # Two epochs of ten steps each in both stages; every tenth is logged.
     assert series(history, "first/loss") == series(history, "first/temperature") == [9, 19]
     assert series(history, "second/loss") == [29, 39]
+    # The loss of whichever stage it is, on one axis; and mAP over its cost.
+    assert series(history, "train/loss") == [9, 19, 29, 39]
+    assert [row["train/stage"] for row in history if "train/stage" in row] == [0, 0, 1, 1]
+    moving = [(row["val/gflops_per_video"], row["tradeoff/val_map"]) for row in history if "tradeoff/val_map" in row]
+    assert len(moving) == 4 and all(row["val/map"] == row["tradeoff/val_map"] for row in history if "val/map" in row)
+    axes = {name: content["axes"].get(name) for name in ("tradeoff/val_map", "val/gflops_per_video", "val/map")}
+    step = "trainer/global_step"
+    assert axes == {"tradeoff/val_map": "val/gflops_per_video", "val/gflops_per_video": step, "val/map": step}
     assert series(history, "val/map") == series(history, "val/usage/skip-1") == [9, 19, 29, 39]
     assert series(history, "val/gflops_per_video", "epoch") == [0, 1, 2, 3]
     assert [name for row in history for name in row if name.startswith("lr-")]
@@ -233,6 +243,11 @@ def test_one_run_over_all_stages(run: Run, folder: Path, capfd: pytest.CaptureFi
     tables = {path.name.rpartition("_")[0]: json.loads(path.read_text()) for path in offline.rglob("*.table.json")}
     data = {name.rstrip("_0123456789"): table["data"] for name, table in tables.items()}
     assert data["strips"][0][1:] == ["a", "cat", "dog", False, 1.0, "8 skip-1"]
+    assert data["usage_over_time_table"] == [  # each action's share at each evaluation
+        [step, name, share] for name, share in (("8", 0.5), ("skip-1", 0.5)) for step in (9, 19, 29, 39)
+    ]
+    assert summary["examples/captions"] == ["cat, taken for dog: 1 GFLOPs, 8 skip-1"]
+    assert all((offline / "files" / name).exists() for name in summary["examples/filenames"])
     assert data["usage_table"] == [["8", 0.75], ["skip-1", 0.25]]
     assert [row[0] for row in data["usage_by_class"]] == ["all", *CLASSES]
     assert [row[2:] for row in data["usage_by_class"]] == [[0.75, 0.25], [0.5, 0.5], [1.0, 0.0]]
