@@ -43,7 +43,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env check-data prepare data-bench bench import tune curve latency predict online room config flops compare papers leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
+.PHONY: help env check-data prepare data-bench bench import tune curve latency predict export online room config flops compare papers leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -84,6 +84,9 @@ latency: env ## time METHOD's evaluation end to end against uniform's, on this m
 
 predict: env ## watch SOURCE (- is a pipe) frame by frame, FPS a second, until K frames are seen closely; or classify it whole
 	$(call takes,$(OF_RUN) SOURCE FPS K CHECKPOINT)@$(ADAVID) predict $(RUN) $(IMPORTED) --source '$(SOURCE)' $(if $(FPS),--fps '$(FPS)') --max-close '$(K)'
+
+export: env ## METHOD as it was trained, in one file with a model card that adavid.load takes, in the folder INTO (results/exported)
+	$(call takes,$(OF_RUN) CHECKPOINT INTO)@$(ADAVID) export $(RUN) $(IMPORTED) $(if $(INTO),--into '$(INTO)')
 
 online: env ## METHOD's accuracy and cost along the videos, stopping early, beside uniform's (LiteEval's Figures 2 and 3)
 	$(call takes,$(OF_RUN) CHECKPOINT)@$(ADAVID) online $(RUN) $(IMPORTED)

@@ -155,6 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--max-close", default=0, type=int, help="stop after K frames at the highest resolution; 0: at the end"
     )
+    sub = command("export", _export, "a trained method in one file, with a model card, which adavid.load takes")
+    _add_run(sub)
+    sub.add_argument("--into", default="", help="folder for the files (exported, in the results)")
     _add_run(command("online", _online, "accuracy and cost along the videos, stopping early, beside uniform's"))
     sub = command(
         "room", _room, "what oracles of frames and of resolution attain, and where a method stands beside them"
@@ -458,6 +461,14 @@ def _predict(arguments: argparse.Namespace, workspace: Workspace) -> None:
     run = _one_run(arguments, workspace, "predict")
     for line in predict(run, workspace, arguments.source, arguments.fps, arguments.max_close):
         print(line, flush=True)
+
+
+def _export(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from benchmarks.export import export
+
+    into = Path(arguments.into) if arguments.into else workspace.results / "exported"
+    for run in _runs(arguments, workspace):
+        print(export(run, workspace, into))
 
 
 def _online(arguments: argparse.Namespace, workspace: Workspace) -> None:

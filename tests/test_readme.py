@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 FOLDERS = "benchmarks|datamodules|docs|methods|results|src|tests"
 RECORDS = ROOT / "results" / "reference" / "sprites" / "tiny"
-GENERATED = ("results/leaderboard", "results/runs")
+GENERATED = ("results/leaderboard", "results/runs", "results/exported")
 
 
 def block(language: str) -> str:

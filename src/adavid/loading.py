@@ -1,4 +1,4 @@
-"""A trained method by itself, for people who want the model and not the benchmark: `adavid.load(folder)`.
+"""A trained method by itself, for people who want the model and not the benchmark: `adavid.load(path)`.
 
 B videos, T frames, S frames of a clip, K classes, C channels, H height, W width.
 """
@@ -24,6 +24,7 @@ from adavid.data.sources import open_source
 from adavid.data.transforms import normalize
 from adavid.evaluation.records import MAIN, Record
 from adavid.evaluation.schema import read_json
+from adavid.exported import SUFFIX, Exported, read_exported
 from adavid.losses import scores_from_logits
 from adavid.method import AdaptiveMethod
 from adavid.training import channels_last, last_checkpoint, read_checkpoint
@@ -145,27 +146,47 @@ def restored(
     return method.to(device).eval()
 
 
-def load(folder: str | Path, device: torch.device | str = "cpu") -> TrainedMethod:
-    """The trained method of a run's folder, `results/runs/<data>/<profile>/<method>/<hash>/seed<n>`.
+def load(path: str | Path, device: torch.device | str = "cpu") -> TrainedMethod:
+    """The trained method of a run's folder, `results/runs/<data>/<profile>/<method>/<hash>/seed<n>`, or of one file.
 
     Its class is found where the checkout has it; the data set is not needed.
 
     Args:
-        folder: with the main record and the last stage's checkpoint.
+        path: of the folder, with the main record and the last stage's checkpoint; or of a file of `make export`.
         device: where the method is to run.
 
     Raises:
-        ValueError: there is no such record, no such checkpoint, or one of them is damaged.
+        ValueError: there is no such record, no such checkpoint or file, or one of them is damaged.
     """
     checkout()
-    folder = Path(folder)
-    record = read_json(Record, folder / f"{MAIN}.json")
-    checkpoint = last_checkpoint(folder, [stage.name for stage in record.training.stages])
+    path = Path(path)
+    if path.suffix == SUFFIX:
+        exported = read_exported(path)
+        return _trained(exported.record, _with_weights(exported, path).to(device).eval())
+    record = read_json(Record, path / f"{MAIN}.json")
+    checkpoint = last_checkpoint(path, [stage.name for stage in record.training.stages])
     if not checkpoint.exists():
         raise ValueError(f"{checkpoint}: no such file; committed records come without their models: make bench")
-    class_names, config = record.data_info.class_names, record.config
-    method = restored(locate(config["target"]), len(class_names), config["model"] | config["test"], checkpoint, device)
-    data = config["data"]
+    return _trained(record, restored(*_built_as(record), checkpoint, device))
+
+
+def _built_as(record: Record) -> tuple[type[AdaptiveMethod], int, dict[str, Any]]:
+    """Its class, its number of classes and its arguments, as it was evaluated."""
+    config = record.config
+    return locate(config["target"]), len(record.data_info.class_names), config["model"] | config["test"]
+
+
+def _with_weights(exported: Exported, path: Path) -> AdaptiveMethod:
+    method = channels_last(build_method(*_built_as(exported.record)))
+    expected = {key: value.shape for key, value in method.state_dict().items()}
+    if {key: value.shape for key, value in exported.weights.items()} != expected:
+        raise ValueError(f"{path}: expected the weights of a {type(method).__name__} as its record configures it")
+    method.load_state_dict(exported.weights)
+    return method
+
+
+def _trained(record: Record, method: AdaptiveMethod) -> TrainedMethod:
+    data = record.config["data"]
     short_videos = data.get("short_videos", "spread")  # records from before have none
     reading = Reading(data["resize"], data["crop"], tuple(data["scales"]), data["flip"], short_videos)
-    return TrainedMethod(method, class_names, reading)
+    return TrainedMethod(method, record.data_info.class_names, reading)

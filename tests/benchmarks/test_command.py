@@ -19,6 +19,7 @@ from adavid.evaluation.schema import read_json
 from benchmarks.__main__ import main
 from benchmarks.compose import compose
 from benchmarks.dashboard import Dashboard
+from benchmarks.export import export
 from benchmarks.layers import ROOT
 from benchmarks.models import loaded
 from benchmarks.runner import bench
@@ -150,6 +151,18 @@ def test_what_a_loaded_method_cannot_take_is_said(mine: Mine, tmp_path: Path) ->
     committed = shutil.copytree(mine.folder, tmp_path / "committed", ignore=shutil.ignore_patterns("*.pt"))
     with pytest.raises(ValueError, match="no such file; committed records come without their models"):
         adavid.load(committed)
+
+
+def test_a_trained_method_is_exported_in_one_file(mine: Mine, tmp_path: Path) -> None:
+    file = export(mine.run, mine.workspace, tmp_path)
+    assert file.with_suffix(".md").read_text().startswith("# uniform on ")
+    before, after = (adavid.load(of).classify(mine.video) for of in (mine.folder, file))
+    assert torch.equal(before.score_BK, after.score_BK) and torch.equal(before.macs_B, after.macs_B)
+    untrained = compose("uniform", mine.run.data_request, overrides=WORDS, seed=1)
+    with pytest.raises(
+        ValueError, match="uniform is not trained and evaluated, seed 1: make bench METHOD=uniform SEEDS=1"
+    ):
+        export(untrained, mine.workspace, tmp_path)
 
 
 def test_any_method_answers_predict(mine: Mine, capsys: pytest.CaptureFixture[str]) -> None:
