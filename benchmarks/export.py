@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from adavid import ranks
 from adavid.evaluation.records import MAIN, Record
@@ -51,7 +53,8 @@ def model_card(record: Record, sha256: str, file: str) -> str:
     """Markdown: what the file holds, how good and how dear it is, on which data, from what, and under which licence."""
     metrics, cost, data = record.metrics, record.cost, record.data_info
     low, high = metrics.map_interval
-    start = ", ".join(sorted({str(name) for name in record.config.get("weights", {})})) or "none"
+    is_pretrained = record.config.get("recipe", {}).get("pretrained", False)
+    start = ", ".join(sorted(set(_networks(record.config["model"])))) if is_pretrained else ""
     gmacs = "not trained here" if record.training.gmacs is None else f"{record.training.gmacs:,.0f} GMACs"
     shares = zip(record.usage.names, record.usage.overall, strict=True)
     facts = {
@@ -65,7 +68,7 @@ def model_card(record: Record, sha256: str, file: str) -> str:
         f"{record.frames.used:.1f} of {record.frames.num_frames} frames used",
         "decisions": ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares),
         "training": gmacs,
-        "started from": start,
+        "started from": start or "random weights",
         "configuration, model": f"{record.config_hash}, {record.model_hash}",
         "code": f"{record.code}, commit {record.git_revision}",
         "sha256 of the weights": sha256,
@@ -93,3 +96,15 @@ def model_card(record: Record, sha256: str, file: str) -> str:
             "",
         ]
     )
+
+
+def _networks(settings: Any) -> Iterator[str]:
+    """The names of the pretrained networks among a method's arguments: of what has a name and a size."""
+    if isinstance(settings, Mapping):
+        if settings.keys() >= {"name", "size"}:
+            yield str(settings["name"])
+        for value in settings.values():
+            yield from _networks(value)
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            yield from _networks(value)

@@ -61,7 +61,15 @@ def test_the_card_says_what_the_file_is(tmp_path: Path) -> None:
     method, file = exported("arnet", tmp_path)
     record, weights, card, sha256 = read_exported(file)
     assert sha256 == sha256_of(method.state_dict()) == sha256_of(weights)
-    for fact in (f"{100 * record.metrics.map:.2f} %", "GFLOPs a video", "fingerprint", "Apache-2.0", sha256, file.name):
+    for fact in (
+        f"{100 * record.metrics.map:.2f} %",
+        "GFLOPs a video",
+        "fingerprint",
+        "Apache-2.0",
+        sha256,
+        file.name,
+        "narrow/",
+    ):
         assert fact in card
     assert str(record.config_hash) in card and "adavid.load" in card
 
