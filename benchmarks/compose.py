@@ -214,8 +214,18 @@ def _checked(files: MethodFiles, layers: Sequence[Layer], data: str, profile: st
             targets.add(_warmup_method(spec).target)
     run.config["sources"] = sorted(target.partition(":")[0] for target in targets)
     _ = run.catalogue  # its constructor checks the data section
+    _check_lengths(run)
     _check_curve(run)
     return run
+
+
+def _check_lengths(run: Run) -> None:
+    """ValueError where videos are read at so many frames a second, and a network takes as many of every video."""
+    per_second = run.config["data"].get("per_second", 0)
+    fixed = [spec for spec in shared_backbones(run) if spec.num_segments]
+    if per_second and fixed:
+        network = f"{fixed[0].name} reads {fixed[0].num_segments} frames of every video"
+        raise ValueError(f"data.per_second={per_second:g}: {network}: expected 0")
 
 
 def arguments_of(

@@ -14,7 +14,6 @@ from torchvision.io import write_jpeg
 from adavid.actions import ActionSpace
 from adavid.data.batch import View
 from adavid.data.catalogue import VideoCatalogue, VideoRecord
-from adavid.data.sampling import segment_indices
 from adavid.evaluation.predictions import Predictions
 from adavid.evaluation.records import Box, Strip, write_strips_json
 from adavid.method import AdaptiveMethod
@@ -57,6 +56,7 @@ def write_strips(
         write_jpeg(torch.cat(list(frames_TCHW), dim=-1), str(folder / image), quality=92)
         labels = predictions.label_NK[n].nonzero()[0]
         prediction = predictions.score_NK[n].argmax()
+        shown = _shown(catalogue, record_of[video_id], view)
         action_T = predictions.action_NT[n][predictions.action_NT[n] >= 0]
         strip = Strip(
             video_id=video_id,
@@ -66,7 +66,7 @@ def write_strips(
             gflops=float(predictions.macs_N[n] / 1e9),
             actions=tuple(method.actions.names[kind] for kind in method.actions.kind(action_T)),
             boxes=_boxes(method.actions, action_T),
-            shown=_shown(catalogue, record_of[video_id], view, len(action_T)),
+            shown=shown[: len(action_T)] if shown is not None and len(shown) >= len(action_T) else None,
             image=image,
         )
         strips.append(strip)
@@ -74,14 +74,13 @@ def write_strips(
     return tuple(strips)
 
 
-def _shown(catalogue: VideoCatalogue, record: VideoRecord, view: View, num_actions: int) -> tuple[bool, ...] | None:
-    """Whether each frame of the view that was decided about shows what tells the class; None where nobody knows."""
+def _shown(catalogue: VideoCatalogue, record: VideoRecord, view: View) -> tuple[bool, ...] | None:
+    """Whether each frame that the view reads shows what tells the class; None where nobody knows."""
     evidence = catalogue.evidence(record)
     if evidence is None:
         return None
-    short_videos = catalogue.reading.short_videos
-    index_T = segment_indices(len(evidence.is_shown), view.num_frames, short=short_videos)[:num_actions]
-    return tuple(evidence.is_shown[index_T].tolist()) if len(index_T) == num_actions else None
+    moments = catalogue.reading.moments(catalogue.checked.open(record), view.num_frames)
+    return tuple(evidence.is_shown[moments].tolist())
 
 
 def _boxes(actions: ActionSpace, action_T: np.ndarray) -> tuple[Box | None, ...] | None:

@@ -186,6 +186,8 @@ def sampled_evidence(catalogue: VideoCatalogue, videos: Sequence[VideoRecord], n
     shown, clear = [], []
     for video in videos:
         evidence = catalogue.evidence(video)
+        if catalogue.reading.per_second:
+            raise ValueError("room: expected data.per_second=0: oracles choose among as many frames of every video")
         if evidence is None:
             return None
         index_T = segment_indices(len(evidence.is_shown), num_frames, short=catalogue.reading.short_videos)

@@ -44,6 +44,7 @@ ADDED: dict[str, Any] = {
     "trainer.sync_batchnorm": False,
     "data.short_videos": "spread",
     "data.frame_rate": 0.0,
+    "data.per_second": 0.0,
     "ARNet.lowest": "feature",
     "ARNet.cell_moves": False,
     "ARNet.nearest": False,

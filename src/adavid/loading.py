@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from adavid.checkout import checkout
 from adavid.config import build, locate, schema
 from adavid.cost import Ledger
-from adavid.data.batch import whole_videos
+from adavid.data.batch import View, whole_videos
 from adavid.data.reading import Reading
 from adavid.data.sources import open_source
 from adavid.data.transforms import normalize
@@ -67,7 +67,8 @@ class TrainedMethod:
             raise ValueError(f"frames: expected the views {', '.join(views)}, got {', '.join(frames) or 'none'}")
         for name, view in views.items():
             given = frames[name]
-            if given.dtype != torch.uint8 or given.shape[1:] != torch.Size(view.shape):
+            is_long_enough = given.ndim > 1 and (given.shape[1] == view.num_frames or self._may_be_short(given, view))
+            if given.dtype != torch.uint8 or not is_long_enough or given.shape[2:] != torch.Size(view.shape[1:]):
                 shape = ", ".join(map(str, view.shape))
                 raise ValueError(f"frames: {name}: expected uint8 (B, {shape}), got {given.dtype} {tuple(given.shape)}")
         device = self.method.device
@@ -77,6 +78,10 @@ class TrainedMethod:
         ledger = Ledger(num_videos, device)
         output = self.method(batch, ledger)
         return Answer(scores_from_logits(output.logits_BK), output.action_BT, ledger.total_B)
+
+    def _may_be_short(self, given: Tensor, view: View) -> bool:
+        """Whether a video may have so few frames: where so many are read a second of its time."""
+        return self.reading.per_second > 0 and 0 < given.shape[1] < view.num_frames
 
     def classify(self, path: str | Path, start: float | None = None, end: float | None = None) -> Answer:
         """Classify one video, B = 1, read as evaluation reads it.
@@ -187,6 +192,6 @@ def _with_weights(exported: Exported, path: Path) -> AdaptiveMethod:
 
 def _trained(record: Record, method: AdaptiveMethod) -> TrainedMethod:
     data = record.config["data"]
-    short_videos = data.get("short_videos", "spread")  # records from before have none
-    reading = Reading(data["resize"], data["crop"], tuple(data["scales"]), data["flip"], short_videos)
+    later = {key: data[key] for key in ("short_videos", "per_second") if key in data}  # records from before have none
+    reading = Reading(data["resize"], data["crop"], tuple(data["scales"]), data["flip"], **later)
     return TrainedMethod(method, record.data_info.class_names, reading)

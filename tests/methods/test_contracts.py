@@ -19,7 +19,7 @@ from adavid.data.batch import VideoBatch
 from adavid.evaluation.collector import GFLOPsCallback
 from adavid.method import AdaptiveMethod, CausalMethod, MethodOutput
 from adavid.online import OnlinePredictor
-from benchmarks.compose import compose, layers_of
+from benchmarks.compose import compose, layers_of, shared_backbones
 from benchmarks.layers import catalogue, merge, method_files, methods_of
 from benchmarks.run import Run
 from methods.uniform import Uniform
@@ -208,6 +208,30 @@ def method_class(param: ParameterSet) -> type[AdaptiveMethod]:
 
 def causal(params: list[ParameterSet]) -> list[ParameterSet]:
     return [param for param in params if issubclass(method_class(param), CausalMethod)]
+
+
+@of_tiny
+@torch.no_grad()
+def test_a_batch_may_be_shorter_than_the_view(run: Run) -> None:
+    """As where `data.per_second` reads fewer frames of all its videos: they are answered as with padding."""
+    if any(spec.num_segments for spec in shared_backbones(run)):
+        with pytest.raises(ValueError, match="data.per_second=1: .* frames of every video: expected 0"):
+            compose(run.method, variant=run.variant, overrides=["data.per_second=1"])
+        return
+    method = opinionated(run.build_method(NUM_CLASSES)).eval()
+    padded = random_batch(method, 2)
+    length = {view: mask_BT.shape[1] // 2 for view, mask_BT in padded.mask.items()}
+    for view, mask_BT in padded.mask.items():
+        mask_BT[:, length[view] :] = False
+    cut = padded._replace(
+        frames={view: frames[:, : length[view]] for view, frames in padded.frames.items()},
+        mask={view: mask_BT[:, : length[view]] for view, mask_BT in padded.mask.items()},
+    )
+    ledgers = Ledger(2), Ledger(2)
+    of_padded, of_cut = (method(batch, ledger) for batch, ledger in zip((padded, cut), ledgers, strict=True))
+    torch.testing.assert_close(of_cut.logits_BK, of_padded.logits_BK, rtol=1e-5, atol=1e-5)
+    assert torch.equal(of_cut.action_BT, of_padded.action_BT[:, : of_cut.action_BT.shape[1]])
+    assert torch.equal(ledgers[0].total_B, ledgers[1].total_B)
 
 
 @pytest.mark.parametrize("run", causal(TINY + PAPER), indirect=True)

@@ -155,6 +155,8 @@ class VideoCatalogue(ABC):
         frame_rate: of folders of frames, in frames a second; 0 where it is not known: then they are not cut by time.
         short_videos: how a video of fewer frames than a method reads is filled: its frames "spread", the "last" one
             repeated (AR-Net's and AdaFocus's code), or the "first" alone (TSM's, where it has no more than are read).
+        per_second: frames to read of a second of a video, up to as many as a method reads (LiteEval: 1); 0: as many of
+            any video.
 
     Attributes:
         class_names: the name of each label.
@@ -195,6 +197,7 @@ class VideoCatalogue(ABC):
         prepared: str | None = None,
         frame_rate: float = 0.0,
         short_videos: str = "spread",
+        per_second: float = 0.0,
     ):
         if prepared is not None and cache is not None:
             raise ValueError(f"prepared={prepared}: what is prepared needs no cache, expected cache=null")
@@ -207,7 +210,7 @@ class VideoCatalogue(ABC):
         if num_workers is None:
             num_workers = 0 if cache is not None else min(2, os.cpu_count() or 1)
         self.num_workers = num_workers
-        self.reading = Reading(resize, crop, tuple(scales), flip, short_videos)
+        self.reading = Reading(resize, crop, tuple(scales), flip, short_videos, per_second)
         self.cache = None if cache is None else Path(cache)
         self.contents = None if contents is None else Path(contents)
         self.skip_bad = skip_bad

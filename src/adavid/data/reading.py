@@ -33,6 +33,8 @@ class Reading:
         scales: sides of the training crop as fractions of the short side, in descending order.
         flip: whether half of the training clips are mirrored.
         short_videos: how a video of fewer frames than are read is filled: see `segment_indices`.
+        per_second: frames that are read of a second of a video, up to as many as the view has; 0: as many as the view
+            has, of any video.
 
     Raises:
         ValueError: a number is out of range.
@@ -43,6 +45,7 @@ class Reading:
     scales: tuple[float, ...]
     flip: bool
     short_videos: str = "spread"
+    per_second: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= self.resize:
@@ -52,6 +55,8 @@ class Reading:
         if self.short_videos not in SHORT_VIDEOS:
             expected = nearest(self.short_videos, SHORT_VIDEOS)
             raise ValueError(f"short_videos: '{self.short_videos}' is unknown; {expected}")
+        if not 0 <= self.per_second < np.inf:
+            raise ValueError(f"per_second={self.per_second:g}: expected frames a second, 0 for as many of any video")
 
     def read(
         self, source: FrameSource, views: Mapping[str, View], rng: np.random.Generator | None = None
@@ -79,7 +84,7 @@ class Reading:
     def _read(
         self, source: FrameSource, views: Mapping[str, View], rng: np.random.Generator | None
     ) -> dict[str, Tensor]:
-        indices = self._indices(source.num_frames, views, rng)
+        indices = self._indices(source, views, rng)
         needed = np.unique(np.concatenate(list(indices.values())))
         cut = self.crop_for if rng is None else self._training_crop(views, rng)
         cuts: dict[str, list[Tensor]] = {name: [] for name in views}
@@ -96,13 +101,13 @@ class Reading:
         frames = {}
         for name, view in views.items():
             shown = np.unique(indices[name])
-            frames[name] = torch.cat(cuts[name])[np.searchsorted(shown, indices[name])].reshape(view.shape)
+            frames[name] = torch.cat(cuts[name])[np.searchsorted(shown, indices[name])].reshape(-1, *view.shape[1:])
         return frames
 
     def places(self, source: FrameSource, views: Mapping[str, View]) -> dict[str, np.ndarray]:
         """Where a decoder finds the frames that evaluation reads, by view (T, S, 2): see `FrameSource.places`."""
-        indices = self._indices(source.num_frames, views, None)
-        return {name: source.places(indices[name]).reshape(view.num_frames, -1, 2) for name, view in views.items()}
+        indices = self._indices(source, views, None)
+        return {name: source.places(indices[name]).reshape(-1, view.clip, 2) for name, view in views.items()}
 
     def crop_for(self, frames_TCHW: Tensor, view: View) -> Tensor:
         """The evaluation crop, uint8 (T, C, H, W), of frames as a view has them."""
@@ -123,13 +128,27 @@ class Reading:
 
         return cut
 
+    def moments(self, source: FrameSource, num_frames: int, rng: np.random.Generator | None = None) -> list[int]:
+        """Which of a video's frames are read, or lie in the middle of the clips that are, by a view of `num_frames`.
+
+        Raises:
+            ValueError: so many are to be read a second, and nobody knows when the video's frames are shown.
+        """
+        if self.per_second:
+            if source.seconds is None:
+                raise ValueError(f"{source.name}: expected to know when its frames are shown, for data.per_second")
+            interval = source.seconds[-1] / max(source.num_frames - 1, 1)
+            in_time = round((source.seconds[-1] + interval) * self.per_second)
+            num_frames = min(num_frames, max(1, in_time))
+        return segment_indices(source.num_frames, num_frames, rng, self.short_videos)
+
     def _indices(
-        self, num_frames: int, views: Mapping[str, View], rng: np.random.Generator | None
+        self, source: FrameSource, views: Mapping[str, View], rng: np.random.Generator | None
     ) -> dict[str, list[int]]:
         """Which of a video's frames each view shows; views of the same length show the same."""
         lengths = sorted({view.num_frames for view in views.values()})
-        moments = {length: segment_indices(num_frames, length, rng, self.short_videos) for length in lengths}
+        moments = {length: self.moments(source, length, rng) for length in lengths}
         return {
-            name: clip_indices(moments[view.num_frames], view.clip, view.stride, num_frames)
+            name: clip_indices(moments[view.num_frames], view.clip, view.stride, source.num_frames)
             for name, view in views.items()
         }

@@ -248,6 +248,21 @@ def test_short_videos_repeat_frames(root):
     assert batch.frames["v"].shape[1] == 25 and batch.mask["v"].all()
 
 
+def test_so_many_frames_a_second_make_short_videos_short(root):
+    """Ten frames at five a second are two seconds: at one a second two frames, the centres of two segments."""
+    every, some = ({"v": View(num_frames, 16)} for num_frames in (10, 4))
+    batch = next(iter(ready(root, views=some, frame_rate=5.0, per_second=1.0).val_dataloader()))
+    whole = next(iter(ready(root, views=every).val_dataloader()))
+    assert batch.frames["v"].shape[1] == 2 and batch.mask["v"].all()
+    assert torch.equal(batch.frames["v"], whole.frames["v"][:, [2, 7]])
+    capped = next(iter(ready(root, views=some, frame_rate=1.0, per_second=1.0).val_dataloader()))
+    assert capped.frames["v"].shape[1] == 4  # of ten seconds, as many as the view has
+    with pytest.raises(ValueError, match="expected to know when its frames are shown, for data.per_second"):
+        next(iter(ready(root, views=some, per_second=1.0).val_dataloader()))
+    with pytest.raises(ValueError, match="per_second=-1: expected frames a second"):
+        ready(root, per_second=-1.0)
+
+
 def test_cache_gives_the_same_batches(root, tmp_path):
     plain, cached = ready(root), ready(root, cache=str(tmp_path / "cache"))
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
