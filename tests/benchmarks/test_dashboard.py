@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from benchmarks.compose import compose
 from benchmarks.dashboard import Dashboard
 from benchmarks.layers import ROOT
 from benchmarks.run import Run
+from benchmarks.wandb_views import SECTIONS, panel_of, views
 
 NUM_STEPS, NUM_EPOCHS = 10, 2  # steps an epoch: Lightning logs every tenth
 CLASSES, ACTIONS = ["cat", "dog"], ("8", "skip-1")
@@ -236,6 +238,10 @@ def test_one_run_over_all_stages(run: Run, folder: Path, capfd: pytest.CaptureFi
     assert {"git_revision", "versions", "variant", "profile"} <= config.keys()
 
     summary = content["summary"]
+    logged = {name for row in history for name in row} | {name.partition("/")[0] for name in summary} | set(summary)
+    for panel in (panel for of in SECTIONS.values() for panel in of):  # what workspace and report show is there
+        assert panel.x in logged
+        assert all(any(re.fullmatch(key, name) for name in logged) for key in panel.keys), panel.title
     assert summary["map"] == pytest.approx(100 * record.metrics.map)
     assert summary["gflops_per_video"] == summary["gflops/head"] == 2
     assert (summary["gflops_per_frame"], summary["frames_used"], summary["train_gmacs"]) == (1, 1.5, 5)
@@ -254,6 +260,14 @@ def test_one_run_over_all_stages(run: Run, folder: Path, capfd: pytest.CaptureFi
 
     printed = "".join(capfd.readouterr())
     assert printed.count("W&B: ") == 1 and f"W&B: {offline}\n" in printed and "wandb: " not in printed
+
+
+def test_workspace_and_report_are_made_of_the_panels() -> None:
+    reports = pytest.importorskip("wandb_workspaces.reports.v2")
+    assert all(panel_of(panel, reports).title == panel.title for of in SECTIONS.values() for panel in of)
+    workspace, report = views("somebody", "adavid")
+    assert [section.name for section in workspace.sections] == list(SECTIONS)
+    assert len(report.blocks) == 2 * len(SECTIONS)
 
 
 def test_a_killed_run_continues(run: Run, folder: Path) -> None:
