@@ -1,7 +1,7 @@
 """A workspace and a report on Weights & Biases of what the dashboard logs: `python -m benchmarks.wandb_views ENTITY`.
 
-Needs the extra `wandb-views`, and a key. That the panels name what is logged is tested; how they look on W&B's server has
-not been checked.
+Needs the extra `wandb-views`, and a key. That the panels name what is logged is tested; how they look on W&B's server
+has not been checked.
 """
 
 from __future__ import annotations
