@@ -198,7 +198,9 @@ def _along(exhibit: Exhibit, claim: Claim, boards: Boards, place: Place, reporte
         return
     axis: Axis = "close" if claim.at == FIXED_K else "watched"
     other = exhibit.rows.get(claim.against)
-    differences = _in_order(reported.of(exhibit, row), reported.of(exhibit, other)) if other else {}
+    pairs_printed = (reported.of(exhibit, row), reported.of(exhibit, other) if other else [])
+    differences = _in_order(*pairs_printed, lambda own, its: own.score - its.score)
+    ratios = _in_order(*pairs_printed, lambda own, its: own.gflops / its.gflops)
     signs = differences or {"": 1.0}
     for value, pairs in online_pairs(own.online, axis, cast(By, claim.by)):
         gap_S = [mine.top1 - its.top1 for mine, its in pairs]
@@ -211,8 +213,10 @@ def _along(exhibit: Exhibit, claim: Claim, boards: Boards, place: Place, reporte
             claim.printed or _by_data(differences),
             interval(float(np.mean(gap_S)), low, high),
             _ordered(signs, low, high),
-            cost=times(float(np.mean(ratio_S))),
-            note="top-1, over seeds alone",
+            _by_data(ratios, times),
+            times(float(np.mean(ratio_S))),
+            _ordered(_logs(ratios), float(np.log(min(ratio_S))), float(np.log(max(ratio_S)))) if ratios else "",
+            "top-1, over seeds alone",
         )
 
 
@@ -284,12 +288,14 @@ def _once_each(of: Sequence[Printed], against: Sequence[Printed]) -> dict[str, t
     return {data: (printed, others[data]) for data, printed in by_data.items() if data in others}
 
 
-def _in_order(of: Sequence[Printed], against: Sequence[Printed]) -> dict[str, float]:
-    """Of rows that are printed several times on a data set the mean difference, the cheapest beside the cheapest."""
+def _in_order(
+    of: Sequence[Printed], against: Sequence[Printed], compared: Callable[[Printed, Printed], float]
+) -> dict[str, float]:
+    """Of rows that are printed several times on a data set the mean, the cheapest beside the cheapest."""
     found = {}
-    for data in dict.fromkeys(printed.data for printed in of):
-        scores = ([printed.score for printed in rows if printed.data == data] for rows in (of, against))
-        found[data] = float(np.mean([own - other for own, other in zip(*scores, strict=True)]))
+    for data in dict.fromkeys(printed.data for printed in against):
+        rows = ([printed for printed in of_row if printed.data == data] for of_row in (of, against))
+        found[data] = float(np.mean([compared(own, its) for own, its in zip(*rows, strict=True)]))
     return found
 
 
