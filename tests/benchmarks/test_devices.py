@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,15 +17,17 @@ from adavid.evaluation.predictions import read_predictions
 from adavid.evaluation.records import Record, read_records
 from benchmarks import launch
 from benchmarks.__main__ import main
-from benchmarks.layers import ROOT
 from tests.adavid.data.videos import write_video
+from tests.benchmarks.commands import started
 
 NUM_TEST = (7, 9, 50)  # videos, of as many data sets
-# Without BatchNorm's statistics of a batch and without dropout, each rank's part of a batch adds up to the whole.
+# Without BatchNorm's statistics of a batch and without dropout, each rank's part of a batch adds up to the whole. SGD
+# keeps what is left, rounding, as small as it is: AdamW's steps have the size of its rate where a gradient is rounding.
 WORDS = [
     *("recipe.warmup=null", "recipe.dropout=0", "recipe.batch_size=4", "recipe.num_frames=4", "data.num_workers=0"),
-    *("stages.further.epochs=6", "stages.further.freeze_norm=true", "stages.further.lr=0.01", "test.threshold=0.615"),
-    *("test.ladder=32x2-64x4", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu"),
+    *("stages.further.epochs=6", "stages.further.freeze_norm=true", "stages.further.lr=0.01", "test.threshold=0.545"),
+    *("stages.further.optimizer=sgd", "test.ladder=32x2-64x4", "trainer.enable_progress_bar=false"),
+    "trainer.accelerator=cpu",
 ]
 TWO = ["trainer.devices=2"]
 
@@ -41,25 +41,15 @@ def data_sets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             for i in range(num):
                 path = root / f"of{num_test}" / split / ("cat", "dog")[i % 2] / f"{i}.mp4"
                 path.parent.mkdir(parents=True, exist_ok=True)
+                scale = str(2 + 7 * i % 29)  # MPEG-4's encoder writes the same bytes each time, x264 does not
                 size = {"num_frames": 6 + i % 5, "width": 64, "height": 64}
-                write_video(path, **size, crf=str(10 + (7 * i) % 40), threads="1")  # more write other bytes more often
+                write_video(path, **size, codec="mpeg4", qmin=scale, qmax=scale)
     return [f"folder:{root / f'of{num_test}'}" for num_test in NUM_TEST]
 
 
 def command(folder: Path, data_sets: Sequence[str], *more: str) -> list[str]:
     folders = ["--results", str(folder / "results"), "--cache", str(folder / "cache")]
     return ["bench", "--method", "cascade", "--data", ",".join(data_sets), "--no-board", *folders, *WORDS, *more]
-
-
-def started(words: Sequence[str], environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    paths = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "adavid.command", *words],
-        env=os.environ | paths | (environment or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def records(folder: Path) -> dict[tuple[str, str], Record]:
@@ -94,20 +84,6 @@ def alone(data_sets: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@pytest.mark.slow
-def test_two_processes_leave_the_files_that_one_leaves(data_sets: list[str], alone: Path, tmp_path: Path) -> None:
-    process = started(command(tmp_path, data_sets, *TWO))
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    assert [line for line in out.splitlines() if "epochs" in line] == ["further: 6 epochs, training networks"] * 3
-    assert_same_files(alone, tmp_path)
-    assert {record.data_info.num_videos for record in records(tmp_path).values()} == set(NUM_TEST)
-    for record in records(tmp_path).values():
-        macs_N = read_predictions(record.path).macs_N
-        assert len(set(macs_N.tolist())) > 1, "the method decides differently from video to video"
-        assert record.config["num_devices"] == 2 and record.device.startswith("2 x ")
-
-
 def ranks_of(launcher: int) -> list[int]:
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
     return [int(pid) for pid in children if b"adavid.command" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -117,36 +93,42 @@ def checkpoints(folder: Path) -> Iterator[Path]:
     return folder.rglob("*.ckpt")
 
 
-def by_torchrun(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    paths = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-    own = [*launcher, "-m", "adavid.command", *words]
-    return subprocess.run(own, env=os.environ | paths, capture_output=True, text=True, check=True)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="it is there that a process's children are found")
-def test_a_killed_rank_ends_the_others_and_torchrun_goes_on_with_the_run(
+def test_two_processes_leave_the_files_that_one_leaves_though_one_of_them_is_killed(
     data_sets: list[str], alone: Path, tmp_path: Path
 ) -> None:
-    words = command(tmp_path, data_sets[:1], *TWO)
-    process = started(words)
+    words = command(tmp_path, data_sets, *TWO)
+    first = started(words, tmp_path)
     while not any(checkpoints(tmp_path)):
-        assert process.poll() is None
+        assert first.process.is_alive()
         time.sleep(0.01)
-    ranks = ranks_of(process.pid)
+    ranks = ranks_of(first.process.pid)
     assert len(ranks) == 2
     os.kill(ranks[1], signal.SIGKILL)
     killed = time.monotonic()
-    _, err = process.communicate(timeout=60)
-    assert time.monotonic() - killed < 30 and process.returncode == 1
-    assert err.splitlines()[-1:] == [
+    first.process.join(60)
+    assert time.monotonic() - killed < 30 and first.process.exitcode == 1
+    assert first.output.read_text(encoding="utf-8").splitlines()[-1] == (
         "adavid: the process of device 1 was ended by SIGKILL, and with it the others; "
         "the same command goes on from the last checkpoint"
-    ]
+    )
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks) and any(checkpoints(tmp_path))
-    assert by_torchrun(words).stdout.count("further: 6 epochs") == 1
-    assert_same_files(alone, tmp_path, num=2)
+    said = [line for line in started(words, tmp_path).ended().splitlines() if "epochs" in line]
+    # The first rank speaks for both; the first run may have been at its end when its rank was killed.
+    assert set(said) == {"further: 6 epochs, training networks"} and len(said) in (2, 3)
+    assert_same_files(alone, tmp_path)
+    assert {record.data_info.num_videos for record in records(tmp_path).values()} == set(NUM_TEST)
+    for record in records(tmp_path).values():
+        macs_N = read_predictions(record.path).macs_N
+        assert len(set(macs_N.tolist())) > 1, "the method decides differently from video to video"
+        assert record.config["num_devices"] == 2 and record.device.startswith("2 x ")
+
+
+def test_what_torchrun_has_started_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "of the user"}.items():
+        monkeypatch.setenv(name, value)
+    assert launch.num_processes() == 2 and not launch.is_own()
 
 
 def test_another_number_of_processes_than_devices_is_refused(

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from benchmarks.__main__ import main
 from benchmarks.prepare import UNREADABLE, prepare
 from tests.adavid.data.test_sources import cut_off
 from tests.adavid.data.videos import Videos, write_video
+from tests.benchmarks.commands import started
 
 
 @pytest.fixture(scope="module")
@@ -86,26 +85,12 @@ def test_one_that_was_killed_goes_on_and_yields_the_same_bytes(videos: dict[str,
     (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
     whole, into = tmp_path / "whole", tmp_path / "into"
     list(prepare(Videos(videos), whole, Format(), jobs=1))
-    words = [
-        "--data",
-        f"csv:{tmp_path}/list.csv",
-        "--cache",
-        str(tmp_path / "cache"),
-        "--jobs",
-        "2",
-        "--into",
-        str(into),
-    ]
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks", "prepare", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    while killed.poll() is None and len(shards(into)) < 3:
+    data = ["--data", f"csv:{tmp_path}/list.csv", "--cache", str(tmp_path / "cache")]
+    killed = started(["prepare", *data, "--jobs", "2", "--into", str(into)], tmp_path).process
+    while killed.is_alive() and len(shards(into)) < 3:
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
+    killed.join()
     times = {shard: shard.stat().st_mtime_ns for shard in into.glob("*/*.safetensors")}
     assert len(times) >= 3
     list(prepare(Videos(videos), into, Format(), jobs=1))

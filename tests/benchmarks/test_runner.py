@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +29,7 @@ from benchmarks.layers import methods_of
 from benchmarks.run import Run
 from benchmarks.workspace import Workspace
 from tests.adavid.data.videos import write_video
+from tests.benchmarks.commands import Command, started
 
 SMALL = [
     *("data.num_train=24", "data.num_val=12", "data.num_test=16", "data.num_processes=1"),
@@ -40,49 +38,12 @@ SMALL = [
 ]
 TWO_NETWORKS = "recipe.pyramid=[{name: narrow/8-16-32.glyphs, size: 64}, {name: narrow/8-16-32.glyphs, size: 32}]"
 
-# Every command is forked from one process that has imported what it needs, which takes longer than most runs here.
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["benchmarks.__main__", "benchmarks.runner"])
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of the user's, in a session of its own.
-
-    Attributes:
-        process: that runs it.
-        output: file of all that it prints.
-    """
-
-    process: Any
-    output: Path
-
-    def ended(self) -> str:
-        """Wait for it, which must succeed; returns what it has printed."""
-        self.process.join()
-        printed = self.output.read_text(encoding="utf-8")
-        assert self.process.exitcode == 0, printed
-        return printed
-
 
 def command(folder: Path, *words: str) -> Command:
     environment = {"ADAVID_RESULTS": str(folder / "results"), "ADAVID_CACHE": str(folder / "cache")}
     data = [f"data.{key}={folder.parent / name}" for key, name in (("root", "sprites"), ("cache", "decoded"))]
     data.append(f"data.contents={folder.parent / 'contents.sqlite'}")
-    with tempfile.NamedTemporaryFile(dir=folder.parent, suffix=".txt", delete=False) as file:
-        output = Path(file.name)
-    process = SERVER.Process(target=run_command, args=([*words, *data], environment, output))
-    process.start()
-    return Command(process, output)
-
-
-def run_command(words: list[str], environment: dict[str, str], output: Path) -> None:
-    os.setsid()
-    os.environ.update(environment)
-    with open(output, "wb") as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())
-    sys.exit(main(words))
+    return started([*words, *data], folder.parent, environment)
 
 
 def bench(folder: Path, *words: str) -> str:

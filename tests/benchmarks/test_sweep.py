@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,9 +16,9 @@ import pytest
 from adavid.evaluation.predictions import read_predictions
 from adavid.evaluation.records import Record, read_records
 from benchmarks.__main__ import main
-from benchmarks.layers import ROOT
 from benchmarks.sweep import data_sets
 from tests.adavid.data.videos import write_video
+from tests.benchmarks.commands import started
 
 WORDS = [
     *("recipe.warmup=null", "recipe.batch_size=2", "recipe.num_frames=2", "data.num_workers=0"),
@@ -120,17 +119,16 @@ def test_a_killed_sweep_ends_with_the_files_of_one_that_was_not(videos: str, tmp
     assert main(command(whole, videos)) == 0
     for seed in whole.rglob("seed[12]"):
         shutil.copytree(seed, killed / seed.relative_to(whole))
-    words = [sys.executable, "-m", "adavid.command", *command(killed, videos, "--jobs", "2")]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = command(killed, videos, "--jobs", "2")
+    sweep = started(words, tmp_path).process
     while len(list(killed.rglob("test.json"))) < 9:
-        assert process.poll() is None
+        assert sweep.is_alive()
         time.sleep(0.05)
-    process.kill()  # its cells are left to themselves, and in the way of the next call's
-    process.wait()
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    left = int(done.stdout.partition(" left to do of 12 runs")[0])
-    assert left <= 3 and done.stdout.count(": started, see ") == left
+    sweep.kill()  # its cells are left to themselves, and in the way of the next call's
+    sweep.join()
+    said = started(words, tmp_path).ended()
+    (left,) = re.findall("^([0-9]+) left to do of 12 runs", said, re.MULTILINE)
+    assert int(left) <= 3 and said.count(": started, see ") == int(left)
     ours, theirs = contents(killed), contents(whole)
     assert ours.keys() == theirs.keys() and len(ours) == 12
     for path, (record, arrays) in ours.items():

@@ -133,7 +133,7 @@ def test_generated_once(data):
 
 
 def test_two_processes_at_once(data, tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     processes = [context.Process(target=prepare, args=(tmp_path,)) for _ in range(2)]
     for process in processes:
         process.start()
@@ -144,7 +144,7 @@ def test_two_processes_at_once(data, tmp_path):
 
 
 def test_a_killed_generation_leaves_nothing_half_made(data, tmp_path):
-    process = multiprocessing.get_context("spawn").Process(target=_prepare_in_own_group, args=(tmp_path,))
+    process = multiprocessing.get_context("fork").Process(target=_prepare_in_own_group, args=(tmp_path,))
     process.start()
     unfinished = make(tmp_path, num_train=20)
     deadline = time.monotonic() + 60
