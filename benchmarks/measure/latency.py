@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
+from adavid.chunks import shaped
 from adavid.cost import Ledger
 from adavid.data.batch import VideoBatch, View, whole_videos
 from adavid.data.datamodule import VideoDataModule
@@ -57,7 +58,7 @@ class RecordingLedger(Ledger):
         self.calls: list[Call] = []
 
     def run(self, name: str, module: nn.Module, *inputs: Any, owner_N: Tensor) -> Any:
-        self.calls.append(Call(module, tree_map_only(Tensor, lambda x: x.detach().to("meta"), inputs)))
+        self.calls.append(Call(module, tree_map_only(Tensor, lambda x: x.detach().to("meta"), shaped(inputs))))
         return super().run(name, module, *inputs, owner_N=owner_N)
 
 

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
+from adavid.chunks import CHUNKS, made, run_in_chunks, shaped
 from adavid.kept import KeptFeatures
 
 with warnings.catch_warnings(action="ignore"):  # importing it scripts a loss function, which torch deprecates
@@ -242,10 +243,17 @@ class Ledger:
         num_videos: B.
         device: of the bills.
         kept: What frozen networks have said of pictures, in training alone.
+        training: Rows run all in one call, as BatchNorm and gradients need them; else in chunks (see `adavid.chunks`).
     """
 
-    def __init__(self, num_videos: int, device: torch.device | str = "cpu", kept: KeptFeatures | None = None) -> None:
-        self._kept = kept
+    def __init__(
+        self,
+        num_videos: int,
+        device: torch.device | str = "cpu",
+        kept: KeptFeatures | None = None,
+        training: bool = False,
+    ) -> None:
+        self._kept, self._training = kept, training
         self._zeros_B = torch.zeros(num_videos, dtype=torch.int64, device=device)
         self.macs: dict[str, Tensor] = {}
         self.audited: dict[str, Tensor] = {}
@@ -266,7 +274,9 @@ class Ledger:
     def run(self, name: str, module: nn.Module, *inputs: Any, owner_N: Tensor) -> Any:
         """Runs `module(*inputs)` and bills each of its N rows to the video that owns it.
 
-        With N = 0 the module still runs, on an empty batch, and nobody pays. Nothing waits for the device.
+        With N = 0 the module still runs, on an empty batch, and nobody pays. Nothing waits for the device. In
+        evaluation rows run in chunks; a bill does not depend on it.
+
         `train_macs` counts the forward pass once. While autograd records, a module with a parameter to train
         counts twice more (gradients by weights and by inputs), and a frozen module whose input requires a
         gradient once more. So what learns is run apart from what is frozen before it: a module that says its `parts`,
@@ -278,7 +288,7 @@ class Ledger:
         Args:
             name: The component on the bill, which any number of runs may share.
             module: The network to run.
-            inputs: Pytrees of tensors with N rows each.
+            inputs: Pytrees of tensors with N rows each, or of `Rows` that are made when they are run.
             owner_N: The video of each row, int64 in [0, B), on the ledger's device.
 
         Returns:
@@ -287,6 +297,8 @@ class Ledger:
         Raises:
             ValueError: As `price` does.
         """
+        num_rows, in_chunks = len(owner_N), not self._training and not torch.is_grad_enabled()
+        inputs = inputs if in_chunks else made(inputs)
         parts: Sequence[nn.Module] = getattr(module, "parts", ())
         if parts and (
             self._kept is not None or (torch.is_grad_enabled() and len({_learns(part) for part in parts}) > 1)
@@ -294,9 +306,10 @@ class Ledger:
             for part in parts:
                 inputs = (self.run(name, part, *inputs, owner_N=owner_N),)
             return inputs[0]
-        tensors, num_rows = _tensors(inputs), len(owner_N)
+        shapes = shaped(inputs)
+        tensors = _tensors(shapes)
         assert all(len(x) == num_rows for x in tensors), f"{name}: expected {num_rows} rows in every input"
-        row = price(module, *inputs)
+        row = price(module, *shapes)
         for bill, macs in ((self.macs, row.macs), (self.audited, row.audited)):
             if name not in bill:
                 bill[name] = self._zeros_B.clone()
@@ -309,6 +322,8 @@ class Ledger:
                 num_passes = 2
         if self._kept is not None and self._kept.takes(module, inputs):
             outputs, num_rows = self._kept.run(module, *inputs)
+        elif in_chunks:
+            outputs = run_in_chunks(module, inputs, num_rows, CHUNKS.chunk(module, shapes, num_rows, row.macs))
         else:
             outputs = module(*inputs)
         self.train_macs += num_passes * num_rows * row.macs

@@ -145,7 +145,7 @@ class AdaptiveMethod(LightningModule, ABC):
         self.check_batch(len(batch.video_id), f"stage '{self.stage.name}'")
         progress = self.trainer.global_step / max(1, self._num_steps()) * self.stage.epochs
         self.temperature = self.stage.tau * math.exp(self.stage.tau_decay * progress)
-        ledger = Ledger(len(batch.video_id), self.device, self.kept)
+        ledger = Ledger(len(batch.video_id), self.device, self.kept, training=True)
         terms = getattr(self, self.stage.loss)(batch, ledger)
         self._check_reads(ledger)
         self._epoch_macs += ledger.train_macs

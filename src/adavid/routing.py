@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adavid.chunks import Rows
 from adavid.cost import Ledger
 from adavid.data.transforms import cut_patches, resize_frames
 
@@ -30,7 +31,9 @@ def run_on_frames(
     view: str = "frames",
     nearest: bool = False,
 ) -> Tensor:
-    """Run `module` on the chosen frames of all videos in one call, at `size` pixels, each billed to its video.
+    """Run `module` on the chosen frames of all videos, at `size` pixels, each billed to its video.
+
+    In evaluation frames are gathered and resized chunk by chunk, as the ledger runs them.
 
     The whole frame is resized; or, with corners, it sees the patch of that size whose top left pixel is there.
 
@@ -47,17 +50,21 @@ def run_on_frames(
     video_N, frame_N = chosen_BT.nonzero(as_tuple=True)
     if len(video_N) == 0:
         return out_BTX
-    rows = frames_BTCHW[video_N, frame_N]
-    reads_clips = getattr(module, "reads_clips", False)
-    if reads_clips and rows.ndim == 4:
+    reads_clips, is_of_clips = getattr(module, "reads_clips", False), frames_BTCHW.ndim == 6
+    if reads_clips and not is_of_clips:
         raise ValueError(f"{name}: reads clips, but the method's view is of frames, as its first network reads them")
-    inner = rows.shape[1] // 2 if rows.ndim == 5 and not reads_clips else None
+    inner = frames_BTCHW.shape[2] // 2 if is_of_clips and not reads_clips else None
     ledger.read(view, video_N, frame_N, inner)
-    rows = rows if inner is None else rows[:, inner]
-    if corner_BT2 is None:
-        rows = resize_frames(rows, size, nearest)
-    else:
-        rows = cut_patches(rows, corner_BT2[video_N, frame_N], size)
+
+    def make(part: slice) -> Tensor:
+        index = video_N[part], frame_N[part]
+        rows = frames_BTCHW[index] if inner is None else frames_BTCHW[*index, inner]
+        if corner_BT2 is None:
+            return resize_frames(rows, size, nearest)
+        return cut_patches(rows, corner_BT2[index], size)
+
+    shape = frames_BTCHW.shape[2 if inner is None else 3 : -2]
+    rows = Rows.of((len(video_N), *shape, size, size), frames_BTCHW, make)
     rows_NX = ledger.run(name, module, rows, owner_N=video_N)
     return out_BTX.index_put((video_N, frame_N), rows_NX.to(out_BTX.dtype))
 
@@ -95,12 +102,16 @@ def run_on_videos(
     owner_B = torch.arange(num_videos, device=frames_BTCHW.device)
     frame_T = torch.arange(num_frames, device=frames_BTCHW.device)
     ledger.read(view, owner_B.repeat_interleave(num_frames), frame_T.repeat(num_videos))
-    if corner_BT2 is None:
-        clip_BTCHW = resize_frames(frames_BTCHW, size, nearest)
-    else:
-        patch_NCHW = cut_patches(frames_BTCHW.flatten(0, 1), corner_BT2.flatten(0, 1), size)
-        clip_BTCHW = patch_NCHW.unflatten(0, (num_videos, num_frames))
-    return ledger.run(name, module, clip_BTCHW, owner_N=owner_B)
+
+    def make(part: slice) -> Tensor:
+        some_BTCHW = frames_BTCHW[part]
+        if corner_BT2 is None:
+            return resize_frames(some_BTCHW, size, nearest)
+        patch_NCHW = cut_patches(some_BTCHW.flatten(0, 1), corner_BT2[part].flatten(0, 1), size)
+        return patch_NCHW.unflatten(0, some_BTCHW.shape[:2])
+
+    clips = Rows.of((*frames_BTCHW.shape[:-2], size, size), frames_BTCHW, make)
+    return ledger.run(name, module, clips, owner_N=owner_B)
 
 
 def run_on_rows(ledger: Ledger, name: str, module: nn.Module, *inputs_BTX: Tensor, chosen_BT: Tensor) -> Tensor:
