@@ -18,7 +18,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -59,25 +59,20 @@ class Rows:
         return cls(source.new_empty(()).expand(shape), make)
 
 
-def shaped(inputs: Any) -> Any:
-    """A pytree of inputs with tensors of the right shape in place of rows that are not made yet."""
-    return tree_map_only(Rows, lambda rows: rows.like, inputs)
+def shaped(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Inputs with tensors of the right shape in place of rows that are not made yet."""
+    return tuple(of.like if isinstance(of, Rows) else of for of in inputs)
 
 
-def made(inputs: Any) -> Any:
-    """A pytree of inputs with all rows that are not made yet."""
-    return tree_map_only(Rows, lambda rows: rows.make(slice(None)), inputs)
+def made(inputs: tuple[Any, ...], part: slice = slice(None)) -> tuple[Any, ...]:
+    """Inputs with rows, those of a slice, in place of those that are not made yet."""
+    return tuple(of.make(part) if isinstance(of, Rows) else of for of in inputs)
 
 
-def _part(inputs: Any, part: slice) -> Any:
-    """Some rows of a pytree of inputs; what has no rows is handed on."""
-
-    def rows_of(leaf: Any) -> Any:
-        if isinstance(leaf, Rows):
-            return leaf.make(part)
-        return leaf[part] if isinstance(leaf, Tensor) else leaf
-
-    return tree_map(rows_of, inputs)
+def _part(inputs: tuple[Any, ...], part: slice) -> tuple[Any, ...]:
+    """Some rows of inputs; what has no rows is handed on."""
+    given = tuple(of if isinstance(of, Rows) else tree_map_only(Tensor, lambda x: x[part], of) for of in inputs)
+    return made(given, part)
 
 
 def run_in_chunks(module: nn.Module, inputs: tuple[Any, ...], num_rows: int, chunk: int) -> Any:
@@ -102,25 +97,28 @@ class Chunks:
         self._of_module: WeakKeyDictionary[nn.Module, dict[Any, int]] = WeakKeyDictionary()
         self._measured: dict[str, int] = {}
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def chunk(self, module: nn.Module, inputs: tuple[Any, ...], num_rows: int, macs: int) -> int:
+    def chunk(self, module: nn.Module, tensors: Sequence[Tensor], inputs: tuple[Any, ...], macs: int) -> int:
         """How many of N rows to run at once; all of them where the call is light, or rows may depend on each other.
 
         Args:
             module: a network.
-            inputs: tensors of the right shapes.
-            num_rows: N.
+            tensors: of the right shapes, all that are in the inputs.
+            inputs: as the module is to get them.
             macs: multiply-accumulates of one row.
         """
-        tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+        num_rows = max(1, len(tensors[0]))
         row_bytes = sum(math.prod(x.shape[1:]) * x.element_size() for x in tensors)
-        is_heavy = num_rows * macs > HEAVY_MACS or num_rows * row_bytes > MOST_BYTES
-        if not is_heavy or num_rows <= 1 or any(part.training for part in module.modules()):
-            return max(1, num_rows)
-        device = tensors[0].device
+        if num_rows == 1 or (num_rows * macs <= HEAVY_MACS and num_rows * row_bytes <= MOST_BYTES):
+            return num_rows
+        return num_rows if any(part.training for part in module.modules()) else self._known(module, inputs, row_bytes)
+
+    @torch.compiler.disable
+    def _known(self, module: nn.Module, inputs: tuple[Any, ...], row_bytes: int) -> int:
+        leaves = tree_leaves(inputs)
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        device, settings = tensors[0].device, [leaf for leaf in leaves if not isinstance(leaf, Tensor)]
         precision = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
-        settings = [leaf for leaf in tree_leaves(inputs) if not isinstance(leaf, Tensor)]
-        key = (*((tuple(x.shape[1:]), x.dtype) for x in tensors), device, precision, *settings, torch.get_num_threads())
+        key = (*((tuple(x.shape[1:]), x.dtype) for x in tensors), *settings, device, precision, torch.get_num_threads())
         known = self._of_module.setdefault(module, {})
         if key not in known:
             name = hashlib.blake2b(repr((module, key, device_name(device))).encode(), digest_size=16).hexdigest()

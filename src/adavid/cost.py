@@ -188,7 +188,6 @@ def _count(module: nn.Module, inputs: tuple[Any, ...]) -> Price:
 _prices: WeakKeyDictionary[nn.Module, dict[Any, Price]] = WeakKeyDictionary()
 
 
-@torch.compiler.disable  # a compiled method is priced outside of its graph: a tracer cannot run within another
 def price(module: nn.Module, *inputs: Any) -> Price:
     """What `module(*inputs)` costs for one row: counted once per module and input shape, then remembered.
 
@@ -209,12 +208,29 @@ def price(module: nn.Module, *inputs: Any) -> Price:
         ValueError: An operator without a known cost, a part that has time on the leading axis, or a result
             that is computed and not returned (in a pytree of tensors).
     """
-    leaves, structure = tree_flatten(inputs)
+    return _priced(module, inputs, *_flat(inputs))
+
+
+def _flat(inputs: tuple[Any, ...]) -> tuple[Sequence[Any], Any]:
+    """The leaves of inputs and their structure: seldom more than a number of tensors, which is told at once."""
+    return (inputs, len(inputs)) if all(isinstance(of, Tensor) for of in inputs) else tree_flatten(inputs)
+
+
+def _priced(module: nn.Module, inputs: tuple[Any, ...], leaves: Sequence[Any], structure: Any) -> Price:
+    if torch.compiler.is_compiling():  # outside of the graph: a tracer cannot run within another
+        return _outside_graph(module, inputs, leaves, structure)
+    return _known_price(module, inputs, leaves, structure)
+
+
+def _known_price(module: nn.Module, inputs: tuple[Any, ...], leaves: Sequence[Any], structure: Any) -> Price:
     key = structure, *(leaf.shape[1:] if isinstance(leaf, Tensor) else leaf for leaf in leaves)
     known = _prices.setdefault(module, {})
     if key not in known:
         known[key] = _count(module, inputs)
     return known[key]
+
+
+_outside_graph = torch.compiler.disable(_known_price)
 
 
 def _learns(module: nn.Module) -> bool:
@@ -234,8 +250,6 @@ class Ledger:
     """What each of B videos has spent, by component: running is billing.
 
     Attributes:
-        macs: Headline multiply-accumulates by component, int64 (B,).
-        audited: The audited part of them, by component, int64 (B,).
         train_macs: Headline multiply-accumulates of all rows, backward passes included (see `run`).
         reads: What networks saw of the videos' frames, in order (see `read`).
 
@@ -255,8 +269,9 @@ class Ledger:
     ) -> None:
         self._kept, self._training = kept, training
         self._zeros_B = torch.zeros(num_videos, dtype=torch.int64, device=device)
-        self.macs: dict[str, Tensor] = {}
-        self.audited: dict[str, Tensor] = {}
+        self._macs: dict[str, Tensor] = {}
+        self._audited: dict[str, Tensor] = {}
+        self._runs: dict[tuple[str, Price], list[Tensor]] = {}  # owners of rows that are on no bill yet
         self.train_macs = 0
         self.reads: list[Read] = []
 
@@ -307,13 +322,11 @@ class Ledger:
                 inputs = (self.run(name, part, *inputs, owner_N=owner_N),)
             return inputs[0]
         shapes = shaped(inputs)
-        tensors = _tensors(shapes)
-        assert all(len(x) == num_rows for x in tensors), f"{name}: expected {num_rows} rows in every input"
-        row = price(module, *shapes)
-        for bill, macs in ((self.macs, row.macs), (self.audited, row.audited)):
-            if name not in bill:
-                bill[name] = self._zeros_B.clone()
-            bill[name].index_add_(0, owner_N, torch.full_like(owner_N, macs))
+        leaves, structure = _flat(shapes)
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        assert all(x.shape[0] == num_rows for x in tensors), f"{name}: expected {num_rows} rows in every input"
+        row = _priced(module, shapes, leaves, structure)
+        self._runs.setdefault((name, row), []).append(owner_N)
         num_passes = 1
         if torch.is_grad_enabled():
             if _learns(module):
@@ -323,11 +336,32 @@ class Ledger:
         if self._kept is not None and self._kept.takes(module, inputs):
             outputs, num_rows = self._kept.run(module, *inputs)
         elif in_chunks:
-            outputs = run_in_chunks(module, inputs, num_rows, CHUNKS.chunk(module, shapes, num_rows, row.macs))
+            outputs = run_in_chunks(module, inputs, num_rows, CHUNKS.chunk(module, tensors, shapes, row.macs))
         else:
             outputs = module(*inputs)
         self.train_macs += num_passes * num_rows * row.macs
         return outputs
+
+    def _bill(self) -> None:
+        """Puts what has run on the bills, all runs of a component together: methods of tiny networks run hundreds."""
+        for (name, row), owners in self._runs.items():
+            owner_N = torch.cat(owners)
+            for bill, macs in ((self._macs, row.macs), (self._audited, row.audited)):
+                before_B = bill.get(name, self._zeros_B)
+                bill[name] = before_B.index_add(0, owner_N, torch.full_like(owner_N, macs))
+        self._runs.clear()
+
+    @property
+    def macs(self) -> dict[str, Tensor]:
+        """Headline multiply-accumulates by component, int64 (B,)."""
+        self._bill()
+        return self._macs
+
+    @property
+    def audited(self) -> dict[str, Tensor]:
+        """The audited part of them, by component, int64 (B,)."""
+        self._bill()
+        return self._audited
 
     @property
     def total_B(self) -> Tensor:
