@@ -261,11 +261,13 @@ def _add_print(sub: argparse.ArgumentParser) -> None:
 
 def _runs(arguments: argparse.Namespace, workspace: Workspace) -> list[Run]:
     """Every run that the options ask for, all checked before the first one starts."""
+    from adavid.chunks import CHUNKS
     from benchmarks.compose import compose
     from benchmarks.released import compose_released
     from benchmarks.sweep import data_sets
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it, as compose does, has set INFO
+    CHUNKS.folder = workspace.cache / "chunks"
     checkpoint = getattr(arguments, "checkpoint", "")
     make = partial(compose_released, Path(checkpoint)) if checkpoint else compose
     return [
@@ -449,10 +451,15 @@ def _curve(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
 
 def _latency(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from benchmarks.dashboard import Dashboard
     from benchmarks.measure.latency import main_latency
+    from benchmarks.reference import is_on_board
+    from benchmarks.runner import bench
 
     for run in _runs(arguments, workspace):
-        print(main_latency(run, workspace, arguments.usage))
+        if not arguments.usage and not run.released and is_on_board(run):
+            bench(run, workspace, Dashboard("off"))  # at once where it is trained: decisions are to be its own
+        print(main_latency(run, workspace, arguments.usage), flush=True)
 
 
 def _predict(arguments: argparse.Namespace, workspace: Workspace) -> None:

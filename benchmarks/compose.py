@@ -446,10 +446,11 @@ def grid(axes: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> list[d
     return points
 
 
-def like(run: Run, method: str) -> Run:
-    """Another method under the run's own recipe, data, trainer and seed: its baseline."""
+def like(run: Run, label: str) -> Run:
+    """Another method, or method@variant, under the run's own recipe, data, trainer and seed: its baseline."""
+    method, _, variant = label.partition("@")
     shared = {section: run.config[section] for section in ("recipe", "data", "trainer")}
-    return compose(method, run.data_request, run.profile, seed=run.seed, shared=shared)
+    return compose(method, run.data_request, run.profile, variant, seed=run.seed, shared=shared)
 
 
 def data_name(data: str) -> str:

@@ -74,18 +74,27 @@ class Board:
             check_known(measure, MEASURES, f"{shown(RECIPE)}: boards: {self.data}, {self.profile}: measure '{measure}'")
 
 
+def boards() -> list[Board]:
+    """Those of the recipe."""
+    described = OmegaConf.to_container(recipe_file().content.boards)
+    assert isinstance(described, list)
+    return [build(Board, of, "boards") for of in described]
+
+
+def is_on_board(run: Run) -> bool:
+    """Whether records of a run's data set are committed in its profile: it trains in minutes, or within the hour."""
+    return any((board.data, board.profile) == (run.data, run.profile) for board in boards())
+
+
 def board_of(data: str, profile: str) -> Board:
     """The board of a data set in a profile.
 
     Raises:
         ValueError: no records of it are committed.
     """
-    described = OmegaConf.to_container(recipe_file().content.boards)
-    assert isinstance(described, list)
-    boards = [build(Board, of, "boards") for of in described]
-    found = next((board for board in boards if (board.data, board.profile) == (data, profile)), None)
+    found = next((board for board in boards() if (board.data, board.profile) == (data, profile)), None)
     if found is None:
-        known = ", ".join(f"DATA={board.data} PROFILE={board.profile}" for board in boards)
+        known = ", ".join(f"DATA={board.data} PROFILE={board.profile}" for board in boards())
         raise ValueError(f"reference: no records of {data} in profile {profile} are committed; there is {known}")
     return found
 

@@ -292,7 +292,7 @@ class ARNet(CausalMethod):
         glance = price(self.glance.backbone, frames[self.glance_size]).macs
         policy = glance + price(self.policy, feature_1D, (h_1H, c_1H)).macs
         from_state = self.lowest == "state"
-        head = price(self.policy.head, h_1H) if from_state else price(self.glance.head, feature_1D)
+        head = price(self.policy.get_submodule("head"), h_1H) if from_state else price(self.glance.head, feature_1D)
         branch = {0: 0, self.glance_size: head.macs}
         branch |= {int(size): price(module, frames[int(size)]).macs for size, module in self.branches.items()}
         branch_A = torch.tensor([float(branch[size]) for size in self.actions.sizes], device=feature_1D.device)

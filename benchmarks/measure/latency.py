@@ -5,6 +5,7 @@ B videos, T frames, N routed rows, K classes, A actions.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,22 +16,23 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 from tqdm import tqdm
 
-from adavid.chunks import shaped
-from adavid.cost import Ledger
+from adavid.chunks import CHUNKS, run_in_chunks, shaped
+from adavid.cost import Ledger, price
 from adavid.data.batch import VideoBatch, View, whole_videos
-from adavid.data.datamodule import VideoDataModule
+from adavid.data.catalogue import VideoCatalogue
+from adavid.data.transforms import normalize
 from adavid.environment import device_name
-from adavid.evaluation.records import LatencyRecord, LatencyRow, write_latency
+from adavid.evaluation.records import LatencyBeside, LatencyRecord, LatencyRow, write_latency
 from adavid.evaluation.schema import SCHEMA
 from adavid.evaluation.summary import ActionShares, action_shares
 from adavid.files import locked
 from adavid.method import AdaptiveMethod
 from adavid.training import channels_last
 from benchmarks.compose import like
-from benchmarks.layers import BASELINE
+from benchmarks.layers import BASELINE, method_files, methods_of
 from benchmarks.measure.usage import forced_usage, parse_usage
 from benchmarks.models import as_evaluated, folder_of, last_stage, loaded
 from benchmarks.run import Run
@@ -62,16 +64,17 @@ class RecordingLedger(Ledger):
         return super().run(name, module, *inputs, owner_N=owner_N)
 
 
-class Piece(NamedTuple):
-    """What one forward pass of the method gets, and of the baseline for the same videos."""
+class Side(NamedTuple):
+    """A method at work, or one that it is compared with: on the same videos, in pieces of a batch each."""
 
-    batch: VideoBatch
-    forced_BT: Tensor | None
-    baseline_batch: VideoBatch
+    label: str
+    method: AdaptiveMethod
+    batches: list[VideoBatch]
+    forced: list[Tensor | None]  # decisions of each batch
 
 
 def main_latency(run: Run, workspace: Workspace, usage: str = "", **options: Any) -> str:
-    """Time a run's method against `uniform` and write `latency.json` into the run's folder.
+    """Time a run's method against baselines and write `latency.json` into the run's folder.
 
     Forced decisions are not the trained method's own: they go to `latency-forced.json`, which fills no row.
 
@@ -107,11 +110,12 @@ def latency(
 ) -> LatencyRecord:
     """Time a method's evaluation end to end: from float frames on the device to logits, routing and bill too.
 
-    At each batch size the same videos, as many as the largest batch holds, are timed. A round times, for
-    every batch, the method, each component that it ran (alone, on random inputs of the same shapes) and the
-    baseline, one after the other and in changing order, so that whatever else the machine does hits all
-    three. A batch's time is its median over the rounds; what the method takes beyond its components is its
-    own overhead.
+    At each batch size the same videos, as many as the largest batch holds, are timed. A round times, for every batch,
+    the method and its baselines, `uniform` and the strongest of its own paper, and the components that each ran (alone,
+    on random inputs of the same shapes), one after the other and in changing order, so that whatever else the machine
+    does hits all of them. Each network runs in the chunks that it is fastest in. A batch's time is its median over the
+    rounds; what a method takes beyond its components is its own overhead. Of real videos it is timed too how long the
+    frames that networks saw take to be decoded, and how long all takes from the file to the answer.
 
     Args:
         run: the method, with the checkpoint of its last stage if it is trained, else with random weights.
@@ -143,13 +147,18 @@ def latency(
                 f"{run.label} is not trained: train it first, or force decisions with a usage such as "
                 + ",".join(f"{name}={1 / len(method.actions.names):.2g}" for name in method.actions.names)
             )
-    other = channels_last(like(run, baseline).build_method(num_classes)).to(device).eval()
+    methods = {run.label: method}
+    for label in [baseline, *_papers_own(run)]:
+        other = channels_last(like(run, label).build_method(num_classes)).to(device).eval()
+        methods.setdefault(label if label != run.label else f"{label} again", other)
 
     num_videos = max(batch_sizes)
-    if usage is None and is_trained:
-        batch, baseline_batch = (_split_batch(run, of.views, num_videos, device) for of in (method, other))
-    else:
-        batch, baseline_batch = (random_batch(of.views, num_videos, num_classes, device) for of in (method, other))
+    files = Files(run.catalogue, num_videos, device) if usage is None and is_trained else None
+    batches = {
+        label: random_batch(of.views, num_videos, num_classes, device) if files is None else files.batch(of.views)
+        for label, of in methods.items()
+    }
+    batch = batches[run.label]
     forced_BT = None
     if usage is not None:
         num_frames = next(iter(batch.mask.values())).shape[1]
@@ -157,13 +166,18 @@ def latency(
 
     rows = []
     for batch_size in batch_sizes:
-        pieces = []
-        for start in range(0, num_videos, batch_size):
-            part = slice(start, start + batch_size)
-            forced = None if forced_BT is None else forced_BT[part]
-            pieces.append(Piece(_part(batch, part), forced, _part(baseline_batch, part)))
+        parts = [slice(start, start + batch_size) for start in range(0, num_videos, batch_size)]
+        sides = [
+            Side(
+                label,
+                of,
+                [_part(batches[label], part) for part in parts],
+                [forced_BT[part] if of is method and forced_BT is not None else None for part in parts],
+            )
+            for label, of in methods.items()
+        ]
         with as_evaluated(run):
-            row, share_A = _measure(method, other, pieces, device, repeats, budget_s / len(batch_sizes))
+            row, share_A = _measure(sides, parts, files, device, repeats, budget_s / len(batch_sizes))
         rows.append(row)
     return LatencyRecord(
         schema=SCHEMA,
@@ -183,69 +197,125 @@ def latency(
     )
 
 
+def _papers_own(run: Run) -> list[str]:
+    """The strongest baseline of the method's own paper, as its YAML names it first; none where it names none."""
+    there = methods_of(run.profile)
+    return [label for label in method_files(run.method).baselines if label.partition("@")[0] in there][:1]
+
+
 def _measure(
-    method: AdaptiveMethod,
-    baseline: AdaptiveMethod,
-    pieces: Sequence[Piece],
+    sides: Sequence[Side],
+    parts: Sequence[slice],
+    files: Files | None,
     device: torch.device,
     repeats: tuple[int, int],
     budget_s: float,
 ) -> tuple[LatencyRow, tuple[float, ...]]:
-    """One row of the record, and the share of the frames that took each action."""
-    num_videos = sum(len(piece.batch.video_id) for piece in pieces)
-    ledgers, baseline_ledgers, actions = [], [], []
-    for piece in pieces:  # also the warm-up: prices, kernels and memory
-        ledgers.append(RecordingLedger(len(piece.batch.video_id), device))
-        actions.append(method(piece.batch, ledgers[-1], piece.forced_BT).action_BT.flatten())
-        baseline_ledgers.append(Ledger(len(piece.baseline_batch.video_id), device))
-        baseline(piece.baseline_batch, baseline_ledgers[-1])
+    """One row of the record, of the first side beside the others; and the share of the frames that took each action."""
+    ledgers: dict[str, list[RecordingLedger]] = {side.label: [] for side in sides}
+    own, baseline, *others = sides
+    actions = []
+    for side in sides:  # also the warm-up: prices, chunks, kernels and memory
+        for batch, forced_BT in zip(side.batches, side.forced, strict=True):
+            ledgers[side.label].append(RecordingLedger(len(batch.video_id), device))
+            action_BT = side.method(batch, ledgers[side.label][-1], forced_BT).action_BT
+            if side is own:
+                actions.append(action_BT.flatten())
+    num_videos = sum(len(batch.video_id) for batch in own.batches)
 
-    def end_to_end(piece: Piece, calls: Sequence[Call]) -> float:
-        ledger = Ledger(len(piece.batch.video_id), device)
-        return _seconds(device, partial(method, piece.batch, ledger, piece.forced_BT))
+    def end_to_end(side: Side, p: int) -> float:
+        ledger = Ledger(len(side.batches[p].video_id), device)
+        return _seconds(device, lambda: (side.method(side.batches[p], ledger, side.forced[p]), ledger.total_B))
 
-    def components(piece: Piece, calls: Sequence[Call]) -> float:
+    def components(side: Side, p: int) -> float:
         # Fresh inputs for one call at a time: all together they might not fit into memory.
-        return sum(_seconds(device, partial(call.module, *_random(call.inputs, device))) for call in calls)
+        return sum(_seconds_alone(call, device) for call in ledgers[side.label][p].calls)
 
-    def of_baseline(piece: Piece, calls: Sequence[Call]) -> float:
-        batch = piece.baseline_batch
-        return _seconds(device, partial(baseline, batch, Ledger(len(batch.video_id), device)))
+    def from_file(side: Side, p: int) -> float:
+        assert files is not None
+        ledger = Ledger(len(side.batches[p].video_id), device)
+        return _seconds(device, lambda: side.method(files.batch(side.method.views, parts[p]), ledger))
 
-    timers = (end_to_end, components, of_baseline)
+    timers: dict[str, Callable[[int], float]] = {}
+    for side in sides:
+        timers[side.label] = partial(end_to_end, side)
+        timers[f"{side.label}, components"] = partial(components, side)
+    if files is not None:
+        needed = [files.needed(own.method.views, parts[p], of) for p, of in enumerate(ledgers[own.label])]
+        timers["decoding"] = lambda p: _seconds(device, lambda: files.decode(parts[p], needed[p]))
+        for side in (own, baseline):
+            timers[f"{side.label}, from file"] = partial(from_file, side)
+
+    ms_RIP = 1e3 * _rounds(list(timers.values()), len(parts), repeats, budget_s, len(own.batches[0].video_id))
+    ms = dict(zip(timers, np.median(ms_RIP, axis=0).sum(1) / num_videos, strict=True))
+    ms_R = dict(zip(timers, ms_RIP.sum(2).T / num_videos, strict=True))
+    gflops = {
+        label: sum(ledger.total_B.sum().item() for ledger in of) / num_videos / 1e9 for label, of in ledgers.items()
+    }
+
+    def against(other: Side) -> dict[str, Any]:
+        return {
+            "speedup_realised": ms[other.label] / ms[own.label],
+            "speedup_theoretical": gflops[other.label] / gflops[own.label],
+            "speedup_allowed": ms[f"{other.label}, components"] / ms[f"{own.label}, components"],
+            "speedup_spread": _range(ms_R[other.label] / ms_R[own.label]),
+        }
+
+    row = LatencyRow(
+        batch_size=len(own.batches[0].video_id),
+        ms_per_video=ms[own.label],
+        baseline_ms_per_video=ms[baseline.label],
+        components_ms_per_video=ms[f"{own.label}, components"],
+        gflops_per_video=gflops[own.label],
+        baseline_gflops_per_video=gflops[baseline.label],
+        **against(baseline),
+        overhead=ms[own.label] / ms[f"{own.label}, components"],
+        repeats=len(ms_RIP),
+        spread=_range(ms_R[own.label]),
+        overhead_spread=_range(ms_R[own.label] / ms_R[f"{own.label}, components"]),
+        decode_ms_per_video=ms.get("decoding"),
+        from_file_ms_per_video=ms.get(f"{own.label}, from file"),
+        baseline_from_file_ms_per_video=ms.get(f"{baseline.label}, from file"),
+        beside=tuple(
+            LatencyBeside(
+                baseline=other.label,
+                ms_per_video=ms[other.label],
+                components_ms_per_video=ms[f"{other.label}, components"],
+                gflops_per_video=gflops[other.label],
+                **against(other),
+            )
+            for other in others
+        ),
+    )
+    kinds = own.method.actions.kind(torch.cat(actions).cpu().numpy())
+    return row, action_shares(kinds, len(own.method.actions.names))
+
+
+def _rounds(
+    timers: Sequence[Callable[[int], float]], num_pieces: int, repeats: tuple[int, int], budget_s: float, size: int
+) -> np.ndarray:
+    """Seconds by round, timer and piece; every round begins with another timer."""
     rounds: list[list[list[float]]] = []
     end = time.monotonic() + budget_s
-    with tqdm(desc=f"batch {len(pieces[0].batch.video_id)}", unit="round", leave=False) as bar:
+    with tqdm(desc=f"batch {size}", unit="round", leave=False) as bar:
         while len(rounds) < repeats[0] or (len(rounds) < repeats[1] and time.monotonic() < end):
             order = [(i + len(rounds)) % len(timers) for i in range(len(timers))]
-            times = [[0.0] * len(pieces) for _ in timers]
-            for p, (piece, ledger) in enumerate(zip(pieces, ledgers, strict=True)):
+            times = [[0.0] * num_pieces for _ in timers]
+            for p in range(num_pieces):
                 for i in order:
-                    times[i][p] = timers[i](piece, ledger.calls)
+                    times[i][p] = timers[i](p)
             rounds.append(times)
             bar.update()
-    seconds_RIP = np.array(rounds)  # rounds, timers, pieces
-    ms_RI = 1e3 * seconds_RIP.sum(2) / num_videos
-    own, parts, base = 1e3 * np.median(seconds_RIP, axis=0).sum(1) / num_videos
-    gflops = sum(ledger.total_B.sum().item() for ledger in ledgers) / num_videos / 1e9
-    baseline_gflops = sum(ledger.total_B.sum().item() for ledger in baseline_ledgers) / num_videos / 1e9
-    row = LatencyRow(
-        batch_size=len(pieces[0].batch.video_id),
-        ms_per_video=own,
-        baseline_ms_per_video=base,
-        components_ms_per_video=parts,
-        gflops_per_video=gflops,
-        baseline_gflops_per_video=baseline_gflops,
-        speedup_realised=base / own,
-        speedup_theoretical=baseline_gflops / gflops,
-        overhead=own / parts,
-        repeats=len(rounds),
-        spread=_range(ms_RI[:, 0]),
-        overhead_spread=_range(ms_RI[:, 0] / ms_RI[:, 1]),
-        speedup_spread=_range(ms_RI[:, 2] / ms_RI[:, 0]),
-    )
-    kinds = method.actions.kind(torch.cat(actions).cpu().numpy())
-    return row, action_shares(kinds, len(method.actions.names))
+    return np.array(rounds)
+
+
+def _seconds_alone(call: Call, device: torch.device) -> float:
+    """Of a component, in its chunks."""
+    inputs = _random(call.inputs, device)
+    tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    num_rows = len(tensors[0])
+    chunk = CHUNKS.chunk(call.module, tensors, inputs, price(call.module, *inputs).macs)
+    return _seconds(device, lambda: run_in_chunks(call.module, inputs, num_rows, chunk))
 
 
 def _seconds(device: torch.device, work: Callable[[], object]) -> float:
@@ -289,11 +359,28 @@ def latency_table(record: LatencyRecord) -> str:
         "overhead": [_with_range(row.overhead, row.overhead_spread) for row in record.rows],
         record.baseline: [f"{row.baseline_ms_per_video:.4g}" for row in record.rows],
         "speed-up": [_with_range(row.speedup_realised, row.speedup_spread) for row in record.rows],
-        "in GFLOPs": [f"{row.speedup_theoretical:.2f}x" for row in record.rows],
+        "allowed": [_times(row.speedup_allowed) for row in record.rows],
+        "in GFLOPs": [_times(row.speedup_theoretical) for row in record.rows],
         "rounds": [str(row.repeats) for row in record.rows],
     }
+    for i, other in enumerate(record.rows[0].beside):
+        of = [row.beside[i] for row in record.rows]
+        columns[other.baseline] = [f"{row.ms_per_video:.4g}" for row in of]
+        columns[f"speed-up over {other.baseline}"] = [
+            _with_range(row.speedup_realised, row.speedup_spread) for row in of
+        ]
+        columns["allowed "] = [_times(row.speedup_allowed) for row in of]
+        columns["in GFLOPs "] = [_times(row.speedup_theoretical) for row in of]
+    if record.rows[0].decode_ms_per_video is not None:
+        columns["decoding"] = [f"{row.decode_ms_per_video:.4g}" for row in record.rows]
+        columns["from file"] = [f"{row.from_file_ms_per_video:.4g}" for row in record.rows]
+        columns[f"{record.baseline} from file"] = [f"{row.baseline_from_file_ms_per_video:.4g}" for row in record.rows]
     text = pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
     return f"{head}\n\n{text}"
+
+
+def _times(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}x"
 
 
 def _with_range(value: float, spread: tuple[float, float]) -> str:
@@ -304,14 +391,47 @@ def _with_range(value: float, spread: tuple[float, float]) -> str:
 # Frames and surroundings
 
 
-def _split_batch(run: Run, views: Mapping[str, View], num_videos: int, device: torch.device) -> VideoBatch:
-    """Videos from all over the reported split, as they reach the method."""
-    data = VideoDataModule(run.catalogue, views, run.recipe.batch_size)
-    loader = data.test_dataloader()
-    dataset: Any = loader.dataset
-    chosen = np.linspace(0, len(dataset) - 1, num_videos).round().astype(int).tolist()
-    batch = loader.collate_fn([dataset[i] for i in tqdm(chosen, desc="reading videos", leave=False)])
-    return data.on_after_batch_transfer(data.transfer_batch_to_device(batch, device, 0), 0)
+class Files:
+    """Videos from all over the reported split, from the files or folders that they are, past any cache of their frames.
+
+    Args:
+        catalogue: of the videos.
+        num_videos: how many.
+        device: for their frames.
+    """
+
+    def __init__(self, catalogue: VideoCatalogue, num_videos: int, device: torch.device) -> None:
+        checked = catalogue.checked
+        records = checked.videos[catalogue.report_split]
+        chosen = np.linspace(0, len(records) - 1, num_videos).round().astype(int)
+        self._records = [records[i] for i in chosen]
+        self._checked = dataclasses.replace(checked, open_clip=catalogue.open_clip)
+        self._catalogue, self._device = catalogue, device
+
+    def batch(self, views: Mapping[str, View], part: slice = slice(None)) -> VideoBatch:
+        """Some of them as they reach a method."""
+        reading, records = self._catalogue.reading, self._records[part]
+        read = [reading.read(self._checked.open(record), views) for record in records]
+        frames = {name: normalize(torch.stack([of[name] for of in read]).to(self._device)) for name in views}
+        batch = whole_videos(frames, self._catalogue.num_classes)
+        return batch._replace(video_id=[record.video_id for record in records])
+
+    def needed(self, views: Mapping[str, View], part: slice, ledger: Ledger) -> list[list[int]]:
+        """Which frames of each video networks saw."""
+        sources = [self._checked.open(record) for record in self._records[part]]
+        shown = [self._catalogue.reading.indices(source, views) for source in sources]
+        found: list[set[int]] = [set() for _ in sources]
+        for view, video_N, frame_N, inner in ledger.reads:
+            for video, frame in zip(video_N.tolist(), frame_N.tolist(), strict=True):
+                index_TS = np.reshape(shown[video][view], (views[view].num_frames, -1))
+                found[video].update(index_TS[frame].tolist() if inner is None else [int(index_TS[frame, inner])])
+        return [sorted(indices) for indices in found]
+
+    def decode(self, part: slice, needed: Sequence[Sequence[int]]) -> None:
+        """Decodes some frames of each video, and does nothing with them."""
+        for record, indices in zip(self._records[part], needed, strict=True):
+            for _ in self._checked.open(record).images(indices):
+                pass
 
 
 def random_batch(

@@ -84,7 +84,7 @@ class Reading:
     def _read(
         self, source: FrameSource, views: Mapping[str, View], rng: np.random.Generator | None
     ) -> dict[str, Tensor]:
-        indices = self._indices(source, views, rng)
+        indices = self.indices(source, views, rng)
         needed = np.unique(np.concatenate(list(indices.values())))
         cut = self.crop_for if rng is None else self._training_crop(views, rng)
         cuts: dict[str, list[Tensor]] = {name: [] for name in views}
@@ -106,7 +106,7 @@ class Reading:
 
     def places(self, source: FrameSource, views: Mapping[str, View]) -> dict[str, np.ndarray]:
         """Where a decoder finds the frames that evaluation reads, by view (T, S, 2): see `FrameSource.places`."""
-        indices = self._indices(source, views, None)
+        indices = self.indices(source, views, None)
         return {name: source.places(indices[name]).reshape(-1, view.clip, 2) for name, view in views.items()}
 
     def crop_for(self, frames_TCHW: Tensor, view: View) -> Tensor:
@@ -142,8 +142,8 @@ class Reading:
             num_frames = min(num_frames, max(1, in_time))
         return segment_indices(source.num_frames, num_frames, rng, self.short_videos)
 
-    def _indices(
-        self, source: FrameSource, views: Mapping[str, View], rng: np.random.Generator | None
+    def indices(
+        self, source: FrameSource, views: Mapping[str, View], rng: np.random.Generator | None = None
     ) -> dict[str, list[int]]:
         """Which of a video's frames each view shows; views of the same length show the same."""
         lengths = sorted({view.num_frames for view in views.values()})

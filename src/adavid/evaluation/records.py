@@ -130,6 +130,19 @@ class Record(Result):
         return self._parts or (self,)
 
 
+class LatencyBeside(Block):
+    """A further baseline that a method was timed beside, in the same rounds; see `LatencyRow`."""
+
+    baseline: str
+    ms_per_video: float
+    components_ms_per_video: float
+    gflops_per_video: float
+    speedup_realised: float
+    speedup_theoretical: float
+    speedup_allowed: float
+    speedup_spread: tuple[float, float]
+
+
 class LatencyRow(Block):
     """Times at one batch size: ms a video, medians over the rounds; spreads are the least and the most of them.
 
@@ -137,8 +150,13 @@ class LatencyRow(Block):
         components_ms_per_video: of the networks alone, without what is around them.
         speedup_realised: the baseline's time over the method's.
         speedup_theoretical: the ratio of their GFLOPs on the videos timed.
+        speedup_allowed: the ratio of their components' times: what networks that run at these rates allow.
         overhead: the method's time over its components'.
         repeats: rounds.
+        decode_ms_per_video: of the frames that networks saw, from the videos' files.
+        from_file_ms_per_video: from the file to the answer, all frames of the method's views read.
+        baseline_from_file_ms_per_video: likewise.
+        beside: further baselines.
     """
 
     batch_size: int
@@ -154,6 +172,12 @@ class LatencyRow(Block):
     spread: tuple[float, float]
     overhead_spread: tuple[float, float]
     speedup_spread: tuple[float, float]
+    # None: of noise, not of videos; or in a record from before it was measured.
+    speedup_allowed: float | None = None
+    decode_ms_per_video: float | None = None
+    from_file_ms_per_video: float | None = None
+    baseline_from_file_ms_per_video: float | None = None
+    beside: tuple[LatencyBeside, ...] = ()
 
 
 class LatencyRecord(Result):
