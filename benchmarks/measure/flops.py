@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
+from adavid.chunks import shaped
 from adavid.config import load_yaml
 from adavid.cost import Ledger, Price, price
 from adavid.data.batch import whole_videos
@@ -35,9 +36,8 @@ class DryLedger(Ledger):
     """Bills without running: only one row of zeros runs, for the shape of the outputs, and stands for all."""
 
     def run(self, name: str, module: nn.Module, *inputs: Any, owner_N: Tensor) -> Any:
-        row = price(module, *inputs)
-        for bill, macs in ((self.macs, row.macs), (self.audited, row.audited)):
-            bill.setdefault(name, torch.zeros_like(self.total_B)).index_add_(0, owner_N, torch.full_like(owner_N, macs))
+        inputs = shaped(inputs)
+        self.bill(name, price(module, *inputs), owner_N)
         outputs = module(*tree_map_only(Tensor, lambda x: x.new_zeros(1, *x.shape[1:]), inputs))
         return tree_map_only(Tensor, lambda y: y.expand(len(owner_N), *y.shape[1:]), outputs)
 

@@ -326,7 +326,7 @@ class Ledger:
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         assert all(x.shape[0] == num_rows for x in tensors), f"{name}: expected {num_rows} rows in every input"
         row = _priced(module, shapes, leaves, structure)
-        self._runs.setdefault((name, row), []).append(owner_N)
+        self.bill(name, row, owner_N)
         num_passes = 1
         if torch.is_grad_enabled():
             if _learns(module):
@@ -342,7 +342,11 @@ class Ledger:
         self.train_macs += num_passes * num_rows * row.macs
         return outputs
 
-    def _bill(self) -> None:
+    def bill(self, name: str, row: Price, owner_N: Tensor) -> None:
+        """Bills rows of a price to the videos that own them; `run` does it itself."""
+        self._runs.setdefault((name, row), []).append(owner_N)
+
+    def _add_up(self) -> None:
         """Puts what has run on the bills, all runs of a component together: methods of tiny networks run hundreds."""
         for (name, row), owners in self._runs.items():
             owner_N = torch.cat(owners)
@@ -354,13 +358,13 @@ class Ledger:
     @property
     def macs(self) -> dict[str, Tensor]:
         """Headline multiply-accumulates by component, int64 (B,)."""
-        self._bill()
+        self._add_up()
         return self._macs
 
     @property
     def audited(self) -> dict[str, Tensor]:
         """The audited part of them, by component, int64 (B,)."""
-        self._bill()
+        self._add_up()
         return self._audited
 
     @property

@@ -45,9 +45,12 @@ def test_every_method_its_curve_and_its_variants_are_in_the_plan(lines: list[Lin
         seeds[key] = (*seeds.get(key, ()), line.run.seed)
     mains = [("bench", name) for name in ("lstm", "lstm_cf", "liteeval", "tsm", "uniform")]
     curves = [("curve", name) for name in ("lstm", "lstm_cf", "liteeval", "uniform")]  # tsm has no other points
+    timed = [("latency", name) for _, name in mains]
+    measured = [*mains, *curves, ("online", "liteeval"), *timed]  # lstm decides nothing
     rows = list(seeds)
-    assert rows[: len(mains) + len(curves) + 1] == [*mains, *curves, ("online", "liteeval")]  # lstm decides nothing
-    variants = rows[len(mains) + len(curves) + 1 :]
+    assert rows[: len(measured)] == measured
+    variants = rows[len(measured) :]
+    assert {seeds.pop(key) for key in timed} == {(0,)}
     assert variants[0] == ("bench", "lstm@last") and ("bench", "lstm_cf@last") not in variants
     assert {name.partition("@")[0] for _, name in variants[1:]} == {"liteeval", "uniform"} and len(variants) > 5
     assert seeds.pop(("bench", BOUND)) == (0,)

@@ -15,6 +15,7 @@ from adavid.evaluation.predictions import Predictions, read_predictions
 from adavid.evaluation.records import (
     OTHER_KINDS,
     DataInfo,
+    LatencyBeside,
     LatencyRecord,
     LatencyRow,
     OnlinePoint,
@@ -92,14 +93,16 @@ def the_others() -> dict[str, Any]:
         **{"schema": SCHEMA, "method": "liteeval", "variant": "gru", "data": "toys", "profile": "tiny", "seed": 1},
         "config_hash": "abcdef01",
     }
-    numbers = {key: 2.0 for key in LatencyRow.model_fields if "spread" not in key}
+    numbers = {key: 2.0 for key in LatencyRow.model_fields if "spread" not in key and key != "beside"}
     spreads = {key: (1.0, 3.0) for key in LatencyRow.model_fields if "spread" in key}
+    of_beside = {key: numbers[key] for key in LatencyBeside.model_fields.keys() & numbers.keys()}
+    beside = LatencyBeside(baseline="lstm_cf", speedup_spread=(1.0, 3.0), **of_beside)
     times = LatencyRecord(
         **names,
         **{"kind": "latency", "device": "a machine", "num_threads": 2, "precision": "32-true", "num_classes": 3},
         **{"baseline": "uniform", "weights": "trained", "decisions": "own", "num_frames": 4},
         usage=ActionShares(actions=ACTIONS.kinds, overall=(0.5, 0.25, 0.25)),
-        rows=(LatencyRow(**numbers | spreads | {"batch_size": 16, "repeats": 3}),),
+        rows=(LatencyRow(**numbers | spreads | {"batch_size": 16, "repeats": 3, "beside": (beside,)}),),
     )
     point = {"axis": "close", "value": 1, "by": "own", "top1": 0.5, "map": 0.5, "frames": 4.0}
     point |= {"gflops": 1.0, "gflops_std": 0.5, "num_close": 1.0, "num_close_std": 0.0}
