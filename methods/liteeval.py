@@ -194,11 +194,11 @@ class LiteEval(CausalMethod):
         coarse_BTD = self.look("coarse", self.coarse, chunk, mask_BT, ledger)
         if dense:
             fine_BTD = self.look("fine", self.fine, chunk, mask_BT, ledger)
-        opened, log_probs = [], []
+        opened, gates = [], []
         for t in range(mask_BT.shape[1]):
             (video_N,) = mask_BT[:, t].nonzero(as_tuple=True)
             coarse_ND = coarse_BTD[video_N, t]
-            coarse, before = (tuple(part_BH[video_N] for part_BH in memory) for memory in state)
+            coarse, before = (self.rows_of(memory, video_N) for memory in state)
             if self.sync:
                 coarse = ledger.run("coarse_rnn", self.coarse_rnn, coarse_ND, coarse, owner_N=video_N)  # equation 1
             gate_N2 = ledger.run("gate", self.gate, coarse_ND, before[0], owner_N=video_N)
@@ -221,11 +221,11 @@ class LiteEval(CausalMethod):
             state = State(self.put(state.coarse, video_N, coarse), self.put(state.fine, video_N, fine))
             zeros_B = coarse_BTD.new_zeros(len(mask_BT), dtype=open_N.dtype)
             opened.append(zeros_B.index_put((video_N,), open_N))
-            log_N = gate_N2.log_softmax(-1).gather(1, (open_N < 0.5).long()[:, None])[:, 0]
-            log_probs.append(zeros_B.index_put((video_N,), log_N))
-        open_BT = torch.stack(opened, 1)
-        action_BT = torch.where(open_BT > 0.5, FINE, COARSE).masked_fill(~mask_BT, -1)
-        return state, action_BT, {"open_BT": open_BT, "log_prob_BT": torch.stack(log_probs, 1)}
+            gates.append(zeros_B[:, None].expand(-1, 2).index_put((video_N,), gate_N2))
+        open_BT, log_BT2 = torch.stack(opened, 1), torch.stack(gates, 1).log_softmax(-1)
+        action_BT = torch.where(open_BT > 0.5, FINE, COARSE)
+        log_BT = log_BT2.gather(2, action_BT[..., None])[..., 0] * mask_BT
+        return state, action_BT.masked_fill(~mask_BT, -1), {"open_BT": open_BT, "log_prob_BT": log_BT}
 
     def answer(self, state: State, ledger: Ledger) -> Tensor:
         """Equation 6, before the softmax."""
@@ -253,8 +253,15 @@ class LiteEval(CausalMethod):
         return tuple(torch.cat([c_NH, f_NH[:, c_NH.shape[1] :]], 1) for c_NH, f_NH in zip(coarse, fine, strict=True))
 
     @staticmethod
+    def rows_of(memory: Memory, video_N: Tensor) -> Memory:
+        """An RNN's state in N videos, which ascend."""
+        return memory if len(video_N) == len(memory[0]) else tuple(part_BH[video_N] for part_BH in memory)
+
+    @staticmethod
     def put(memory: Memory, video_N: Tensor, rows: Memory) -> Memory:
         """An RNN's state with that of N videos replaced."""
+        if len(video_N) == len(memory[0]):
+            return rows
         return tuple(old_BH.index_put((video_N,), new_NH) for old_BH, new_NH in zip(memory, rows, strict=True))
 
     # Section 3.2: optimisation

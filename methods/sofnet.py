@@ -180,7 +180,8 @@ class SoFNet(CausalMethod):
             x_M, feature_MD = self.look(n, x_M, video_M, ledger)
             forced_M = None if forced_N is None else forced_N[row_M]
             _, go_M, _, after = self.decide(n, feature_MD, video_M, forced_M, state, ledger)
-            (on,) = (go_M > 0.5).nonzero(as_tuple=True)
+            (go_on,) = (go_M > 0.5).nonzero(as_tuple=True)
+            on = go_on if len(go_on) < len(row_M) else slice(None)  # nothing is copied where all go on
             row_M, video_M, x_M, feature_MD = (rows[on] for rows in (row_M, video_M, x_M, feature_MD))
             memories = [tuple(part_MH[on] for part_MH in memory) for memory in (*memories, after)]
             passed_N[row_M] += 1
@@ -215,8 +216,7 @@ class SoFNet(CausalMethod):
             all_ND = torch.cat(looked, 1)
         else:  # in one go: what a frozen network says of a picture can be kept, maps between its stages cannot
             all_ND = ledger.run("res", self.network.backbone, x_N, True, owner_N=video_N)
-        zeros_BTD = all_ND.new_zeros(*chunk.mask_BT.shape, sum(self.widths))
-        return zeros_BTD.index_put((video_N, frame_N), all_ND)
+        return all_ND.new_zeros(*chunk.mask_BT.shape, sum(self.widths)).index_put((video_N, frame_N), all_ND)
 
     def look(self, n: int, x_N: Tensor, video_N: Tensor, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """Run one more stage; pool what comes out (equation 1)."""
