@@ -79,7 +79,7 @@ tune: env ## try TRIALS settings of METHOD on the validation split, JOBS at once
 curve: env ## evaluate METHOD at several operating points (AR-Net's Figure 3)
 	$(call takes,$(OF_RUN) $(OF_MANY) PRINT POINTS WANDB CHECKPOINT)@$(ADAVID) curve $(RUN) $(IMPORTED) $(MANY) $(if $(PRINT),--print) $(if $(POINTS),--points-apart) --wandb '$(WANDB)'
 
-latency: env ## time METHOD's evaluation end to end against uniform's, on this machine (USAGE=name forces decisions)
+latency: env ## time METHOD's evaluation end to end against baselines, on this machine (USAGE=name forces decisions)
 	$(call takes,$(OF_RUN) USAGE CHECKPOINT)@$(ADAVID) latency $(RUN) $(IMPORTED) --usage '$(USAGE)'
 
 predict: env ## watch SOURCE (- is a pipe) frame by frame, FPS a second, until K frames are seen closely; or classify it whole

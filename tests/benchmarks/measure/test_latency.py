@@ -4,16 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision.io import write_jpeg
 
 from adavid.actions import ActionSpace
-from adavid.cost import price
+from adavid.cost import Ledger, price
+from adavid.data.batch import View
 from adavid.evaluation.records import LatencyRecord
 from adavid.evaluation.schema import read_json
 from benchmarks.compose import compose
 from benchmarks.layers import methods_of
-from benchmarks.measure.latency import RecordingLedger, latency, latency_table, main_latency, random_batch
+from benchmarks.measure.latency import Files, RecordingLedger, latency, latency_table, main_latency, random_batch
 from benchmarks.measure.usage import forced_usage, parse_usage
 from benchmarks.workspace import Workspace
+from datamodules.folder import FolderCatalogue
 
 ACTIONS = ActionSpace(
     ("224", "168", "112", "84", "skip-1", "skip-2", "skip-4"),
@@ -118,3 +121,35 @@ def test_one_action_needs_no_usage() -> None:
     record = latency(compose("uniform"), batch_sizes=(2,), num_classes=5, repeats=(1, 1))
     assert (record.usage.names, record.usage.overall) == (["64"], (1.0,)) and record.decisions == "own"
     assert record.rows[0].speedup_theoretical == 1
+
+
+def test_a_method_is_timed_beside_its_own_papers_baseline_too() -> None:
+    record = latency(compose("liteeval"), (2,), {"fine": 0.5, "coarse": 0.5}, num_classes=5, repeats=(1, 1))
+    (row,) = record.rows
+    (beside,) = row.beside
+    assert (record.baseline, beside.baseline) == ("uniform", "lstm_cf")
+    assert beside.speedup_theoretical == beside.gflops_per_video / row.gflops_per_video
+    assert beside.speedup_realised == beside.ms_per_video / row.ms_per_video
+    assert beside.speedup_allowed == beside.components_ms_per_video / row.components_ms_per_video
+    assert row.speedup_allowed is not None and row.decode_ms_per_video is None  # noise comes from no file
+    table = latency_table(record)
+    assert "speed-up over lstm_cf" in table and "from file" not in table
+
+
+def test_of_files_those_frames_are_decoded_that_networks_saw(tmp_path: Path) -> None:
+    for name in ("train/cat/a", "train/dog/b", "val/dog/c", "val/cat/d"):
+        (tmp_path / name).mkdir(parents=True)
+        for frame in range(16):
+            grey = torch.full((3, 20, 20), 9 * frame, dtype=torch.uint8)
+            write_jpeg(grey, str(tmp_path / name / f"image_{frame + 1:05d}.jpg"))
+    views = {"frames": View(4, 16), "clips": View(2, 16, 3)}
+    files = Files(FolderCatalogue(str(tmp_path)), 2, torch.device("cpu"))
+    assert files.batch(views).frames["clips"].shape == (2, 2, 3, 3, 16, 16)
+    ledger = Ledger(2)
+    ledger.read("frames", torch.tensor([0, 1, 1]), torch.tensor([2, 0, 3]))
+    ledger.read("clips", torch.tensor([0]), torch.tensor([1]))
+    ledger.read("clips", torch.tensor([1]), torch.tensor([0]), inner=1)
+    needed = files.needed(views, slice(None), ledger)
+    # 16 frames: of 4 segments the middles are 2, 6, 10, 14; of 2 they are 4 and 12, each with its neighbours.
+    assert needed == [[10, 11, 12, 13], [2, 4, 14]]
+    files.decode(slice(None), needed)
