@@ -254,15 +254,14 @@ class LiteEval(CausalMethod):
 
     @staticmethod
     def rows_of(memory: Memory, video_N: Tensor) -> Memory:
-        """An RNN's state in N videos, which ascend."""
-        return memory if len(video_N) == len(memory[0]) else tuple(part_BH[video_N] for part_BH in memory)
+        """An RNN's state in N videos, which ascend: as it is where they are all."""
+        return tuple(part_BH if len(video_N) == len(part_BH) else part_BH[video_N] for part_BH in memory)
 
     @staticmethod
     def put(memory: Memory, video_N: Tensor, rows: Memory) -> Memory:
         """An RNN's state with that of N videos replaced."""
-        if len(video_N) == len(memory[0]):
-            return rows
-        return tuple(old_BH.index_put((video_N,), new_NH) for old_BH, new_NH in zip(memory, rows, strict=True))
+        both = zip(memory, rows, strict=True)
+        return tuple(new if len(new) == len(old) else old.index_put((video_N,), new) for old, new in both)
 
     # Section 3.2: optimisation
 
