@@ -363,8 +363,8 @@ def latency_table(record: LatencyRecord) -> str:
         "in GFLOPs": [_times(row.speedup_theoretical) for row in record.rows],
         "rounds": [str(row.repeats) for row in record.rows],
     }
-    for i, other in enumerate(record.rows[0].beside):
-        of = [row.beside[i] for row in record.rows]
+    for of in zip(*(row.beside or () for row in record.rows), strict=True):
+        other = of[0]
         columns[other.baseline] = [f"{row.ms_per_video:.4g}" for row in of]
         columns[f"speed-up over {other.baseline}"] = [
             _with_range(row.speedup_realised, row.speedup_spread) for row in of

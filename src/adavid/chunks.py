@@ -37,6 +37,7 @@ from adavid.files import locked, set_aside, write_atomically
 HEAVY_MACS = 4e9  # that a call takes, from which it may be split: a tenth of a second of one core, or more
 MOST_BYTES = 1 << 25  # of a chunk's inputs on a processor: 55 frames of 224 pixels
 MOST_SECONDS = 15.0  # that a measurement may go on for
+ROUNDS = 3  # in which every number of rows is timed once more
 GPU_SHARE = 8  # a chunk may take this part of a GPU's memory, 1 / 8
 PROBE = 4  # rows by which the memory of one is told
 
@@ -176,18 +177,23 @@ def _by_memory(run: Callable[[int], None], device: torch.device) -> int:
 def _by_time(run: Callable[[int], None], most: int) -> tuple[int, dict[int, float]]:
     """The fewest rows, a power of two, that take a row as long as the best number does, to a twentieth."""
     ms_by_rows: dict[int, float] = {}
+
+    def measure(rows: int) -> None:
+        before = time.perf_counter()
+        run(rows)
+        ms = 1e3 * (time.perf_counter() - before) / rows
+        ms_by_rows[rows] = min(ms, ms_by_rows.get(rows, math.inf))
+
     start, rows = time.perf_counter(), 1
-    run(1)
     while rows <= most:
-        times = []
-        for _ in range(3):  # the first makes kernels for the shape
-            before = time.perf_counter()
-            run(rows)
-            times.append(time.perf_counter() - before)
-        ms_by_rows[rows] = 1e3 * min(times) / rows
-        best = min(ms_by_rows.values())
-        is_past = [ms > 1.1 * best for ms in list(ms_by_rows.values())[-2:]] == [True, True]
-        if is_past or time.perf_counter() - start > MOST_SECONDS:
+        run(rows)  # makes kernels for the shape
+        measure(rows)
+        is_past = [ms > 1.2 * min(ms_by_rows.values()) for ms in list(ms_by_rows.values())[-2:]] == [True, True]
+        if is_past or time.perf_counter() - start > MOST_SECONDS / 2:
             break
         rows *= 2
+    for rows in ROUNDS * list(ms_by_rows):  # in turns, so that whatever else the machine does hits all of them
+        if time.perf_counter() - start < MOST_SECONDS:
+            measure(rows)
+    best = min(ms_by_rows.values())
     return min(rows for rows, ms in ms_by_rows.items() if ms <= 1.05 * best), ms_by_rows

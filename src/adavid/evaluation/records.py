@@ -177,7 +177,7 @@ class LatencyRow(Block):
     decode_ms_per_video: float | None = None
     from_file_ms_per_video: float | None = None
     baseline_from_file_ms_per_video: float | None = None
-    beside: tuple[LatencyBeside, ...] = ()
+    beside: tuple[LatencyBeside, ...] | None = None
 
 
 class LatencyRecord(Result):

@@ -126,6 +126,7 @@ def test_one_action_needs_no_usage() -> None:
 def test_a_method_is_timed_beside_its_own_papers_baseline_too() -> None:
     record = latency(compose("liteeval"), (2,), {"fine": 0.5, "coarse": 0.5}, num_classes=5, repeats=(1, 1))
     (row,) = record.rows
+    assert row.beside is not None
     (beside,) = row.beside
     assert (record.baseline, beside.baseline) == ("uniform", "lstm_cf")
     assert beside.speedup_theoretical == beside.gflops_per_video / row.gflops_per_video
