@@ -20,6 +20,8 @@ RECIPE = ROOT / "benchmarks" / "recipe.yaml"
 BASELINE = "uniform"  # the method that every other is compared with, timed beside and watched beside
 OF_THE_RUN = ("seed", "cache")  # what `${seed}` and `${cache}` stand for
 OWN = "the run"  # the name of the layer that says them
+# What a method decides for each video, as its YAML says; "other" where it says nothing.
+APPROACHES = ("none", "resolution", "gate", "selection", "walk", "exit", "patch", "other")
 SECTIONS = ("recipe", "model", "stages", "test", "data", "trainer", "curve", "usage", "search")
 
 
@@ -134,11 +136,25 @@ class MethodFiles:
             order = own if set(own) - set(order) else order
         return order
 
+    @property
+    def approach(self) -> str:
+        """What it decides, one of `APPROACHES`: the last file that says it."""
+        return str(self._last_said("approach", "other"))
+
+    @property
+    def is_online(self) -> bool:
+        """Whether it decides about a frame from this one and those before it alone: the last file that says it."""
+        return bool(self._last_said("online", False))
+
     @cached_property
     def baselines(self) -> tuple[str, ...]:
         """The strongest baselines of its paper, as 'method' or 'method@variant': the last file that says them."""
-        said = [file.content.baselines for file in self.files if "baselines" in file.content]
-        return checked_labels(said[-1], f"{shown(self.files[-1].path)}: baselines") if said else ()
+        said = self._last_said("baselines", None)
+        return () if said is None else checked_labels(said, f"{shown(self.files[-1].path)}: baselines")
+
+    def _last_said(self, key: str, missing: Any) -> Any:
+        """What the last file that has a key says under it."""
+        return next((file.content[key] for file in reversed(self.files) if key in file.content), missing)
 
 
 def catalogue(kind: str = "methods") -> list[str]:
@@ -230,8 +246,12 @@ def _with_extended(path: Path, extending: tuple[Path, ...] = ()) -> Iterator[Set
     """The files that a method's YAML extends, then its own."""
     if path in extending:
         raise ValueError(f"{shown(path)}: extends itself, by way of {' and '.join(map(shown, extending))}")
-    keys = ("target", "extends", "same_as", "profiles", "variants", "data_sets", "baselines", "released")
-    file = SettingsFile.read(path, *keys)
+    keys = ("target", "extends", "approach", "online", "same_as", "profiles", "variants", "data_sets", "baselines")
+    file = SettingsFile.read(path, *keys, "released")
+    if "approach" in file.content:
+        check_known(str(file.content.approach), APPROACHES, f"{shown(path)}: approach '{file.content.approach}'")
+    if not isinstance(online := file.content.get("online", False), bool):
+        raise ValueError(f"{shown(path)}: online: expected true or false, got {online!r}")
     for key, known in (("profiles", profiles()), ("same_as", profiles()), ("data_sets", catalogue("datamodules"))):
         for name in file.names(key):
             check_known(name, known, f"{shown(path)}: {key}.{name}")

@@ -379,6 +379,15 @@ def test_a_variant_may_differ_by_profile(written: Callable[[str, str], None]) ->
     assert own.name.endswith("methods/mine.yaml, variant slow") and of_profile.name == f"{own.name}, profile paper"
 
 
+def test_what_a_method_decides_is_inherited_and_known(written: Callable[[str, str], None]) -> None:
+    written("mine", "extends: arnet\n")
+    assert (method_files("mine").approach, method_files("mine").is_online) == ("resolution", True)
+    written("mine", "extends: arnet\napproach: walk\nonline: false\n")
+    assert (method_files("mine").approach, method_files("mine").is_online) == ("walk", False)
+    written("mine", "target: methods.arnet:ARNet\n")
+    assert (method_files("mine").approach, method_files("mine").is_online) == ("other", False)
+
+
 BAD_FILES = {
     "extend: arnet": "methods/mine.yaml: 'extend' is unknown; did you mean 'extends'?",
     "extends: arent": "methods/mine.yaml: extends: method 'arent' is unknown; did you mean 'arnet'?",
@@ -394,6 +403,8 @@ BAD_FILES = {
     "extends: arnet\nstages: {new: {train: [policy]}}": "methods/mine.yaml: stages: expected all of joint, finetune",
     "extends: arnet\nmodel: 3": "model: expected settings",
     "extends: arnet\nmodel:\n  beta: ${recipe.alpha}": "model.beta: Interpolation key 'recipe.alpha' not found",
+    "extends: arnet\napproach: resolutoin": "methods/mine.yaml: approach 'resolutoin' is unknown; did you mean",
+    "extends: arnet\nonline: 3": "methods/mine.yaml: online: expected true or false, got 3",
     "extends: [": "methods/mine.yaml: while parsing a flow node",
 }
 

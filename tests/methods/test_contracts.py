@@ -401,3 +401,11 @@ def test_fast_dev_run_and_checkpoint(run: Run, tmp_path) -> None:  # type: ignor
         ours = copy.deepcopy(method).eval()(batch, Ledger(4))
         theirs = twin(batch, Ledger(4))
     assert torch.equal(ours.logits_BK, theirs.logits_BK)
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_a_methods_yaml_says_what_it_decides_and_whether_online(name: str) -> None:
+    files = files_of(name)
+    assert files.approach != "other"
+    decides_online = files.approach != "none" and issubclass(locate(files.target), CausalMethod)
+    assert files.is_online == decides_online
