@@ -15,7 +15,8 @@ import pandas as pd
 from adavid.evaluation import stats
 from adavid.evaluation.records import LatencyRow, Record
 from adavid.evaluation.schema import method_label
-from benchmarks.layers import references
+from benchmarks.layers import BASELINE, references
+from benchmarks.report.curves import Close
 from benchmarks.report.entries import LOCAL, Entry, operating_point
 from benchmarks.report.formats import interval, pm, significant, times
 from benchmarks.report.references import BEYOND, NOT_TRAINED, UNEQUAL
@@ -158,13 +159,42 @@ def _line_columns(name: str) -> tuple[Column, ...]:
     )
 
 
+def _close(number: Callable[[Close], float]) -> Callable[[Entry], float]:
+    """Of where its curve comes close to the baseline."""
+
+    def read(entry: Entry) -> float:
+        return np.nan if entry.curve is None or entry.curve.close is None else number(entry.curve.close)
+
+    return read
+
+
+def _gain(number: Callable[[stats.Difference], float]) -> Callable[[Entry], float]:
+    """Of the mean difference to the equal-cost line along its curve, in points."""
+
+    def read(entry: Entry) -> float:
+        return np.nan if entry.curve is None or entry.curve.gain is None else 100 * number(entry.curve.gain)
+
+    return read
+
+
+def _close_cell(row: Any) -> str:
+    bounds = (row.gflops_close_to_baseline_low, row.gflops_close_to_baseline_high)
+    low, high = ("never" if np.isinf(bound) else significant(bound) for bound in bounds)
+    return f"{significant(row.gflops_close_to_baseline)} [{low}, {high}]"
+
+
+def _gain_cell(row: Any) -> str:
+    return interval(*(getattr(row, f"gain_along_curve{end}") / 100 for end in ("", "_low", "_high")))
+
+
 def _latency_columns(batch_size: int, suffix: str) -> tuple[Column, ...]:
+    at = f", batch {batch_size}" if suffix else ""
     return (
         Column(
             f"ms_per_video{suffix}",
             _latency(lambda row: row.ms_per_video, batch_size),
             "ms",
-            title="ms / video",
+            title=f"ms / video{at}",
             short="ms/video",
             hint=f"evaluation end to end, batch {batch_size}, on the device that latency.json names",
             paper_hint="on the paper's hardware",
@@ -173,14 +203,14 @@ def _latency_columns(batch_size: int, suffix: str) -> tuple[Column, ...]:
             f"speedup_realised{suffix}",
             _latency(lambda row: row.speedup_realised, batch_size),
             TIMES,
-            title="speed-up",
+            title=f"speed-up{at}",
             hint=f"the baseline's time over the method's, same run, batch {batch_size}",
         ),
         Column(
             f"speedup_theoretical{suffix}",
             _latency(lambda row: row.speedup_theoretical, batch_size),
             TIMES,
-            title="in theory",
+            title=f"in theory{at}",
             short="(theory)",
             hint="the ratio of their GFLOPs on the videos timed",
         ),
@@ -188,7 +218,7 @@ def _latency_columns(batch_size: int, suffix: str) -> tuple[Column, ...]:
             f"speedup_allowed{suffix}",
             _latency(lambda row: _known(row.speedup_allowed), batch_size),
             TIMES,
-            title="allowed",
+            title=f"allowed{at}",
             hint="the ratio of the times of their networks alone: what the rates at which these run allow",
         ),
         Column(f"components_ms{suffix}", _latency(lambda row: row.components_ms_per_video, batch_size), "ms"),
@@ -197,7 +227,7 @@ def _latency_columns(batch_size: int, suffix: str) -> tuple[Column, ...]:
             f"from_file_ms{suffix}",
             _latency(lambda row: _known(row.from_file_ms_per_video), batch_size),
             "ms",
-            title="from file",
+            title=f"from file{at}",
             hint="ms a video from the file to the answer, all sampled frames read",
         ),
     )
@@ -212,6 +242,31 @@ def _per_seed(entry: Entry) -> str:
 
 
 LINE_COLUMNS = tuple(column for name in references() for column in _line_columns(name))
+CURVE_COLUMNS = (
+    Column(
+        "gflops_close_to_baseline",
+        _close(lambda close: close.gflops),
+        "GFLOPs",
+        title=f"GFLOPs for {BASELINE} - 1",
+        hint=f"at which its curve, or a mix of two of its points, reaches {BASELINE}'s mAP less 1 point, 95 % over "
+        "seeds and videos, 'never' where some of these do not reach it; empty where the curve stays below",
+        cell=_close_cell,
+    ),
+    Column("gflops_close_to_baseline_low", _close(lambda close: close.interval[0]), "GFLOPs"),
+    Column("gflops_close_to_baseline_high", _close(lambda close: close.interval[1]), "GFLOPs"),
+    Column(
+        "gain_along_curve",
+        _gain(lambda gain: gain.mean),
+        PERCENT,
+        digits=2,
+        title="mean gain along curve",
+        hint="mAP above the equal-cost line, a mean over the logarithm of the cost from its cheapest operating point "
+        "to its dearest, 95 % over seeds and videos; empty with a single point",
+        cell=_gain_cell,
+    ),
+    Column("gain_along_curve_low", _gain(lambda gain: gain.interval[0]), PERCENT, digits=2),
+    Column("gain_along_curve_high", _gain(lambda gain: gain.interval[1]), PERCENT, digits=2),
+)
 COLUMNS = (
     Column(
         "method",
@@ -230,6 +285,12 @@ COLUMNS = (
     Column("videos", lambda entry: entry.place.videos),
     Column("num_seeds", lambda entry: len(entry.main), COUNT, title="seeds", hint="trainings that the row averages"),
     Column("num_frames", lambda entry: entry.first.frames.num_frames, COUNT, title="T", paper_hint="frames per video"),
+    Column(
+        "views",
+        lambda entry: "",
+        title="views",
+        paper_hint="clips or crops of a video whose answers are averaged, where the source says it",
+    ),
     Column("operating_point", lambda entry: operating_point(entry.first)),
     Column(
         "map",
@@ -254,6 +315,7 @@ COLUMNS = (
     ),
     Column("map_high", _map_bound(1), PERCENT, digits=2),
     *LINE_COLUMNS,
+    *CURVE_COLUMNS,
     Column(
         "top1",
         _mean(lambda record: record.metrics.top1, 100),
@@ -352,6 +414,7 @@ def _columns(*keys: str) -> tuple[Column, ...]:
     return tuple(BY_KEY[key] for key in keys)
 
 
+SPEEDUPS = ("speedup_realised", "speedup_allowed", "speedup_theoretical")
 OF_LINES = [column.key for column in LINE_COLUMNS if column.title]
 IN_TEXT = _columns(
     *("method", "record", "num_seeds", "map", "map_low", *OF_LINES, "top1", "gflops_per_video", "gflops_per_frame"),
@@ -359,13 +422,18 @@ IN_TEXT = _columns(
 )
 ON_PAGE = _columns(
     *("method", "map", "map_low", *OF_LINES, "top1", "gflops_per_video", "gflops_per_frame", "frames_used"),
-    *("frames_decoded_on_demand", "train_gmacs", "ms_per_video", "speedup_realised", "speedup_allowed"),
-    *("speedup_theoretical", "from_file_ms"),
+    *("gflops_close_to_baseline", "gain_along_curve", "frames_close", "frames_decoded_on_demand", "train_gmacs"),
+    *(f"{key}{suffix}" for suffix in ("_batch1", "") for key in ("ms_per_video", *SPEEDUPS, "from_file_ms")),
+    "total_runtime",
     "num_seeds",
 )
+AT_FIRST = {  # of those on the page, before a reader chooses others
+    *("method", "map", *OF_LINES[:1], "gflops_per_video", "gflops_close_to_baseline", "gain_along_curve"),
+    *("frames_used", "speedup_realised_batch1", "speedup_theoretical_batch1", "num_seeds"),
+}
 OF_PAPERS = _columns(
-    *("method", "variant", "backbone", "num_frames", "map", "top1", "gflops_per_video", "gflops_per_frame"),
-    *("ms_per_video", "source"),
+    *("method", "variant", "backbone", "num_frames", "views", "map", "top1", "gflops_per_video"),
+    *("gflops_per_frame", "ms_per_video", "source"),
 )
 
 

@@ -13,6 +13,7 @@ from adavid.evaluation.records import MAIN, SHUFFLED
 from adavid.files import write_atomically
 from benchmarks.layers import BASELINE, catalogue, method_files, references
 from benchmarks.report import charts
+from benchmarks.report.curves import curve_of
 from benchmarks.report.entries import LOCAL, REFERENCE, Entry, Place, find, read_entries, series_names
 from benchmarks.report.formats import interval, pm, significant
 from benchmarks.report.references import (
@@ -175,11 +176,12 @@ def _recorded_as(label: str, profile: str) -> str:
 
 
 def with_comparisons(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries, each with its comparisons among those of its place."""
-    return [
-        replace(entry, comparisons=tuple(comparisons(entry, _at(entries, entry.place))))
-        for entry in tqdm(entries, desc="comparisons", leave=False)
-    ]
+    """The entries, each with its comparisons among those of its place, and what its curve says beside them."""
+    compared = []
+    for entry in tqdm(entries, desc="comparisons", leave=False):
+        here = _at(entries, entry.place)
+        compared.append(replace(entry, comparisons=tuple(comparisons(entry, here)), curve=curve_of(entry, here)))
+    return compared
 
 
 def compare(

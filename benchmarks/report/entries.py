@@ -31,7 +31,9 @@ from adavid.evaluation.schema import method_label, read_json
 
 if TYPE_CHECKING:
     from benchmarks.report.compare import Comparison
+    from benchmarks.report.curves import Curve
 
+FULL = "32-true"  # the precision of all but what somebody runs on a GPU to save time
 REFERENCE, LOCAL, PAPER = "reference", "local", "paper"  # where a row comes from
 ROOTS = {REFERENCE: "reference", LOCAL: "runs", PAPER: "reported"}  # folders below results/
 
@@ -56,12 +58,14 @@ class Entry:
         folder: the configuration's folder, with one folder of records for each seed.
         points: the records of each point ("test", "shuffled", "curve-..."), sorted by seed.
         comparisons: what a claim about it has to beat, where that was computed (`compare.with_comparisons`).
+        curve: what its operating points say together, likewise.
     """
 
     root: str
     folder: Path
     points: Mapping[str, Sequence[Record]]
     comparisons: tuple[Comparison, ...] = ()
+    curve: Curve | None = None
 
     @property
     def main(self) -> Sequence[Record]:
@@ -126,6 +130,11 @@ class Entry:
         """The same with the records of these seeds alone."""
         kept = {point: [record for record in of if record.seed in seeds] for point, of in self.points.items()}
         return replace(self, points={point: of for point, of in kept.items() if of})
+
+    @property
+    def precision(self) -> str:
+        """In which numbers it was trained and evaluated, as Lightning calls it."""
+        return str(self.first.config.get("trainer", {}).get("precision", FULL))
 
     @property
     def is_shuffled(self) -> bool:

@@ -169,14 +169,27 @@ def paired_difference_to_mix(method: Runs, mix: Sequence[tuple[float, Runs]]) ->
     Raises:
         ValueError: as in `paired_difference`.
     """
-    return Difference(*_contrast([(1.0, method), *((-weight, runs) for weight, runs in mix)]))
+    return difference_of_mixes([(1.0, method)], mix)
+
+
+def difference_of_mixes(mine: Sequence[tuple[float, Runs]], its: Sequence[tuple[float, Runs]]) -> Difference:
+    """The weighted mean of several operating points' mAPs minus that of others, seed by seed.
+
+    Args:
+        mine: weights, whose sum is 1, and runs; they are the same in all replicates.
+        its: likewise.
+
+    Raises:
+        ValueError: as in `paired_difference`.
+    """
+    return Difference(*_contrast([*mine, *((-weight, runs) for weight, runs in its)]))
 
 
 def _contrast(terms: Sequence[tuple[float, Runs]]) -> tuple[dict[int, float], tuple[float, float]]:
     """The weighted sum of mAPs of each seed, and the interval of its mean over seeds."""
     check_paired([runs for _, runs in terms])
     seeds = sorted(terms[0][1])
-    maps = [[(weight, *_maps(runs[seed])) for weight, runs in terms] for seed in seeds]
+    maps = [[(weight, *resampled_map(runs[seed])) for weight, runs in terms] for seed in seeds]
     value_S = [sum(weight * value for weight, value, _ in of_seed) for of_seed in maps]
     replicate_SR = [np.sum([weight * replicate_R for weight, _, replicate_R in of_seed], axis=0) for of_seed in maps]
     per_seed = dict(zip(seeds, value_S, strict=True))
@@ -306,7 +319,7 @@ def _draws(num_groups: int) -> tuple[np.ndarray, ...]:
     return tuple(multiplicities(num_groups, NUM_REPLICATES, seed=0))
 
 
-def _maps(run: Predictions) -> tuple[float, np.ndarray]:
+def resampled_map(run: Predictions) -> tuple[float, np.ndarray]:
     """The run's mAP, and on draws of videos that are the same for all runs, (R,): scores are sorted once for both."""
     if run not in _known_maps:
         by_id = _by_id(run)  # so that draws mean the same videos in every run
