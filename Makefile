@@ -5,6 +5,7 @@
 #   JOBS=1 (so many processes at a time)  RETRY=1 (what failed too)  PRINT=1 (the plan as command lines)  POINTS=1 (of a curve, each apart)
 #   LAUNCHER=slurm  SLURM="timeout_min=600 gpus_per_node=1 ..."  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder
 #   ROOT=folder (of the data set)  CACHE=folder (into which it was prepared)  SHORT=256  QUALITY=95  VIDEOS=8
+#   FORMAT=latex (leaderboard: its tables for papers)
 #   CHECKPOINT=file (weights that METHOD's authors have released: import, curve, latency, predict, online)
 
 PYTHON ?= python3
@@ -106,8 +107,8 @@ compare: env ## paired differences of A from B, or from all that a claim about A
 papers: env ## every table and figure of the papers beside what is measured here: prints and writes results/papers.md
 	$(call takes)@$(ADAVID) papers
 
-leaderboard: env ## regenerate results/leaderboard.{csv,md,html,png} from the result files
-	$(call takes)@$(ADAVID) leaderboard
+leaderboard: env ## regenerate results/leaderboard.{csv,md,html,png,svg} from the result files; FORMAT=latex: leaderboard.tex too
+	$(call takes,FORMAT)@$(ADAVID) leaderboard $(if $(FORMAT),--format '$(FORMAT)')
 
 readme: env ## regenerate the tables of README.md and docs/ from the committed records
 	$(call takes)@$(ADAVID) readme

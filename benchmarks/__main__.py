@@ -178,7 +178,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("outcome", type=Path, help="the file for what it attains")
     _add_run(command("config", _config, "print every setting, and who set it"))
     command("flops", _flops, "the cost table")
-    command("leaderboard", _leaderboard, "regenerate the leaderboard from the result files")
+    sub = command("leaderboard", _leaderboard_as, "regenerate the leaderboard from the result files")
+    sub.add_argument("--format", default="", help="latex: its tables for papers too, leaderboard.tex")
     command("readme", _readme, "regenerate the tables of README.md and docs/ from the committed records")
     command("papers", _papers, "every table and figure of the papers beside what is measured, as results/papers.md")
     sub = command("compare", _compare, "paired differences of a method from what it has to beat, or from another one")
@@ -546,6 +547,20 @@ def _leaderboard(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.report import console_table, write_leaderboard
 
     print(console_table(write_leaderboard(workspace.results)))
+
+
+def _leaderboard_as(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from adavid.config import nearest
+    from adavid.files import write_atomically
+    from benchmarks.report import leaderboard_tables, write_leaderboard
+
+    if not arguments.format:
+        return _leaderboard(arguments, workspace)
+    if arguments.format != "latex":
+        raise ValueError(f"format '{arguments.format}' is unknown; {nearest(arguments.format, ['latex'])}")
+    path = workspace.results / "leaderboard.tex"
+    write_atomically(path, leaderboard_tables(write_leaderboard(workspace.results)))
+    print(path)
 
 
 def _readme(arguments: argparse.Namespace, workspace: Workspace) -> None:

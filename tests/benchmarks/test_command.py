@@ -84,6 +84,11 @@ def test_what_nobody_has_foreseen_is_one_line_and_a_file(
     assert "in broken" in trace.read_text()
 
 
+def test_a_format_that_there_is_none_of_is_refused(capsys: pytest.CaptureFixture[str], folders: list[str]) -> None:
+    assert main(["leaderboard", "--format", "latx", *folders]) == 2
+    assert "format 'latx' is unknown; did you mean 'latex'?" in capsys.readouterr().err
+
+
 def test_every_setting_is_printed_with_who_set_it(capsys: pytest.CaptureFixture[str], folders: list[str]) -> None:
     words = ["--profile", "paper", "--data", "sprites", "stages.policy.lr=0.5"]
     assert main(["config", "--method", "adafocus_plus", *words, *folders]) == 0
