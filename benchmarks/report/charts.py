@@ -12,80 +12,147 @@ import numpy as np
 import pandas as pd
 
 from adavid.actions import Action
-from benchmarks.report.formats import pm
+from adavid.evaluation.records import MAIN, SHUFFLED
+from benchmarks.report import labels as labelling
+from benchmarks.report.approaches import LOOKS, approach_of
+from benchmarks.report.formats import plus_minus, pm
 from benchmarks.report.tables import each, pareto_front
 
-PALETTE = (
-    "#4c78a8", "#f58518", "#54a24b", "#e45756", "#b279a2", "#2fa5a0", "#9d755d", "#d6a20f", "#ff8fa3", "#6b6ecf",
-    "#1f4e79", "#a65628", "#1b7837", "#8c1d40", "#762a83", "#0b6e6e", "#7a8b1e", "#c2185b", "#5aa9e6", "#8bc34a",
-)  # fmt: skip
 NEUTRAL = "#8a919e"
 ACCENT = "#3b7ddd"
+SECOND = "#f58518"
 MEAN = "#f2b134"
 SEEN = ("#1b4f8f", "#3579c4", "#64a3df", "#a3cbef", "#cfe3f7")  # from the largest picture down
 UNSEEN = ("#f2c14e", "#e9a13b", "#d97a34", "#b9532f", "#8f3526")  # from the shortest skip up
-PNG_WIDTH = 860
-PLACES: tuple[tuple[Literal["left", "right"], int, int], ...] = (
-    *(("left", 10, -11), ("left", 10, 13), ("right", -10, -11), ("right", -10, 13)),
-    *(("left", 12, 1), ("right", -12, 1), ("left", 10, -26), ("left", 10, 28)),
-)  # of a label around its point: alignment, offset in pixels; the first that is free is taken
+FRONT = "#d1495b"
+HEIGHT = 500
+PICTURE_WIDTH = 1100  # of the pictures in files
+LABELLED_WIDTHS = (930, 1180)  # of the plot, between which names are placed; a narrower page leaves them to a touch
+PADDING = (36, 18)  # pixels between the outermost points and the frame
+# The marks that are no points of methods, by their entry in the legend: shapes as paths in a square from -1 to 1.
+LINE, FRONT_LINE, INTERVAL, SMALL, SHUFFLED_CROSS = (
+    "equal-cost line",
+    "Pareto front",
+    "95 % interval",
+    "variant or operating point",
+    "decisions shuffled",
+)
+BAR = "M-1,-.2H1V.2H-1Z"
+MARKS = {
+    LINE: (NEUTRAL, BAR),
+    FRONT_LINE: (FRONT, "M-1,-.15H-.6V.15H-1ZM-.2,-.15H.2V.15H-.2ZM.6,-.15H1V.15H.6Z"),
+    INTERVAL: (NEUTRAL, "M-.12,-1H.12V1H-.12Z"),
+    SMALL: (NEUTRAL, "M-.45,0A.45,.45,0,1,1,.45,0A.45,.45,0,1,1,-.45,0"),
+    SHUFFLED_CROSS: (NEUTRAL, "M-.9,-.6L-.6,-.9L0,-.3L.6,-.9L.9,-.6L.3,0L.9,.6L.6,.9L0,.3L-.6,.9L-.9,.6L-.3,0Z"),
+}
+APPROACH = "What a method decides"
 
 
 def tradeoff(points: pd.DataFrame, baseline: str, line: Sequence[tuple[float, float]]) -> alt.TopLevelMixin:
     """mAP over GFLOPs per video of one data set: points with intervals, curves, equal-cost line, front.
 
-    Variants are small points of their method's colour. A curve joins the points of a series that none of the same
-    series is both cheaper and better than.
+    Colour and shape are those of what a method decides. Variants and other operating points are small. A curve joins
+    a series' operating points along one setting by rising cost; the baseline's are the equal-cost line's.
 
     Args:
         points: `tables.curve_points`.
-        baseline: the method that is drawn in grey.
+        baseline: the method whose curve is not drawn.
         line: what is attained at equal cost, as (GFLOPs per video, mAP), by rising cost.
     """
     is_own = (points.variant == "") | ~points.method.isin(points.method[points.variant == ""])
-    points = points.assign(is_own=is_own, family=points.series.where(is_own, points.method))
-    points = points[points.is_own | (points.kind != "shuffled")]
-    main, curve = points[points.is_own & (points.kind == "test")], points[points.kind != "shuffled"]
-    names = sorted(points.family.unique(), key=lambda name: (name != baseline, name))
-    of_others = itertools.cycle(PALETTE)
-    colour = _colour("family", names, [NEUTRAL if name == baseline else next(of_others) for name in names])
-    pick = alt.selection_point(name="pick", fields=["family"], bind="legend")
-    shown = alt.condition(pick, alt.value(1.0), alt.value(0.12))
-    x = _cost_axis()
-    y = alt.Y("map:Q", title="mAP (%)", scale=alt.Scale(zero=False, padding=18))
-    tooltip = _tooltips(
-        ("series", "method", None), ("point", "point", None), ("operating_point", "operating point", None),
-        ("map", "mAP %", ".2f"), ("map_std", "std over seeds", ".2f"), ("gflops_per_video", "GFLOPs/video", ".4~g"),
-        ("gflops_per_frame", "GFLOPs/frame", ".4~g"), ("frames_used", "frames used", ".2f"),
-        ("num_seeds", "seeds", None),
-    )  # fmt: skip
-    bounds = _tooltips(("map_low", "95 % from", ".2f"), ("map_high", "95 % to", ".2f"))
-    several = curve[curve.groupby("series")["series"].transform("size") > 1]
-    joined = [pareto_front(of) for series, of in several[several.method != baseline].groupby("series")]
-    lines = pd.concat([several.head(0), *joined])
-    plain = dict(opacity=shown, color=colour)
+    points = points.assign(
+        is_main=is_own & (points.kind == MAIN),
+        approach=[LOOKS[approach_of(method)].title for method in points.method],
+        **_scores_in_words(points),
+    )[is_own | (points.kind != SHUFFLED)]
+    main = points[points.is_main]
+    labels = _placed(main, "series", "map", points)
+    front, equal_cost = front_of(points).assign(approach=FRONT_LINE), _sampled(line).assign(approach=LINE)
+    lines = pd.concat([points.head(0).assign(line=""), *_curves(points[points.method != baseline])])
+    lines = lines[["method", "approach", "line", "gflops_per_video", "map"]]
 
+    x, y = _cost_axis(points), _score_axis(points, "map", "mAP (%)")
+    looks = {look.title: (look.colour, look.shape) for look in LOOKS.values() if look.title in set(points.approach)}
+    has_cross = (points.kind == SHUFFLED).any()
+    looks |= {name: look for name, look in MARKS.items() if name != SHUFFLED_CROSS or has_cross}
+    colour, shape = _legend_of(looks, alt.Color), _legend_of(looks, alt.Shape)
+    pick = alt.selection_point(name="pick", fields=["approach"], bind="legend")
+    chosen = alt.selection_point(name="chosen", fields=["method"], on="click", nearest=True, clear="dblclick")
+    shown = alt.when(pick & chosen)
+    plain = dict(opacity=shown.then(alt.value(1.0)).otherwise(alt.value(0.1)), color=colour)
+    of_lines = dict(opacity=alt.when(pick).then(alt.value(1.0)).otherwise(alt.value(0.1)), color=colour)
+    tooltip = _tooltips(
+        ("series", "method", None), ("approach", "decides", None), ("point", "point", None),
+        ("operating_point", "operating point", None), ("score", "mAP %", None),
+        ("gflops_per_video", "GFLOPs/video", ".4~g"), ("gflops_per_frame", "GFLOPs/frame", ".4~g"),
+        ("frames_used", "frames used", ".2f"), ("num_seeds", "seeds", None),
+    )  # fmt: skip
+    of_points = alt.Chart(points)
     layers = [
-        _front(front_of(points), x, y),
-        _line(_sampled(line), x, y, name="line", strokeWidth=2.5, color=NEUTRAL, opacity=0.6),
-        _base(lines, "lines").mark_line(strokeWidth=1.8).encode(x=x, y=y, detail="series:N", **plain),
-        _base(curve.drop(main.index), "curve").mark_point(filled=True, size=28).encode(x, y, tooltip=tooltip, **plain),
-        _base(points[points.kind == "shuffled"], "shuffled")
-        .mark_point(shape="cross", size=70, strokeWidth=1.6)
-        .encode(x, y, tooltip=tooltip, **plain),
-        _base(main, "intervals").mark_rule(strokeWidth=1.6).encode(x=x, y=alt.Y("map_low:Q"), y2="map_high:Q", **plain),
-        _base(main, "main")
-        .mark_point(filled=True, size=130, stroke="white", strokeWidth=1)
-        .encode(x, y, tooltip=[*tooltip, *bounds], **plain)
+        _base(equal_cost, "line")
+        .mark_line(strokeWidth=7, strokeCap="round")
+        .encode(x=x, y=y, color=colour, opacity=alt.value(0.4)),
+        _base(lines, "lines").mark_line(strokeWidth=1.6).encode(x=x, y=y, detail="line:N", **plain),
+        _base(front, "front")
+        .mark_line(interpolate="step-after", strokeDash=[2, 4], strokeWidth=2.4)
+        .encode(x=x, y=y, **of_lines),
+        of_points.properties(name="curve")
+        .transform_filter("!datum.is_main && datum.kind != 'shuffled'")
+        .mark_point(filled=True, size=24)
+        .encode(x, y, shape=shape, **plain),
+        of_points.properties(name="shuffled")
+        .transform_filter("datum.kind == 'shuffled'")
+        .mark_point(shape=MARKS[SHUFFLED_CROSS][1], filled=True, size=60)
+        .encode(x, y, **plain),
+        of_points.properties(name="intervals")
+        .transform_filter("datum.is_main")
+        .mark_rule(strokeWidth=1.6)
+        .encode(x=x, y=alt.Y("map_low:Q"), y2="map_high:Q", **plain),
+        of_points.properties(name="main")
+        .transform_filter("datum.is_main")
+        .mark_point(filled=True, size=120, stroke="white", strokeWidth=1)
+        .encode(x, y, shape=shape, **plain)
         .add_params(pick),
-        *_labels(main, "series", x, y, "map", plain, points),
+        *_labels(labels, "series", x, y, plain),
+        of_points.properties(name="targets")
+        .mark_point(filled=True, size=100, opacity=0)
+        .encode(x, y, tooltip=tooltip)
+        .add_params(chosen),
     ]
-    return _finish(layers, height=420)
+    return _finish(layers, HEIGHT)
+
+
+def _scores_in_words(points: pd.DataFrame) -> dict[str, list[str]]:
+    """'85.12 +- 0.31 (84.50 to 85.70)': mAP with its deviation over seeds and its interval, as far as there are."""
+    bounds = ["" if np.isnan(row.map_low) else f" ({row.map_low:.2f} to {row.map_high:.2f})" for row in each(points)]
+    scores = [plus_minus(pm(row.map, row.map_std)) for row in each(points)]
+    return {"score": [score + bound for score, bound in zip(scores, bounds, strict=True)]}
+
+
+def _curves(points: pd.DataFrame) -> list[pd.DataFrame]:
+    """Two or more operating points of a series along one setting, by rising cost; `line` is what they have in common.
+
+    The setting is the one with the most values. Where a curve goes through several, each of the others' values has a
+    line of its own; the main point is on that of its values, and on the only one where there is one.
+    """
+    curves = []
+    for series, of in points[points.kind != SHUFFLED].groupby("series", sort=False):
+        settings = [dict(part.partition("=")[::2] for part in text.split(", ")) for text in of.operating_point]
+        of_curve = [setting for setting, kind in zip(settings, of.kind, strict=True) if kind != MAIN]
+        if not of_curve:
+            continue
+        values = {key: {setting.get(key) for setting in of_curve} for key in dict.fromkeys(itertools.chain(*of_curve))}
+        along = max(values, key=lambda key: len(values[key]), default="")
+        rest = [", ".join(f"{key}={setting.get(key)}" for key in values if key != along) for setting in settings]
+        for _, line in of.assign(line=[f"{series} {fixed}" for fixed in rest]).groupby("line", sort=False):
+            if len(line) > 1:
+                curves.append(line.sort_values("gflops_per_video", kind="stable"))
+    return curves
 
 
 def front_of(points: pd.DataFrame) -> pd.DataFrame:
     """The Pareto front over main and curve points; shuffled controls are no competitors."""
-    return pareto_front(points[points.kind != "shuffled"])[["gflops_per_video", "map"]]
+    return pareto_front(points[points.kind != SHUFFLED])[["gflops_per_video", "map"]]
 
 
 def _sampled(line: Sequence[tuple[float, float]]) -> pd.DataFrame:
@@ -96,39 +163,45 @@ def _sampled(line: Sequence[tuple[float, float]]) -> pd.DataFrame:
 
 
 def reported(rows: pd.DataFrame) -> alt.TopLevelMixin:
-    """The papers' scores over their costs on one data set; pointing at a method shows all of its rows."""
+    """The papers' scores over their costs on one data set; the nearest method shows all of its rows."""
     value = "map" if rows["map"].notna().any() else "top1"
     rows = rows.dropna(subset=["gflops_per_video", value]).sort_values(["method", "gflops_per_video", "variant"])
     rows = rows[["method", "variant", "backbone", "num_frames", value, "gflops_per_video", "source", "note"]]
+    rows = rows.assign(approach=[LOOKS[approach_of(method)].title for method in rows.method])
+    front = pareto_front(rows, value).assign(approach=FRONT_LINE)
+    labels = _placed(pareto_front(rows, value), "method", value, rows)
     hover = alt.selection_point(
         name="hover", fields=["method"], on="pointerover", clear="pointerout", nearest=True, empty=False
     )
     title = {"map": "mAP (%)", "top1": "top-1 (%)"}[value]
-    x, y = _cost_axis(), alt.Y(f"{value}:Q", title=title, scale=alt.Scale(zero=False, padding=18))
+    x, y = _cost_axis(rows), _score_axis(rows, value, title)
+    looks = {look.title: (look.colour, look.shape) for look in LOOKS.values() if look.title in set(rows.approach)}
+    looks[FRONT_LINE] = MARKS[FRONT_LINE]
+    colour, shape = _legend_of(looks, alt.Color), _legend_of(looks, alt.Shape)
     tooltip = _tooltips(
         ("method", "method", None), ("variant", "variant", None), ("backbone", "backbone", None),
         ("num_frames", "frames", None), (value, title, ".1f"), ("gflops_per_video", "GFLOPs/video", ".4~g"),
         ("source", "source", None), ("note", "note", None),
     )  # fmt: skip
-    front = pareto_front(rows, value)
-    marked = alt.condition(hover, alt.value("#e4572e"), alt.value(ACCENT))
     layers = [
-        _front(front[["gflops_per_video", value]], x, y),
+        _base(front, "front")
+        .mark_line(interpolate="step-after", strokeDash=[2, 4], strokeWidth=2.4)
+        .encode(x=x, y=y, color=colour),
         _base(rows, "others")
         .mark_point(filled=True, stroke="white", strokeWidth=0.8)
         .encode(
-            x, y, tooltip=tooltip, color=marked,
-            opacity=alt.condition(hover, alt.value(1.0), alt.value(0.65)),
-            size=alt.condition(hover, alt.value(150), alt.value(80)),
+            x, y, tooltip=tooltip, color=colour, shape=shape,
+            opacity=alt.condition(hover, alt.value(1.0), alt.value(0.6)),
+            size=alt.condition(hover, alt.value(170), alt.value(70)),
         )
         .add_params(hover),
         _base(rows, "named")
         .transform_filter(hover)
-        .mark_text(align="left", dx=9, dy=-8, fontSize=11, color="#e4572e")
-        .encode(x, y, text="variant:N"),
-        *_labels(front, "method", x, y, value, {"color": alt.value(NEUTRAL)}, rows),
+        .mark_text(align="left", dx=9, dy=-8, fontSize=11)
+        .encode(x, y, text="variant:N", color=colour),
+        *_labels(labels, "method", x, y, {"color": colour}),
     ]  # fmt: skip
-    return _finish(layers, height=420)
+    return _finish(layers, HEIGHT)
 
 
 def usage_chart(shares: pd.DataFrame, colours: Mapping[str, str]) -> alt.Chart:
@@ -227,7 +300,7 @@ def _online(
     points: pd.DataFrame, x: alt.X, y: alt.Y, until: tuple[str, str, str | None], height: int
 ) -> alt.TopLevelMixin:
     """A line for each series along the videos, the first one on top."""
-    colour = _colour("series", list(dict.fromkeys(points.series)), [ACCENT, NEUTRAL, PALETTE[1]])
+    colour = _colour("series", list(dict.fromkeys(points.series)), [ACCENT, NEUTRAL, SECOND])
     points = points.assign(score=[pm(row.top1, row.top1_std) for row in each(points)])[::-1]
     tooltip = _tooltips(
         ("series", "by", None), until, ("score", "top-1 % (std over seeds)", None),
@@ -291,40 +364,6 @@ def ratios(rows: pd.DataFrame) -> alt.TopLevelMixin:
     return chart.properties(width="container", height=alt.Step(12))
 
 
-def differences(rows: pd.DataFrame) -> alt.TopLevelMixin:
-    """Differences of mAP with their intervals around zero.
-
-    Args:
-        rows: columns row, difference, low, high in points of mAP; drawn in order of appearance.
-    """
-    order = list(dict.fromkeys(rows.row))
-    y = alt.Y("row:N", title=None, sort=order, axis=alt.Axis(labelLimit=460))
-    x = alt.X(
-        "difference:Q",
-        title="difference of mAP (points), with its 95 % interval",
-        scale=alt.Scale(padding=12),
-    )
-    colour = (
-        alt.when("datum.low > 0")
-        .then(alt.value("#2f9e6e"))
-        .when("datum.high < 0")
-        .then(alt.value("#d1495b"))
-        .otherwise(alt.value(NEUTRAL))
-    )
-    tooltip = _tooltips(
-        ("row", "", None),
-        ("difference", "difference", "+.2f"),
-        ("low", "from", "+.2f"),
-        ("high", "to", "+.2f"),
-    )
-    zero = _base(pd.DataFrame({"difference": [0.0]}), "zero").mark_rule(color=NEUTRAL, strokeDash=[3, 3]).encode(x=x)
-    bars = _base(rows, "bars").mark_rule(strokeWidth=3).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
-    dots = (
-        _base(rows, "dots").mark_point(filled=True, size=110, opacity=1).encode(x=x, y=y, color=colour, tooltip=tooltip)
-    )
-    return alt.layer(zero, bars, dots).properties(width="container", height=alt.Step(30))
-
-
 def action_colours(methods: Sequence[Sequence[Action]]) -> dict[str, str]:
     """A colour for each action by name: blues where the frame is seen, by the size of the picture in all methods.
 
@@ -356,8 +395,20 @@ def to_png(chart: alt.TopLevelMixin) -> bytes:
     """The chart on white, twice the pixels of the screen."""
     import vl_convert as vlc
 
-    spec = chart.to_dict() | {"width": PNG_WIDTH, "background": "white", "padding": 14}
-    return vlc.vegalite_to_png(spec, vl_version=vegalite_version(), scale=2, config=LIGHT)
+    picture: bytes = vlc.vegalite_to_png(_on_white(chart), vl_version=vegalite_version(), scale=2, config=LIGHT)
+    return picture
+
+
+def to_svg(chart: alt.TopLevelMixin) -> str:
+    """The same picture as `to_png`, as vectors."""
+    import vl_convert as vlc
+
+    picture: str = vlc.vegalite_to_svg(_on_white(chart), vl_version=vegalite_version(), config=LIGHT)
+    return picture
+
+
+def _on_white(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    return chart.to_dict() | {"width": PICTURE_WIDTH, "background": "white", "padding": 14}
 
 
 LIGHT = {
@@ -378,62 +429,51 @@ def _base(frame: pd.DataFrame, name: str) -> alt.Chart:
     return alt.Chart(frame, name=name)
 
 
-def _line(frame: pd.DataFrame, x: alt.X, y: alt.Y, name: str, **mark: Any) -> alt.Chart:
-    return _base(frame, name).mark_line(**mark).encode(x=x, y=y)
+def _labels(placed: pd.DataFrame, field: str, x: alt.X, y: alt.Y, encoding: Mapping[str, Any]) -> list[alt.Chart]:
+    """Names at the places of `_placed`, a thin line to those that stand apart from their points.
+
+    A layer for each name: where it stands is a property of the mark.
+    """
+    base = _base(placed, "labels")
+    text = base.mark_text(
+        fontSize=11, fontWeight=600, dx=alt.expr("datum.dx"), dy=alt.expr("datum.dy"), baseline="middle"
+    )
+    leaders = (
+        _base(placed, "leaders")
+        .transform_filter("datum.is_far")
+        .mark_rule(strokeWidth=0.8, x2Offset=alt.expr("datum.end_x"), y2Offset=alt.expr("datum.end_y"))
+    )
+    far = {"x": x, "y": y, "x2": alt.X2("gflops_per_video"), "y2": alt.Y2(y.shorthand.partition(":")[0])}
+    return [leaders.encode(**far, **encoding), text.encode(x=x, y=y, text=f"{field}:N", **encoding)]
 
 
-def _front(frame: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
-    return _line(frame, x, y, "front", interpolate="step-after", strokeDash=[2, 3], strokeWidth=1.5, color=NEUTRAL)
+def _placed(rows: pd.DataFrame, field: str, value: str, marks: pd.DataFrame) -> pd.DataFrame:
+    """The rows with where their names stand, `dx` and `dy` in pixels, and where a line to each would end."""
+    (low_x, high_x), (low_y, high_y) = _cost_domain(marks), _score_domain(marks, value)
 
+    def shares(of: pd.DataFrame) -> list[tuple[float, float]]:
+        x = np.log(of.gflops_per_video / low_x) / np.log(high_x / low_x)
+        return list(zip(x, (high_y - of[value]) / (high_y - low_y), strict=True))
 
-def _labels(
-    rows: pd.DataFrame,
-    field: str,
-    x: alt.X,
-    y: alt.Y,
-    value: str,
-    encoding: Mapping[str, Any],
-    marks: pd.DataFrame,
-) -> list[alt.Chart]:
-    """Names beside points, each where it covers the fewest of the other names and of the `marks`."""
-    placed = rows.assign(place=_places(rows, field, value, marks))
-    return [
-        _base(of, f"labels{place}")
-        .mark_text(align=align, dx=dx, dy=dy, fontSize=12, fontWeight=600)
-        .encode(x=x, y=y, text=f"{field}:N", **encoding)
-        for place, (align, dx, dy) in enumerate(PLACES)
-        if len(of := placed[placed.place == place])
+    names = list(rows[field])
+    labels = labelling.place(shares(rows), names, shares(marks), LABELLED_WIDTHS, HEIGHT)
+    boxes = [(labelling.WIDTH * len(name) / 2, labelling.HEIGHT / 2) for name in names]
+    ends = [
+        (float(np.clip(0, dx - half_x, dx + half_x)), float(np.clip(0, dy - half_y, dy + half_y)))
+        for (dx, dy), (half_x, half_y) in zip(labels, boxes, strict=True)
     ]
-
-
-def _places(rows: pd.DataFrame, field: str, value: str, marks: pd.DataFrame) -> list[int]:
-    """Indices into `PLACES`, chosen one after the other for a chart of about 900 x 420 pixels."""
-    cost, score = np.log(marks.gflops_per_video), marks[value]
-    scale = np.array([900 / max(np.ptp(cost), 1e-9), -360 / max(np.ptp(score), 1e-9)])
-    mark_N2 = np.stack([cost, score], axis=1) * scale
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in mark_N2]
-    (first, _), (last, _) = mark_N2.min(axis=0), mark_N2.max(axis=0)
-    taken += [
-        (first - 999, -np.inf, first - 30, np.inf),
-        (last + 30, -np.inf, last + 999, np.inf),
-    ]  # beyond the axes
-    places = []
-    for row in each(rows):
-        x, y = np.array([np.log(row.gflops_per_video), getattr(row, value)]) * scale
-        width = 7.2 * len(getattr(row, field))
-        boxes = []
-        for align, dx, dy in PLACES:
-            left = x + dx if align == "left" else x + dx - width
-            boxes.append((left, y + dy - 7, left + width, y + dy + 7))
-        overlap = [sum(_overlap(box, other) for other in taken) for box in boxes]
-        places.append(int(np.argmin(overlap)))
-        taken.append(boxes[places[-1]])
-    return places
-
-
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    """The area that two boxes (left, top, right, bottom) share."""
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    return rows.assign(
+        dx=[round(label.dx, 1) for label in labels],
+        dy=[round(label.dy, 1) for label in labels],
+        end_x=[round(x, 1) for x, _ in ends],
+        end_y=[round(y, 1) for _, y in ends],
+        is_far=[bool(np.hypot(*end) > 14) for end in ends],
+    )[
+        [
+            *dict.fromkeys(["method", field, "approach", "gflops_per_video", value]),
+            *("dx", "dy", "end_x", "end_y", "is_far"),
+        ]
+    ]
 
 
 def _finish(layers: Sequence[alt.Chart], height: int) -> alt.TopLevelMixin:
@@ -442,21 +482,44 @@ def _finish(layers: Sequence[alt.Chart], height: int) -> alt.TopLevelMixin:
     return alt.layer(first.add_params(zoom), *rest).properties(width="container", height=height)
 
 
-def _cost_axis() -> alt.X:
-    axis = alt.Axis(format="~g", tickCount=8)
+def _cost_domain(marks: pd.DataFrame) -> tuple[float, float]:
+    """Of a logarithmic axis: the costs, and room for `PADDING` at both ends."""
+    low, high = np.log(marks.gflops_per_video.min()), np.log(marks.gflops_per_video.max())
+    room = max(high - low, 0.1) * PADDING[0] / (PICTURE_WIDTH - 2 * PADDING[0])
+    return float(f"{np.exp(low - room):.4g}"), float(f"{np.exp(high + room):.4g}")
+
+
+def _score_domain(marks: pd.DataFrame, value: str) -> tuple[float, float]:
+    bounds = pd.concat([marks[name] for name in (value, f"{value}_low", f"{value}_high") if name in marks])
+    room = max(np.ptp(bounds.dropna()), 1.0) * PADDING[1] / (HEIGHT - 2 * PADDING[1])
+    return round(float(bounds.min() - room), 2), round(float(bounds.max() + room), 2)
+
+
+def _cost_axis(marks: pd.DataFrame) -> alt.X:
     return alt.X(
         "gflops_per_video:Q",
         title="GFLOPs per video",
-        axis=axis,
-        scale=alt.Scale(type="log", nice=False, padding=36),
+        axis=alt.Axis(format="~g", tickCount=8, labelOverlap=True),
+        scale=alt.Scale(type="log", nice=False, domain=_cost_domain(marks)),
     )
+
+
+def _score_axis(marks: pd.DataFrame, value: str, title: str) -> alt.Y:
+    scale = alt.Scale(zero=False, nice=False, domain=_score_domain(marks, value))
+    return alt.Y(f"{value}:Q", title=title, scale=scale)
+
+
+def _legend_of(looks: Mapping[str, tuple[str, str]], channel: Any) -> Any:
+    """Colour or shape by approach, and by what else is drawn: one legend of both."""
+    values = [look[channel is alt.Shape] for look in looks.values()]
+    legend = alt.Legend(orient="top", columns=6, symbolOpacity=1, symbolSize=90, labelLimit=220)
+    return channel("approach:N", title=APPROACH, scale=alt.Scale(domain=list(looks), range=values), legend=legend)
 
 
 def _colour(field: str, domain: Sequence[str], hues: Sequence[str], title: str | None = None) -> alt.Color:
     scale = alt.Scale(domain=list(domain), range=list(hues[: len(domain)]))
-    return alt.Color(
-        f"{field}:N", title=title, scale=scale, legend=alt.Legend(orient="top", columns=8, symbolOpacity=1)
-    )
+    legend = alt.Legend(orient="top", columns=8, symbolOpacity=1, symbolLimit=0)
+    return alt.Color(f"{field}:N", title=title, scale=scale, legend=legend)
 
 
 def _tooltips(*fields: tuple[str, str, str | None]) -> list[alt.Tooltip]:
