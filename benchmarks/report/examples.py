@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from adavid.evaluation.predictions import Predictions
 from adavid.evaluation.records import STRIPS_JSON, Strip
 from benchmarks.report.entries import Entry
 
 MAX_EXAMPLES = 12
+QUALITY = 60  # of the pictures on the page, as WebP: a fifth of the bytes of those beside the records
 LEVELS = ("easy", "medium", "hard")  # terciles of the videos by what the method spends on them
 Item = TypeVar("Item")
 
@@ -25,71 +29,84 @@ class Frame(NamedTuple):
     """
 
     action: str
-    colour: str
-    is_seen: bool
     scale: float
-    position: float
     patch: list[float] | None
     is_shown: bool | None
 
 
 class Example(NamedTuple):
-    """An example video."""
+    """An example video; methods may share its picture, which has a name of its own."""
 
-    strip: Strip
+    video: str
+    label: str
+    prediction: str
+    correct: bool
+    gflops: float
     level: str
-    uri: str
+    picture: str
     frames: list[Frame]
 
 
+class Look(NamedTuple):
+    """How an action is shown."""
+
+    action: str
+    colour: str
+    is_seen: bool
+
+
 class Examples(NamedTuple):
-    """The example videos of one method, and the colours of its actions."""
+    """The example videos of one method, its actions, and the pictures as parts of the page, by name."""
 
-    title: str
     videos: list[Example]
-    legend: list[tuple[str, str]]
+    legend: list[Look]
+    pictures: dict[str, str]
 
 
-def examples_of(entry: Entry, colours: Mapping[str, str]) -> list[Example]:
+def examples_of(entry: Entry, colours: Mapping[str, str]) -> Examples | None:
     """The example videos of the first seed that has some, from the cheapest to the dearest."""
     if entry.strips is None:
-        return []
+        return None
     record, strips = entry.strips
     predictions = entry.predictions()[entry.main.index(record)]
-    videos = evenly(sorted(strips, key=lambda strip: (strip.gflops, strip.video_id)), MAX_EXAMPLES)
-    return [
+    chosen = evenly(sorted(strips, key=lambda strip: (strip.gflops, strip.video_id)), MAX_EXAMPLES)
+    uris = [_uri(record.path.parent / strip.image) for strip in chosen]
+    names = [hashlib.sha256(uri.encode()).hexdigest()[:12] for uri in uris]
+    sizes = {action.name: action.size for action in record.usage.actions}
+    videos = [
         Example(
-            strip,
-            _level(strip.gflops, predictions),
-            _uri(record.path.parent / strip.image),
-            _frames(strip, {action.name: action.size for action in record.usage.actions}, colours),
+            *(strip.video_id, strip.label, strip.prediction, strip.correct, float(f"{strip.gflops:.3g}")),
+            *(_level(strip.gflops, predictions), name, _frames(strip, sizes)),
         )
-        for strip in videos
+        for strip, name in zip(chosen, names, strict=True)
     ]
+    legend = [Look(action, colours[action], sizes[action] > 0) for action in record.usage.names]
+    return Examples(videos, legend, dict(zip(names, uris, strict=True)))
 
 
 def _uri(path: Path) -> str:
-    """A JPEG as part of the page."""
+    """A picture as part of the page."""
+    packed = io.BytesIO()
     try:
-        return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
-    except OSError as error:
-        raise ValueError(f"{path}: expected a picture beside {STRIPS_JSON}: {error.strerror}") from error
+        with Image.open(path) as picture:
+            picture.save(packed, "WEBP", quality=QUALITY, method=6)
+    except (OSError, UnidentifiedImageError) as error:
+        reason = getattr(error, "strerror", None) or "it cannot be read"
+        raise ValueError(f"{path}: expected a picture beside {STRIPS_JSON}: {reason}") from error
+    return "data:image/webp;base64," + base64.b64encode(packed.getvalue()).decode()
 
 
-def _frames(strip: Strip, sizes: Mapping[str, int], colours: Mapping[str, str]) -> list[Frame]:
-    """How the frames of an example are drawn: one that is seen as large as it is seen, one that is not faded."""
+def _frames(strip: Strip, sizes: Mapping[str, int]) -> list[Frame]:
+    """How the frames of an example are drawn: one that is seen as large as it is seen."""
     boxes, shown = strip.boxes or [None] * len(strip.actions), strip.shown or [None] * len(strip.actions)
     return [
         Frame(
             action,
-            colours[action],
-            is_seen=sizes[action] > 0,
-            scale=100 * (sizes[action] or max(sizes.values())) / max(sizes.values()),
-            position=100 * t / max(len(strip.actions) - 1, 1),
-            patch=[100 * part for part in box] if box else None,
+            scale=round(100 * (sizes[action] or max(sizes.values())) / max(sizes.values()), 2),
+            patch=[round(100 * part, 2) for part in box] if box else None,
             is_shown=is_shown,
         )
-        for t, (action, box, is_shown) in enumerate(zip(strip.actions, boxes, shown, strict=True))
+        for action, box, is_shown in zip(strip.actions, boxes, shown, strict=True)
     ]
 
 

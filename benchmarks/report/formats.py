@@ -40,3 +40,8 @@ def markdown_table(table: pd.DataFrame) -> str:
     """A table of texts, the first column to the left, the others to the right."""
     align = ("left", *("right",) * (table.shape[1] - 1))
     return table.to_markdown(index=False, colalign=align, disable_numparse=True)
+
+
+def anchor(text: str) -> str:
+    """A name for links."""
+    return "".join(character if character.isalnum() else "-" for character in text.lower())

@@ -1,4 +1,4 @@
-"""Writes the leaderboard: .csv, .md, .png and .html (one page that loads nothing from elsewhere)."""
+"""Writes the leaderboard: .csv, .md, .png, .svg and .html (one page that loads nothing from elsewhere)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tqdm import tqdm
 from adavid.files import write_atomically
 from benchmarks.layers import BASELINE, references
 from benchmarks.report import charts, tables
-from benchmarks.report.columns import ON_PAGE
+from benchmarks.report.approaches import MODES
+from benchmarks.report.columns import AT_FIRST, ON_PAGE
 from benchmarks.report.compare import MEANING, with_comparisons
 from benchmarks.report.course import MEANING as OF_COURSES
 from benchmarks.report.entries import Entry, Place, read_entries
@@ -27,7 +28,7 @@ from benchmarks.report.sections import PaperSection, Section, measured_section, 
 
 
 def write_leaderboard(results_dir: Path, out_dir: Path | None = None) -> pd.DataFrame:
-    """Regenerates leaderboard.csv, .md, .html and .png; the same results give the same bytes.
+    """Regenerates leaderboard.csv, .md, .html, .png and .svg; the same results give the same bytes.
 
     Args:
         results_dir: holds reference/, runs/ and reported/.
@@ -56,10 +57,12 @@ def write_leaderboard(results_dir: Path, out_dir: Path | None = None) -> pd.Data
         specs |= section.charts
     specs |= {paper.name: paper.chart for paper in papers if paper.chart is not None}
 
+    first = next(iter(specs.values()))
     csv = tables.rounded(table).to_csv(index=False, lineterminator="\n")
     write_atomically(out_dir / "leaderboard.csv", csv)
     write_atomically(out_dir / "leaderboard.md", leaderboard_page(table, {place: by_place[place] for place in places}))
-    write_atomically(out_dir / "leaderboard.png", charts.to_png(next(iter(specs.values()))))
+    write_atomically(out_dir / "leaderboard.png", charts.to_png(first))
+    write_atomically(out_dir / "leaderboard.svg", charts.to_svg(first))
     write_atomically(out_dir / "leaderboard.html", _html(sections, papers, papers_section(entries, results_dir), specs))
     return table
 
@@ -79,6 +82,8 @@ def _html(
         lstrip_blocks=True,
     ).get_template("page.html.j2")
     bundle = vlc.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=charts.vegalite_version())
+    decisions = [decisions for section in sections for decisions in section.decisions]
+    strips = {of.anchor: [of.examples.videos, of.examples.legend] for of in decisions if of.examples is not None}
     return template.render(
         sections=sections,
         papers=papers,
@@ -90,11 +95,25 @@ def _html(
         oracles=ORACLES,
         of_courses=OF_COURSES,
         columns=ON_PAGE,
+        at_first=AT_FIRST,
+        modes=MODES,
+        labels_from=charts.LABELLED_WIDTHS[0],
         bundle=bundle.replace("</script", "<\\/script"),
-        specs=_json({name: chart.to_dict() for name, chart in specs.items()}),
+        specs=_json({name: _short(chart.to_dict()) for name, chart in specs.items()}),
+        strips=_json(strips),
+        pictures=_json({name: uri for section in sections for name, uri in section.pictures.items()}),
     )
 
 
 def _json(content: Any) -> str:
     """JSON that may stand inside a script element."""
-    return json.dumps(content, sort_keys=True, allow_nan=False).replace("</", "<\\/")
+    return json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
+
+
+def _short(content: Any) -> Any:
+    """The same with numbers to six significant digits: more than a screen has."""
+    if isinstance(content, float):
+        return float(f"{content:.6g}")
+    if isinstance(content, list):
+        return [_short(item) for item in content]
+    return {key: _short(value) for key, value in content.items()} if isinstance(content, dict) else content

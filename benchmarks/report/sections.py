@@ -17,12 +17,14 @@ from adavid.actions import is_close
 from adavid.evaluation.records import Record
 from benchmarks.layers import BASELINE
 from benchmarks.report import charts, tables
-from benchmarks.report.columns import MEASURED, OF_LINES, OF_PAPERS, ON_PAGE, REPORTED, Column
+from benchmarks.report.answers import Answer, answers, in_words, tone_of
+from benchmarks.report.approaches import LOOKS, MODES, approach_of, mode_of
+from benchmarks.report.columns import MEASURED, OF_LINES, OF_PAPERS, ON_PAGE, REPORTED, Column, row_label
 from benchmarks.report.compare import Comparison, drawn, equal_cost_line
 from benchmarks.report.course import course_table
-from benchmarks.report.entries import Entry, series_names
+from benchmarks.report.entries import FULL, Entry, series_names
 from benchmarks.report.examples import Examples, evenly, examples_of
-from benchmarks.report.formats import plus_minus
+from benchmarks.report.formats import anchor, plus_minus
 from benchmarks.report.ratios import ratios_by_class
 from benchmarks.report.room import ShownRoom, shown_room
 
@@ -32,20 +34,68 @@ MISSING = "\N{EN DASH}"
 
 
 class Figure(NamedTuple):
-    """A chart with its title and what is said of it."""
+    """A chart with what is said of it."""
 
-    title: str
     chart: str  # its name among the section's charts
     note: str = ""
 
 
 class OnlineFigures(NamedTuple):
-    """The charts along the videos of one method: `<chart>-close`, if there is one, `<chart>-top1`, `<chart>-gflops`."""
+    """The charts along the videos of one method, by name, beside its baseline.
 
-    title: str
+    First of stopping at the K-th frame seen closely, "" if there is none; then over the share of the video watched.
+    """
+
     baseline: str
-    chart: str
-    has_close: bool
+    close: str
+    top1: str
+    gflops: str
+
+
+@dataclass
+class Decisions:
+    """What one method decides: charts, and example videos as they are drawn.
+
+    Attributes:
+        anchor: for links.
+    """
+
+    name: str
+    anchor: str
+    by_class: Figure | None = None
+    ratios: Figure | None = None
+    close: Figure | None = None
+    where: Figure | None = None
+    online: OnlineFigures | None = None
+    examples: Examples | None = None
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """What there is of it."""
+        parts = (self.by_class, self.ratios, self.close, self.where, self.online, self.examples)
+        return tuple(part for part in parts if part is not None)
+
+
+class Difference(NamedTuple):
+    """A comparison as it is shown: its interval drawn from `start` on, `length` long, its mean at `at`, in percent."""
+
+    comparison: Comparison
+    anchor: str
+    tone: str
+    words: str
+    start: float
+    length: float
+    at: float
+
+
+class Compared(NamedTuple):
+    """What a method is compared with, and its variants likewise; `zero` is where no difference lies, in percent."""
+
+    name: str
+    anchor: str
+    zero: float
+    differences: list[Difference]
+    variants: list[Compared]
 
 
 @dataclass
@@ -53,33 +103,36 @@ class Section:
     """What the page shows of one place.
 
     Attributes:
-        charts: all its charts, by name; the fields below say which stands where.
+        rows: in full precision, by mode; `in_other_precision`, by precision and device, are those that are not.
+        charts: all its charts, by name; the fields above say which stands where.
+        pictures: of the examples, by name.
     """
 
     anchor: str
     title: str
     facts: list[tuple[str, str]]
+    answers: list[Answer]
     rows: list[dict[str, Any]]
-    charts: dict[str, alt.TopLevelMixin] = field(default_factory=dict)
+    in_other_precision: list[tuple[str, list[dict[str, Any]]]]
     tradeoff: str = ""
-    compared: list[tuple[str, Sequence[Comparison]]] = field(default_factory=list)
-    differences: str = ""
+    compared: list[Compared] = field(default_factory=list)
     levels: pd.DataFrame | None = None
     room: ShownRoom | None = None
     courses: pd.DataFrame | None = None
     usage: str = ""
-    by_class: list[Figure] = field(default_factory=list)
-    ratios: list[Figure] = field(default_factory=list)
-    close: list[Figure] = field(default_factory=list)
-    where: list[Figure] = field(default_factory=list)
-    online: list[OnlineFigures] = field(default_factory=list)
-    examples: list[Examples] = field(default_factory=list)
+    decisions: list[Decisions] = field(default_factory=list)
+    charts: dict[str, alt.TopLevelMixin] = field(default_factory=dict)
+    pictures: dict[str, str] = field(default_factory=dict)
 
     def draw(self, name: str, chart: alt.TopLevelMixin) -> str:
         """Keeps a chart under a name of this section; returns its name on the page."""
         name = f"{self.anchor}-{name}"
         self.charts[name] = chart
         return name
+
+    def of(self, name: str) -> str:
+        """Where the row of an entry stands, for links: of what `series_names` calls it."""
+        return f"{self.anchor}--{anchor(name)}"
 
 
 @dataclass
@@ -101,11 +154,25 @@ def measured_section(entries: Sequence[Entry], table: pd.DataFrame) -> Section:
         table: `tables.leaderboard`.
     """
     place, names = entries[0].place, series_names(entries)
+    of_place = tables.rows_of(table, place)
+    by_row = {(entry.label, entry.config_hash[:8], entry.root): entry for entry in entries}
+    rows = []
+    for row in tables.each(of_place):
+        entry = by_row[row_label(row), row.config_hash, row.record]
+        rows.append((entry.precision, entry.first.device, _measured_cells(row, entry, names[entry.name])))
+    full = [cells for precision, _, cells in rows if precision == FULL]
+    others = dict.fromkeys((f"{precision}, {device}", precision, device) for precision, device, _ in rows)
     section = Section(
         anchor=anchor("-".join(place)),
         title=f"{place.data} \N{MIDDLE DOT} {place.profile}",
         facts=_facts(entries),
-        rows=[_cells(row, ON_PAGE) for row in tables.each(tables.rows_of(table, place))],
+        answers=answers([entry for entry in entries if entry.precision == FULL], names),
+        rows=_folded(full),
+        in_other_precision=[
+            (title, _folded([cells for *of, cells in rows if of == [precision, device]]))
+            for title, precision, device in others
+            if precision != FULL
+        ],
     )
     points = tables.curve_points(entries, names)
     of_baseline = next((entry for entry in entries if entry.label == BASELINE), entries[0])
@@ -116,19 +183,15 @@ def measured_section(entries: Sequence[Entry], table: pd.DataFrame) -> Section:
     section.courses = course_table(entries, [names[entry.name] for entry in entries])
 
     deciding = [entry for entry in entries if entry.is_adaptive]
-    section.compared = [(names[entry.name], entry.comparisons) for entry in deciding if entry.method != BASELINE]
+    _add_differences(section, [entry for entry in deciding if entry.method != BASELINE], names)
     # The variants stand in the tables and the overall chart.
     shown = [entry for entry in deciding if not entry.variant] or deciding
-    differences = _differences(section.compared, [names[entry.name] for entry in shown])
-    if len(differences):
-        section.differences = section.draw("differences", charts.differences(differences))
-
     colours = charts.action_colours([entry.first.usage.actions for entry in entries])
     section.usage = section.draw("usage", charts.usage_chart(_overall(entries, names), colours))
-    for entry in shown:
-        _add_decisions(section, entry, names[entry.name], colours)
     for entry in entries:
-        _add_online(section, entry, names[entry.name])
+        decisions = _decisions(section, entry, names[entry.name], colours if entry in shown else {})
+        if decisions.parts:
+            section.decisions.append(decisions)
     return section
 
 
@@ -143,12 +206,15 @@ def paper_sections(table: pd.DataFrame) -> list[PaperSection]:
             ["score", "method", "variant"], ascending=[False, True, True], kind="stable"
         )
         columns = [column for column in OF_PAPERS if rows[column.key].replace("", np.nan).notna().any()]
+        views = [of for of in dict.fromkeys(rows["views"]) if of]
+        if views:  # rows compare within the same views alone
+            rows = pd.concat([rows[rows["views"] == of] for of in ("", *views)])
         has_chart = (rows.gflops_per_video.notna() & score.notna()).sum() > 2
         sections.append(
             PaperSection(
                 title=data,
                 columns=columns,
-                rows=[_cells(row, columns) for row in tables.each(rows)],
+                rows=[_cells(row, columns) | {"group": _views(row) if views else ""} for row in tables.each(rows)],
                 name=f"reported-{anchor(data)}",
                 chart=charts.reported(rows) if has_chart else None,
             )
@@ -156,9 +222,8 @@ def paper_sections(table: pd.DataFrame) -> list[PaperSection]:
     return sections
 
 
-def anchor(text: str) -> str:
-    """A name for links."""
-    return "".join(character if character.isalnum() else "-" for character in text.lower())
+def _views(row: Any) -> str:
+    return f"views: {row.views or 'not said'}"
 
 
 def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
@@ -208,6 +273,32 @@ def _revision(revision: str) -> str:
     return commit[:12] + ("-" + dirty if dirty else "")
 
 
+def _measured_cells(row: Any, entry: Entry, name: str) -> dict[str, Any]:
+    """A measured row: its cells, what it is called, and what it is filtered and folded by."""
+    approach = LOOKS[approach_of(entry.method)]
+    tags = {"name": name, "anchor": anchor(name), "method": entry.method, "variant": entry.variant}
+    return _cells(row, ON_PAGE) | tags | {"group": mode_of(entry.method), "approach": approach}
+
+
+def _folded(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The modes in their order, in each the methods in the order of `rows`, each with its variants below it.
+
+    Adds `num_variants`, of those that fold under a row, and to them `under`, the anchor of that row.
+    """
+    ordered = []
+    main_of = {(row["method"], row["record"]): row["anchor"] for row in reversed(rows) if not row["variant"]}
+    for mode in MODES:
+        for row in (row for row in rows if row["group"] == mode):
+            key = row["method"], row["record"]
+            if row["variant"] and key in main_of:
+                continue
+            is_first = main_of.get(key) == row["anchor"]
+            variants = [of for of in rows if of["variant"] and (of["method"], of["record"]) == key and is_first]
+            ordered.append(row | {"num_variants": len(variants), "under": ""})
+            ordered += [of | {"num_variants": 0, "under": row["anchor"]} for of in variants]
+    return ordered
+
+
 def _cells(row: Any, columns: Sequence[Column]) -> dict[str, Any]:
     """A table row: by column the text and the value to sort by; and what the filter and the badges need."""
     notes = {"source": row.note}  # by the column whose cell opens them
@@ -221,7 +312,7 @@ def _cells(row: Any, columns: Sequence[Column]) -> dict[str, Any]:
         cells.append(
             {
                 "text": plus_minus(column.text(row)) or MISSING,
-                "sort": "" if pd.isna(value) else value,
+                "sort": "" if pd.isna(value) else float(f"{value:.6g}") if column.is_number else value,
                 "is_number": column.is_number,
                 "note": notes.get(column.key, ""),
             }
@@ -229,42 +320,59 @@ def _cells(row: Any, columns: Sequence[Column]) -> dict[str, Any]:
     return {"cells": cells, "record": row.record, "hash": row.config_hash, "point": row.operating_point}
 
 
-def _differences(compared: Sequence[tuple[str, Sequence[Comparison]]], shown: Sequence[str]) -> pd.DataFrame:
-    """The differences of the methods shown, for `charts.differences`."""
-    rows = [
-        {
-            "row": f"{name} vs {comparison.against}",
-            "difference": 100 * comparison.difference.mean,
-            "low": 100 * comparison.difference.interval[0],
-            "high": 100 * comparison.difference.interval[1],
-        }
-        for name, of in compared
-        for comparison in of
-        if name in shown and comparison.difference is not None
-    ]
-    return pd.DataFrame(rows)
+def _add_differences(section: Section, entries: Sequence[Entry], names: Mapping[str, str]) -> None:
+    """The comparisons of some entries, a method's variants with it."""
+    of_main: dict[tuple[str, str], Compared] = {}
+    for entry in sorted(entries, key=lambda entry: (entry.method, entry.variant != "")):
+        name = names[entry.name]
+        compared = Compared(name, section.of(name), *_drawn(entry.comparisons, section.of(name)), [])
+        main = of_main.setdefault((entry.method, entry.root), compared)
+        beside = main.variants if entry.variant and main is not compared else section.compared
+        beside.append(compared)
 
 
-def _add_decisions(section: Section, entry: Entry, name: str, colours: Mapping[str, str]) -> None:
-    """What one method decides: by class, how many frames it sees closely, where it looks, and examples."""
+def _drawn(comparisons: Sequence[Comparison], link: str) -> tuple[float, list[Difference]]:
+    """Where no difference lies, in percent of a line on which all intervals have room, and the comparisons on it."""
+    known = [comparison.difference for comparison in comparisons if comparison.difference]
+    low = min([0.0, *(difference.interval[0] for difference in known)])
+    high = max([low + 1e-9, 0.0, *(difference.interval[1] for difference in known)])
+
+    def at(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 2)
+
+    shown = []
+    for comparison in comparisons:
+        difference = comparison.difference
+        start, end = map(at, difference.interval) if difference else (0.0, 0.0)
+        words = (f"{link}--vs-{anchor(comparison.against)}", tone_of(difference), in_words(comparison))
+        where = (start, round(end - start, 2), at(difference.mean) if difference else 0.0)
+        shown.append(Difference(comparison, *words, *where))
+    return at(0.0), shown
+
+
+def _decisions(section: Section, entry: Entry, name: str, colours: Mapping[str, str]) -> Decisions:
+    """What one method decides; without colours what it attains along the videos alone."""
     usage, chart = entry.first.usage, anchor(entry.name)
-    legend = [(action, colours[action]) for action in usage.names]
-    if len(usage.actions) > 1:
+    decisions = Decisions(name, f"{section.of(name)}--decisions", online=_online(section, entry, name))
+    if colours and len(usage.actions) > 1:
+        legend = {action: colours[action] for action in usage.names}
         by_class, note = _by_class(entry)
-        section.by_class.append(Figure(name, section.draw(chart, charts.usage_chart(by_class, dict(legend))), note))
+        decisions.by_class = Figure(section.draw(chart, charts.usage_chart(by_class, legend)), note)
         if len({action.size for action in usage.actions if action.size}) > 1:
             ratios, note = _ratios(entry)
-            section.ratios.append(Figure(name, section.draw(f"{chart}-ratios", charts.ratios(ratios)), note))
+            decisions.ratios = Figure(section.draw(f"{chart}-ratios", charts.ratios(ratios)), note)
         close, note = _close(entry)
         closest = [name for name, is_it in zip(usage.names, is_close(usage.actions), strict=True) if is_it]
         axis = f"frames of a video that took {' or '.join(closest)}"
         boxes = charts.boxes(close, axis, entry.first.frames.num_frames)
-        section.close.append(Figure(name, section.draw(f"{chart}-close", boxes), note))
-    if usage.where is not None:
+        decisions.close = Figure(section.draw(f"{chart}-close", boxes), note)
+    if colours and usage.where is not None:
         patch = usage.actions[0].name
-        section.where.append(Figure(name, section.draw(f"{chart}-where", charts.heat(_where_cells(entry))), patch))
-    if videos := examples_of(entry, colours):
-        section.examples.append(Examples(name, videos, legend))
+        decisions.where = Figure(section.draw(f"{chart}-where", charts.heat(_where_cells(entry))), patch)
+    if colours and (examples := examples_of(entry, colours)) is not None:
+        decisions.examples = examples
+        section.pictures |= examples.pictures
+    return decisions
 
 
 def _overall(entries: Sequence[Entry], names: Mapping[str, str]) -> pd.DataFrame:
@@ -303,7 +411,7 @@ def _ratios(entry: Entry) -> tuple[pd.DataFrame, str]:
     """How closely and how often frames are seen, by class, for `charts.ratios`; and what is left out."""
     table = ratios_by_class(entry)
     shown = table.iloc[evenly(range(len(table)), MAX_BOXES)]
-    note = f"{len(shown)} of {len(table)} classes, spread evenly" if len(shown) < len(table) else ""
+    note = f"{len(shown)} of {len(table)} classes, spread evenly. " if len(shown) < len(table) else ""
     return shown.melt("class", var_name="ratio", value_name="share"), note
 
 
@@ -341,16 +449,17 @@ def _where_cells(entry: Entry) -> pd.DataFrame:
     return pd.DataFrame({"row": rows.ravel(), "column": columns.ravel(), "share": shares.ravel()})
 
 
-def _add_online(section: Section, entry: Entry, name: str) -> None:
+def _online(section: Section, entry: Entry, name: str) -> OnlineFigures | None:
     """What the entry attains along the videos, beside the baseline (LiteEval's Figures 2 and 3)."""
     if not entry.online:
-        return
+        return None
     points = tables.mean_online_points(entry.online, name)
     close, watched = (points[points.axis == axis] for axis in ("close", "watched"))
     chart = f"{anchor(entry.name)}-online"
-    if len(close):  # else there is a seed that sees no frame closely
-        section.draw(f"{chart}-close", charts.online_close(close))
-    section.draw(f"{chart}-top1", charts.online_watched(watched, "top1"))
-    section.draw(f"{chart}-gflops", charts.online_watched(watched, "gflops"))
-    figures = OnlineFigures(name, entry.online[0].baseline, f"{section.anchor}-{chart}", len(close) > 0)
-    section.online.append(figures)
+    return OnlineFigures(
+        baseline=entry.online[0].baseline,
+        # else there is a seed that sees no frame closely
+        close=section.draw(f"{chart}-close", charts.online_close(close)) if len(close) else "",
+        top1=section.draw(f"{chart}-top1", charts.online_watched(watched, "top1")),
+        gflops=section.draw(f"{chart}-gflops", charts.online_watched(watched, "gflops")),
+    )

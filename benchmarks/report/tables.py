@@ -21,6 +21,7 @@ from benchmarks.report.entries import (
 )
 
 OF_POINTS = ("operating_point", "num_seeds", "map", "map_std", "gflops_per_video", "gflops_per_frame", "frames_used")
+VIEWS = r"\b(\d+ (?:clip|crop|view)s?)\b"
 OF_MAIN_POINTS = ("map_low", "map_high")
 
 
@@ -83,7 +84,20 @@ def read_reported(results_dir: Path) -> pd.DataFrame | None:
             raise ValueError(f"{path}: expected the columns {', '.join(missing)}")
         if "method" in table:
             tables.append(table)
-    return pd.concat(tables, ignore_index=True) if tables else None
+    return _with_views(pd.concat(tables, ignore_index=True)) if tables else None
+
+
+def _with_views(reported: pd.DataFrame) -> pd.DataFrame:
+    """The papers' rows with how many clips or crops of a video were averaged, where a row says it of itself.
+
+    In its column `views`, its variant or its note; what a note says after "conflict:" is of another source.
+    """
+    said = (
+        reported.variant.fillna("").astype(str) + "; " + reported.get("note", pd.Series("", reported.index)).fillna("")
+    )
+    found = said.str.partition("conflict:")[0].str.extract(VIEWS, expand=False)
+    own = reported["views"] if "views" in reported else pd.Series(np.nan, reported.index, dtype=object)
+    return reported.assign(views=own.where(own.notna(), found).fillna(""))
 
 
 def curve_points(entries: Sequence[Entry], names: Mapping[str, str]) -> pd.DataFrame:

@@ -16,9 +16,12 @@ from adavid.actions import Action, PatchGrid
 from adavid.evaluation.stats import paired_difference
 from benchmarks.layers import references
 from benchmarks.report import compare, console_table, curve_report, write_leaderboard
-from benchmarks.report.charts import NEUTRAL, PALETTE, SEEN, UNSEEN, action_colours, tradeoff
+from benchmarks.report.answers import answers
+from benchmarks.report.approaches import LOOKS, approach_of, mode_of
+from benchmarks.report.charts import MARKS, SEEN, UNSEEN, action_colours, tradeoff
 from benchmarks.report.compare import comparisons, with_comparisons
 from benchmarks.report.entries import Entry, read_entries, series_names
+from benchmarks.report.labels import HEIGHT, WIDTH, place
 from benchmarks.report.markdown import committed, with_tables
 from benchmarks.report.references import Line, baselines, operating_points, unequal_training
 from benchmarks.report.tables import curve_points, leaderboard, mean_online_points, pareto_front, read_reported, rounded
@@ -101,13 +104,16 @@ def written(results: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return out, write_leaderboard(results, out)
 
 
-def specs_of(out: Path) -> dict[str, Any]:
-    """The page's charts, by name."""
+def json_of(out: Path, name: str) -> dict[str, Any]:
+    """What the page holds as JSON under a name."""
     page = (out / "leaderboard.html").read_text()
-    found = re.search(r'<script type="application/json" id="specs">(.*?)</script>', page, flags=re.DOTALL)
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, flags=re.DOTALL)
     assert found is not None
-    specs: dict[str, Any] = json.loads(found[1])
-    return specs
+    content: dict[str, Any] = json.loads(found[1])
+    return content
+
+
+specs_of = partial(json_of, name="specs")  # the page's charts, by name
 
 
 def data_of(spec: Mapping[str, Any]) -> pd.DataFrame:
@@ -165,6 +171,7 @@ def test_files(written: tuple[Path, pd.DataFrame]) -> None:
     assert [*read.columns, "metric"] == list(table.columns) and len(read) == len(table)
     assert read["map"].to_numpy() == pytest.approx(table["map"].to_numpy(), abs=0.005)
     assert Image.open(out / "leaderboard.png").width > 1000
+    assert (out / "leaderboard.svg").read_text().startswith("<svg")
     markdown = (out / "leaderboard.md").read_text()
     assert markdown.index("## Measured") < markdown.index("sharp@b") < markdown.index("## Reported in papers")
     assert not list(out.glob(".*"))
@@ -172,10 +179,11 @@ def test_files(written: tuple[Path, pd.DataFrame]) -> None:
 
 def test_page_is_self_contained(written: tuple[Path, pd.DataFrame]) -> None:
     page = (written[0] / "leaderboard.html").read_text()
-    own = re.sub(r"<script>(?!document|\s*\"use).*?</script>", "", page, count=1, flags=re.DOTALL)  # less the bundle
+    own = re.sub(r'<script type="text/plain" id="bundle">.*?</script>', "", page, count=1, flags=re.DOTALL)
     assert "http" not in own.replace("https://vega.github.io/schema/", "")
-    assert not re.search(r"<(?:link|img|iframe)\b|\bsrc=|@import|url\((?!data:)", own)
-    assert page.count("data:image/jpeg;base64,") == 1
+    assert not re.search(r"<(?:link|img|iframe)\b|\bsrc=|@import|url\((?!\$)", own)
+    (picture,) = json_of(written[0], "pictures").values()
+    assert picture.startswith("data:image/webp;base64,") and page.count("data:image/") == 1
 
 
 def test_points_along_the_videos_are_means_of_the_same_seeds(results: Path) -> None:
@@ -197,7 +205,7 @@ def test_page_shows_what_was_measured_along_the_videos(written: tuple[Path, pd.D
     assert set(charts) == {"close", "top1", "gflops"}
     assert set(data_of(charts["close"]).series) == {"sharp", "Uniform-K", "Seq-K"}
     assert set(data_of(charts["gflops"]).value) == {0.5, 1.0}
-    assert (written[0] / "leaderboard.html").read_text().count("sharp along the videos") == 1
+    assert (written[0] / "leaderboard.html").read_text().count("<h4>sharp along the videos</h4>") == 1
 
 
 def test_page_without_a_frame_seen_closely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,11 +247,12 @@ def test_page_shows_where_the_patches_lie(tmp_path: Path, monkeypatch: pytest.Mo
     specs = specs_of(tmp_path)
     ((_, heat),) = [(name, spec) for name, spec in specs.items() if name.endswith("-where")]
     cells = data_of(heat).set_index(["row", "column"]).share
-    assert [cells[0, 0], cells[0, 1], cells[1, 0], cells[1, 1]] == pytest.approx([7 / 12, 1 / 4, 0, 1 / 6])
+    assert [cells[0, 0], cells[0, 1], cells[1, 0], cells[1, 1]] == pytest.approx([7 / 12, 1 / 4, 0, 1 / 6], rel=1e-5)
     (boxes,) = [data_of(spec) for name, spec in specs.items() if name.endswith("-close")]
     assert set(boxes["mean"]) == {2.5}  # frames with a patch
-    page = (tmp_path / "leaderboard.html").read_text()
-    assert page.count('<i style="top:50%;left:50%;height:50%;width:50%">') == NUM_FRAMES // 2
+    ((videos, _),) = json_of(tmp_path, "strips").values()
+    patches = [patch for _, _, patch in videos[0][-1]]
+    assert patches == [[50, 50, 50, 50], None] * (NUM_FRAMES // 2)
 
 
 def test_frames_are_drawn_as_they_were_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,15 +262,13 @@ def test_frames_are_drawn_as_they_were_seen(tmp_path: Path, monkeypatch: pytest.
     add_strips(add(tmp_path, "sharp", actions=actions, sizes=(64, 32, 0, 0), action_NT=action_NT), actions)
     add(tmp_path, "uniform", actions=("plain",), sizes=(64,))
     write_leaderboard(tmp_path)
-    page = (tmp_path / "leaderboard.html").read_text()
-    drawn = re.findall(
-        r'<div class="frame( skipped)?" title="frame \d: (\w+)">.*?width:([\d.]+)%;.*?color:(#\w+)', page
-    )
-    assert drawn == [
-        ("", "whole", "100", SEEN[0]),
-        ("", "half", "50", SEEN[-1]),
-        (" skipped", "gate", "100", UNSEEN[0]),
-        (" skipped", "leave", "100", UNSEEN[-1]),
+    ((videos, legend),) = json_of(tmp_path, "strips").values()
+    looks = {action: (colour, is_seen) for action, colour, is_seen in legend}
+    assert [(action, scale, *looks[action]) for action, scale, _ in videos[0][-1]] == [
+        ("whole", 100, SEEN[0], True),
+        ("half", 50, SEEN[-1], True),
+        ("gate", 100, UNSEEN[0], False),
+        ("leave", 100, UNSEEN[-1], False),
     ]
     (usage,) = [spec for name, spec in specs_of(tmp_path).items() if name.endswith("-usage")]
     scale = usage["encoding"]["color"]["scale"]
@@ -269,21 +276,83 @@ def test_frames_are_drawn_as_they_were_seen(tmp_path: Path, monkeypatch: pytest.
     assert colours["plain"] == colours["whole"] == SEEN[0] and colours["gate"] == UNSEEN[0]
 
 
-def test_only_the_baseline_is_grey_and_curves_join_the_best_of_their_points(tmp_path: Path) -> None:
-    for i in range(len(PALETTE) + 2):
-        add(tmp_path, f"method{i:02d}", gflops=4.0 + i)
-    add(tmp_path, "uniform")
-    for i, (gflops, accuracy) in enumerate([(1.0, 0.4), (2.0, 0.2), (3.0, 0.6)]):
-        add(tmp_path, "method00", point=f"curve-num_frames={i}", gflops=gflops, accuracy=accuracy)
-    entries = read_entries(tmp_path)
+def chart_of(results: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The chart of accuracy against cost: its layers by name, and the rows of each that has some of its own."""
+    entries = read_entries(results)
     chart = tradeoff(curve_points(entries, series_names(entries)), "uniform", []).to_dict()
     layers = {layer["name"]: layer for layer in chart["layer"]}
-    scale = layers["main"]["encoding"]["color"]["scale"]
-    assert scale["domain"][0] == "uniform" and len(scale["range"]) == len(scale["domain"])
-    assert scale["range"].count(NEUTRAL) == scale["range"].index(NEUTRAL) + 1 == 1
-    joined = chart["datasets"][layers["lines"]["data"]["name"]]
-    assert [row["gflops_per_video"] for row in joined] == [1.0, 3.0, 4.0]
-    assert layers["lines"]["encoding"]["detail"]["field"] == "series"  # a variant's curve is a line of its own
+    rows = {
+        name: chart["datasets"].get(layer.get("data", chart.get("data", {})).get("name"))
+        for name, layer in layers.items()
+    }
+    return layers, rows
+
+
+def test_colours_and_shapes_are_of_what_a_method_decides(tmp_path: Path) -> None:
+    for i, method in enumerate(("uniform", "tsm", "arnet", "scsampler", "ocsampler", "mine")):
+        add(tmp_path, method, gflops=1.0 + i)
+    layers, rows = chart_of(tmp_path)
+    for channel, look in (("color", 0), ("shape", 1)):
+        scale = layers["main"]["encoding"][channel]["scale"]
+        found = dict(zip(scale["domain"], scale["range"], strict=True))
+        own = {title: value for title, value in found.items() if title not in MARKS}
+        assert own == {
+            LOOKS[name].title: LOOKS[name][1 + look] for name in ("none", "resolution", "selection", "other")
+        }
+        assert set(found) - set(own) == set(MARKS) - {"decisions shuffled"}
+    assert {row["series"]: row["approach"] for row in rows["labels"]}["mine"] == "not said"
+    assert len({look.colour for look in LOOKS.values()}) == len({look.shape for look in LOOKS.values()}) == 8
+
+
+def test_curves_join_the_points_along_one_setting_by_rising_cost(tmp_path: Path) -> None:
+    add(tmp_path, "uniform", gflops=9.0)
+    add(tmp_path, "sharp", gflops=4.0)
+    for num_frames, gflops, accuracy in ((12, 3.0, 0.4), (4, 1.0, 0.6), (8, 2.0, 0.2)):
+        point = {"num_frames": num_frames}
+        add(tmp_path, "sharp", point=f"curve-{num_frames}", gflops=gflops, accuracy=accuracy, operating_point=point)
+    for size in (32, 64):
+        for num_frames in (2, 4, 8):
+            point = {"num_frames": num_frames, "size": size}
+            name, gflops = f"curve-{num_frames},{size}", size * num_frames / 32 + 0.1 * num_frames
+            add(tmp_path, "grid", point=name, gflops=gflops, operating_point=point)
+    add(tmp_path, "grid", gflops=7.0)
+    lines: dict[str, list[float]] = {}
+    for row in chart_of(tmp_path)[1]["lines"]:
+        lines.setdefault(row["line"], []).append(row["gflops_per_video"])
+    assert lines == {
+        "sharp ": [1.0, 2.0, 3.0, 4.0],
+        "grid size=32": pytest.approx([2.2, 4.4, 8.8]),
+        "grid size=64": pytest.approx([4.2, 8.4, 16.8]),
+    }
+
+
+def test_names_stand_beside_their_points_and_on_nothing_else(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    points = [(x, y) for x, y in rng.uniform(0.3, 0.7, (28, 2))]  # noqa: C416
+    names = [f"a_method_{i}" for i in range(len(points))]
+    labels = place(points, names, points, (900, 1200), 500)
+    for width in (900, 1000, 1200):
+        boxes = []
+        for (x, y), label, name in zip(points, labels, names, strict=True):
+            middle, half = (
+                np.array([x * width + label.dx, y * 500 + label.dy]),
+                np.array([WIDTH * len(name) / 2, HEIGHT / 2]),
+            )
+            boxes.append((middle, half))
+            assert (middle - half >= 0).all() and (middle + half <= (width, 500)).all()
+        for i, (a, half_a) in enumerate(boxes):
+            assert all((np.abs(a - b) >= half_a + half_b - 1e-9).any() for b, half_b in boxes[:i])
+
+
+def test_what_a_method_decides_stands_in_its_yaml_and_makes_its_mode() -> None:
+    assert (approach_of("arnet"), approach_of("adafocus_plus"), approach_of("nobodys")) == (
+        "resolution",
+        "patch",
+        "other",
+    )
+    assert approach_of("frameexit") == "exit"  # as papers' rows call it
+    modes = {name: mode_of(name) for name in ("arnet", "frame_exit", "frame_exit_online", "uniform", "cascade", "mine")}
+    assert list(modes.values()) == ["online", "offline", "online", "reference", "reference", "offline"]
 
 
 def test_colours_tell_a_methods_actions_apart() -> None:
@@ -635,8 +704,8 @@ def test_the_page_compares_only_under_equal_conditions(tmp_path: Path, monkeypat
 def page_row(results: Path, against: str) -> str:
     """What the page says of the comparison with a reference."""
     page = (results / "leaderboard.html").read_text()
-    (row,) = re.findall(rf"<td>{against}</td>\n(.*?)</tr>", page, re.DOTALL)
-    return row
+    (row,) = re.findall(rf"this comparison\">{against}</a></td>\n(.*?)</tr>", page, re.DOTALL)
+    return str(row)
 
 
 def test_of_several_baselines_the_one_of_equal_training_is_taken(tmp_path: Path) -> None:
@@ -714,3 +783,35 @@ def test_entries_know_what_is_adaptive(results: Path) -> None:
         "sharp@b": True,
         "uniform": False,
     }
+
+
+def test_the_page_answers_what_a_reader_asks_first(tmp_path: Path) -> None:
+    add(tmp_path, "uniform", gflops=8.0, accuracy=0.8)
+    add(tmp_path, "uniform", point="curve-k=1", gflops=1.0, accuracy=0.1, operating_point={"k": 1})
+    folder = add(tmp_path, "arnet", gflops=2.0, accuracy=0.95, actions=ACTIONS)
+    add(tmp_path, "sofnet", gflops=7.0, accuracy=0.2, actions=ACTIONS)
+    add_latency(folder)
+    entries = with_comparisons(read_entries(tmp_path))
+    cheapest, line, time = answers(entries, series_names(entries))
+    assert cheapest.answer.startswith("arnet, for 2.00 GFLOPs [2.00, 2.00], 0.25x of uniform's cost: uniform has ")
+    assert [named.name for _, of in cheapest.named for named in of] == ["arnet", "uniform"]
+    assert line.answer == "1 of 2 is better, 1 worse."
+    assert [(verdict, [named.name for named in of]) for verdict, of in line.named] == [
+        ("better", ["arnet"]),
+        ("worse", ["sofnet"]),
+    ]
+    assert time.answer == "1 of 1 timed methods are faster than their baseline at batch 1."
+    assert time.named[0][1][0].text == "1.50x (bill 2.00x)"
+
+
+def test_the_views_of_papers_rows_are_what_a_row_says_of_itself(tmp_path: Path) -> None:
+    (tmp_path / "reported").mkdir()
+    (tmp_path / "reported" / "paper.csv").write_text(
+        "method,variant,data,map,gflops_per_video,source,note\n"
+        'a,"T=8, 1 clip",toys,1,1,A paper (2020),\n'
+        "b,10 clips of 16 frames,toys,1,1,A paper (2020),\n"
+        "c,,toys,1,1,A paper (2020),mean of 3 crops\n"
+        "d,,toys,1,1,A paper (2020),conflict: others have 45.6 (1 clip)\n"
+    )
+    reported = read_reported(tmp_path)
+    assert reported is not None and list(reported["views"]) == ["1 clip", "10 clips", "3 crops", ""]

@@ -1,0 +1,138 @@
+"""What a reader asks first, answered from the entries of one place: a sentence, and each method's number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from adavid.evaluation import stats
+from benchmarks.layers import BASELINE, references
+from benchmarks.report.approaches import REFERENCES, mode_of
+from benchmarks.report.columns import BY_KEY, LATENCY_BATCH_SIZES
+from benchmarks.report.compare import Comparison
+from benchmarks.report.curves import Close
+from benchmarks.report.entries import Entry
+from benchmarks.report.formats import anchor, significant, times
+
+MAX_NAMED = 6  # methods beside the first one
+ONE_VIDEO = LATENCY_BATCH_SIZES[1]
+NOTICED = 1.05  # a ratio of times that is coloured
+
+
+class Named(NamedTuple):
+    """A method in an answer: its name, what is said of it, in more words too, and where the page says more."""
+
+    name: str
+    text: str
+    more: str = ""
+    tone: str = ""  # "positive", "negative" or neither
+    place: str = ""  # "--vs-..." of a comparison, after its anchor; its row where ""
+
+
+class Answer(NamedTuple):
+    """A question, its answer in a sentence, and the methods that it is about, by what is said of them."""
+
+    question: str
+    answer: str
+    named: list[tuple[str, list[Named]]]
+    note: str = ""
+
+
+def answers(entries: Sequence[Entry], names: Mapping[str, str]) -> list[Answer]:
+    """The answers that there are.
+
+    Args:
+        entries: of one place, with their comparisons.
+        names: what to call an entry, by `Entry.name`.
+    """
+    own = [entry for entry in entries if not entry.variant]
+    deciding = [entry for entry in own if mode_of(entry.method) != REFERENCES]
+    at_equal_cost = [_at_equal_cost(deciding, names, line) for line in references()]
+    return [answer for answer in (_cheapest(own, names), *at_equal_cost, _time(own, names)) if answer is not None]
+
+
+def in_words(comparison: Comparison) -> str:
+    """'better than cascade at equal cost'."""
+    verdict = comparison.difference.verdict if comparison.difference else "not comparable"
+    return f"{verdict} {'with' if not comparison.difference else WITH.get(verdict, 'than')} {comparison.against}"
+
+
+NO_WORSE = f"no worse than {100 * stats.MARGIN:g} point"
+WITH = {"undecided": "against", NO_WORSE: "below"}
+
+
+def tone_of(difference: stats.Difference | None) -> str:
+    """How a difference is coloured: by what its interval supports."""
+    low, high = difference.interval if difference else (0.0, 0.0)
+    return "positive" if low > 0 else "negative" if high < 0 else ""
+
+
+def _cheapest(entries: Sequence[Entry], names: Mapping[str, str]) -> Answer | None:
+    """By where curves come within a point of the baseline."""
+    baseline = next((entry for entry in entries if entry.label == BASELINE), None)
+    if baseline is None:
+        return None
+    close = [(entry.curve.close, entry) for entry in entries if entry.curve and entry.curve.close]
+    close.sort(key=lambda of: (of[0].gflops, names[of[1].name]))
+    score = f"{BASELINE} has {100 * baseline.mean(lambda record: record.metrics.map):.2f} % at"
+    full = f"{score} {significant(baseline.gflops())} GFLOPs a video"
+    question = f"Which method is the cheapest within 1 point of {BASELINE}?"
+    named = [
+        Named(names[entry.name], f"{significant(of.gflops)} ({times(of.gflops / baseline.gflops())})", _bounds(of))
+        for of, entry in close[: MAX_NAMED + 1]
+    ]
+    note = (
+        "GFLOPs a video at which a method's curve, on the test videos, reaches that; a cost between two operating "
+        "points is that of giving each video to one of them at random."
+    )
+    of, first = next((of for of in close if mode_of(of[1].method) != REFERENCES), (None, None))
+    if of is None or first is None:
+        return Answer(question, f"None of those that decide: {full}.", [("", named)] if named else [], note)
+    share = f"{times(of.gflops / baseline.gflops())} of {BASELINE}'s cost"
+    text = f"{names[first.name]}, for {significant(of.gflops)} GFLOPs {_bounds(of)}, {share}: {full}."
+    return Answer(question, text, [("", named)], note)
+
+
+def _bounds(close: Close) -> str:
+    """'[0.83, 1.21]'."""
+    low, high = ("never" if bound == float("inf") else significant(bound) for bound in close.interval)
+    return f"[{low}, {high}]"
+
+
+def _at_equal_cost(entries: Sequence[Entry], names: Mapping[str, str], line: str) -> Answer | None:
+    """How many methods are better than a line, and which."""
+    found = [(entry, c) for entry in entries for c in entry.comparisons if c.against == line and c.difference]
+    if not found:
+        return None
+    by_verdict: dict[str, list[Named]] = {verdict: [] for verdict in ("better", NO_WORSE, "undecided", "worse")}
+    for entry, comparison in sorted(found, key=lambda of: -of[1].difference.mean):  # type: ignore[union-attr]
+        difference = comparison.difference
+        assert difference is not None
+        of_method = (names[entry.name], f"{100 * difference.mean:+.2f}", comparison.points, tone_of(difference))
+        by_verdict[difference.verdict].append(Named(*of_method, f"--vs-{anchor(line)}"))
+    num_better, num_worse = len(by_verdict["better"]), len(by_verdict["worse"])
+    text = f"{num_better} of {len(found)} {'is' if num_better == 1 else 'are'} better, {num_worse} worse."
+    named = [(verdict, of) for verdict, of in by_verdict.items() if of]
+    return Answer(f"Which methods are better than the {line}?", text, named)
+
+
+def _time(entries: Sequence[Entry], names: Mapping[str, str]) -> Answer | None:
+    """What the methods save by the clock, one video at a time."""
+    question = "How much time does it really save, one video at a time?"
+    keys = ("speedup_realised", "speedup_theoretical", "ms_per_video")
+    timed = []
+    for entry in entries:
+        real, theory, ms = (BY_KEY[f"{key}_batch{ONE_VIDEO}"].read(entry) for key in keys)
+        if not np.isnan(real):
+            tone = "positive" if real > NOTICED else "negative" if real < 1 / NOTICED else ""
+            said = f"{times(real)} (bill {times(theory)})", f"{significant(ms)} ms a video", tone
+            timed.append((real, Named(names[entry.name], *said)))
+    if not timed:
+        return Answer(question, "Not timed yet: make latency METHOD=all.", [])
+    timed.sort(key=lambda of: (-of[0], of[1].name))
+    num_faster = sum(real > 1 for real, _ in timed)
+    text = f"{num_faster} of {len(timed)} timed methods are faster than their baseline at batch {ONE_VIDEO}."
+    note = "The baseline's time over the method's, the same run and device; by the bill, the ratio of their GFLOPs."
+    return Answer(question, text, [("", [named for _, named in timed])], note)
