@@ -26,6 +26,7 @@ SEEN = ("#1b4f8f", "#3579c4", "#64a3df", "#a3cbef", "#cfe3f7")  # from the large
 UNSEEN = ("#f2c14e", "#e9a13b", "#d97a34", "#b9532f", "#8f3526")  # from the shortest skip up
 FRONT = "#d1495b"
 HEIGHT = 500
+TARGET = 320  # square pixels around a point that a pointer or a finger hits
 PICTURE_WIDTH = 1100  # of the pictures in files
 LABELLED_WIDTHS = (930, 1180)  # of the plot, between which names are placed; a narrower page leaves them to a touch
 PADDING = (36, 18)  # pixels between the outermost points and the frame
@@ -77,7 +78,7 @@ def tradeoff(points: pd.DataFrame, baseline: str, line: Sequence[tuple[float, fl
     looks |= {name: look for name, look in MARKS.items() if name != SHUFFLED_CROSS or has_cross}
     colour, shape = _legend_of(looks, alt.Color), _legend_of(looks, alt.Shape)
     pick = alt.selection_point(name="pick", fields=["approach"], bind="legend")
-    chosen = alt.selection_point(name="chosen", fields=["method"], on="click", nearest=True, clear="dblclick")
+    chosen = alt.selection_point(name="chosen", fields=["method"], on="click", clear="dblclick")
     shown = alt.when(pick & chosen)
     plain = dict(opacity=shown.then(alt.value(1.0)).otherwise(alt.value(0.1)), color=colour)
     of_lines = dict(opacity=alt.when(pick).then(alt.value(1.0)).otherwise(alt.value(0.1)), color=colour)
@@ -115,7 +116,7 @@ def tradeoff(points: pd.DataFrame, baseline: str, line: Sequence[tuple[float, fl
         .add_params(pick),
         *_labels(labels, "series", x, y, plain),
         of_points.properties(name="targets")
-        .mark_point(filled=True, size=100, opacity=0)
+        .mark_point(filled=True, size=TARGET, opacity=0)
         .encode(x, y, tooltip=tooltip)
         .add_params(chosen),
     ]
@@ -170,9 +171,7 @@ def reported(rows: pd.DataFrame) -> alt.TopLevelMixin:
     rows = rows.assign(approach=[LOOKS[approach_of(method)].title for method in rows.method])
     front = pareto_front(rows, value).assign(approach=FRONT_LINE)
     labels = _placed(pareto_front(rows, value), "method", value, rows)
-    hover = alt.selection_point(
-        name="hover", fields=["method"], on="pointerover", clear="pointerout", nearest=True, empty=False
-    )
+    hover = alt.selection_point(name="hover", fields=["method"], on="pointerover", clear="pointerout", empty=False)
     title = {"map": "mAP (%)", "top1": "top-1 (%)"}[value]
     x, y = _cost_axis(rows), _score_axis(rows, value, title)
     looks = {look.title: (look.colour, look.shape) for look in LOOKS.values() if look.title in set(rows.approach)}
@@ -190,16 +189,19 @@ def reported(rows: pd.DataFrame) -> alt.TopLevelMixin:
         _base(rows, "others")
         .mark_point(filled=True, stroke="white", strokeWidth=0.8)
         .encode(
-            x, y, tooltip=tooltip, color=colour, shape=shape,
+            x, y, color=colour, shape=shape,
             opacity=alt.condition(hover, alt.value(1.0), alt.value(0.6)),
             size=alt.condition(hover, alt.value(170), alt.value(70)),
-        )
-        .add_params(hover),
+        ),
         _base(rows, "named")
         .transform_filter(hover)
         .mark_text(align="left", dx=9, dy=-8, fontSize=11)
         .encode(x, y, text="variant:N", color=colour),
         *_labels(labels, "method", x, y, {"color": colour}),
+        _base(rows, "targets")
+        .mark_point(filled=True, size=TARGET, opacity=0)
+        .encode(x, y, tooltip=tooltip)
+        .add_params(hover),
     ]  # fmt: skip
     return _finish(layers, HEIGHT)
 
