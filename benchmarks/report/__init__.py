@@ -1,8 +1,8 @@
 """The leaderboard, the comparisons and the curves, from the result files alone.
 
 `write_leaderboard(results_dir, out_dir)`, `console_table(leaderboard)`, `leaderboard_tables(leaderboard)`,
-`compare(results_dir, a, b)`, `curve_report(results_dir, method)`, `write_papers(results_dir)`, `write_tables(results_dir)`
-and `verify(folder)` are what the command line calls.
+`compare(results_dir, a, b)`, `curve_report(results_dir, method)`, `write_papers(results_dir)`,
+`write_tables(results_dir)` and `verify(folder)` are what the command line calls.
 """
 
 from benchmarks.report.compare import compare, curve_report
