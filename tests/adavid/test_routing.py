@@ -7,6 +7,7 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
+from adavid.chunks import made
 from adavid.cost import Ledger
 from adavid.routing import (
     draw_frames,
@@ -143,7 +144,7 @@ class CountingLedger(Ledger):
 
     def run(self, name, module, *inputs, owner_N):  # type: ignore[no-untyped-def]
         self.owners.append(owner_N.tolist())
-        return module(*inputs)
+        return module(*made(inputs))
 
 
 def test_a_recurrent_cell_takes_in_the_used_frames_alone() -> None:

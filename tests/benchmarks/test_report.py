@@ -251,7 +251,7 @@ def test_page_shows_where_the_patches_lie(tmp_path: Path, monkeypatch: pytest.Mo
     (boxes,) = [data_of(spec) for name, spec in specs.items() if name.endswith("-close")]
     assert set(boxes["mean"]) == {2.5}  # frames with a patch
     ((videos, _),) = json_of(tmp_path, "strips").values()
-    patches = [patch for _, _, patch in videos[0][-1]]
+    patches = [patch for _, _, patch, _ in videos[0][-1]]
     assert patches == [[50, 50, 50, 50], None] * (NUM_FRAMES // 2)
 
 
@@ -264,7 +264,7 @@ def test_frames_are_drawn_as_they_were_seen(tmp_path: Path, monkeypatch: pytest.
     write_leaderboard(tmp_path)
     ((videos, legend),) = json_of(tmp_path, "strips").values()
     looks = {action: (colour, is_seen) for action, colour, is_seen in legend}
-    assert [(action, scale, *looks[action]) for action, scale, _ in videos[0][-1]] == [
+    assert [(action, scale, *looks[action]) for action, scale, *_ in videos[0][-1]] == [
         ("whole", 100, SEEN[0], True),
         ("half", 50, SEEN[-1], True),
         ("gate", 100, UNSEEN[0], False),
