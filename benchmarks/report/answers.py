@@ -12,9 +12,8 @@ from benchmarks.layers import BASELINE, references
 from benchmarks.report.approaches import REFERENCES, mode_of
 from benchmarks.report.columns import BY_KEY, LATENCY_BATCH_SIZES
 from benchmarks.report.compare import Comparison
-from benchmarks.report.curves import Close
 from benchmarks.report.entries import Entry
-from benchmarks.report.formats import anchor, significant, times
+from benchmarks.report.formats import anchor, bounds, significant, times
 
 MAX_NAMED = 6  # methods beside the first one
 ONE_VIDEO = LATENCY_BATCH_SIZES[1]
@@ -80,7 +79,11 @@ def _cheapest(entries: Sequence[Entry], names: Mapping[str, str]) -> Answer | No
     full = f"{score} {significant(baseline.gflops())} GFLOPs a video"
     question = f"Which method is the cheapest within 1 point of {BASELINE}?"
     named = [
-        Named(names[entry.name], f"{significant(of.gflops)} ({times(of.gflops / baseline.gflops())})", _bounds(of))
+        Named(
+            names[entry.name],
+            f"{significant(of.gflops)} ({times(of.gflops / baseline.gflops())})",
+            bounds(*of.interval),
+        )
         for of, entry in close[: MAX_NAMED + 1]
     ]
     note = (
@@ -91,14 +94,8 @@ def _cheapest(entries: Sequence[Entry], names: Mapping[str, str]) -> Answer | No
     if of is None or first is None:
         return Answer(question, f"None of those that decide: {full}.", [("", named)] if named else [], note)
     share = f"{times(of.gflops / baseline.gflops())} of {BASELINE}'s cost"
-    text = f"{names[first.name]}, for {significant(of.gflops)} GFLOPs {_bounds(of)}, {share}: {full}."
+    text = f"{names[first.name]}, for {significant(of.gflops)} GFLOPs {bounds(*of.interval)}, {share}: {full}."
     return Answer(question, text, [("", named)], note)
-
-
-def _bounds(close: Close) -> str:
-    """'[0.83, 1.21]'."""
-    low, high = ("never" if bound == float("inf") else significant(bound) for bound in close.interval)
-    return f"[{low}, {high}]"
 
 
 def _at_equal_cost(entries: Sequence[Entry], names: Mapping[str, str], line: str) -> Answer | None:

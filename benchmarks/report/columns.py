@@ -18,7 +18,7 @@ from adavid.evaluation.schema import method_label
 from benchmarks.layers import BASELINE, references
 from benchmarks.report.curves import Close
 from benchmarks.report.entries import LOCAL, Entry, operating_point
-from benchmarks.report.formats import interval, pm, significant, times
+from benchmarks.report.formats import bounds, interval, pm, significant, times
 from benchmarks.report.references import BEYOND, NOT_TRAINED, UNEQUAL
 
 MEASURED, REPORTED = "measured", "reported"  # where a row's numbers come from
@@ -101,7 +101,7 @@ def _latency(number: Callable[[LatencyRow], float], batch_size: int) -> Callable
     """Over the seeds that were timed."""
 
     def read(entry: Entry) -> float:
-        rows = [row for record in entry.latencies for row in record.rows if row.batch_size == batch_size]
+        rows = entry.timed_rows(batch_size)
         return float(np.mean([number(row) for row in rows])) if rows else np.nan
 
     return read
@@ -178,9 +178,8 @@ def _gain(number: Callable[[stats.Difference], float]) -> Callable[[Entry], floa
 
 
 def _close_cell(row: Any) -> str:
-    bounds = (row.gflops_close_to_baseline_low, row.gflops_close_to_baseline_high)
-    low, high = ("never" if np.isinf(bound) else significant(bound) for bound in bounds)
-    return f"{significant(row.gflops_close_to_baseline)} [{low}, {high}]"
+    reached = bounds(row.gflops_close_to_baseline_low, row.gflops_close_to_baseline_high)
+    return f"{significant(row.gflops_close_to_baseline)} {reached}"
 
 
 def _gain_cell(row: Any) -> str:

@@ -21,6 +21,7 @@ from adavid.evaluation.records import (
     SHUFFLED,
     STRIPS_JSON,
     LatencyRecord,
+    LatencyRow,
     OnlineRecord,
     Record,
     Strip,
@@ -159,6 +160,18 @@ class Entry:
         actions = self.first.usage.actions
         is_close_A = np.array([*is_close(actions), False])  # the last one: padding
         return [is_close_A[kind_of(run.action_NT, actions[0].places)].sum(axis=1) for run in self.predictions()]
+
+    def close_by_class(self) -> dict[str, np.ndarray]:
+        """`num_close` of each class that has videos, all seeds together; the class with the most on average first."""
+        num_N = np.concatenate(self.num_close())
+        label_NK = np.concatenate([run.label_NK for run in self.predictions()])
+        of_class = {name: num_N[label_NK[:, k] > 0] for k, name in enumerate(self.first.data_info.class_names)}
+        present = [name for name, num_n in of_class.items() if len(num_n)]
+        return {name: of_class[name] for name in sorted(present, key=lambda name: (-of_class[name].mean(), name))}
+
+    def timed_rows(self, batch_size: int) -> list[LatencyRow]:
+        """Its times at a batch size, one for each seed that was timed."""
+        return [row for record in self.latencies for row in record.rows if row.batch_size == batch_size]
 
     @functools.cached_property
     def latencies(self) -> list[LatencyRecord]:

@@ -26,6 +26,12 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def bounds(low: float, high: float) -> str:
+    """'[0.830, 1.21]'; what is infinite is never reached."""
+    texts = ("never" if np.isinf(bound) else significant(bound) for bound in (low, high))
+    return f"[{', '.join(texts)}]"
+
+
 def times(value: float) -> str:
     """'1.73x', empty for NaN."""
     return "" if pd.isna(value) else f"{value:.2f}x"

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 
 from adavid.evaluation import stats
-from adavid.evaluation.records import MAIN, Axis, By, LatencyRow, OnlinePoint, OnlineRecord
+from adavid.evaluation.records import MAIN, Axis, By, OnlinePoint, OnlineRecord
 from benchmarks.report.compare import against_line, against_method
 from benchmarks.report.entries import REFERENCE, Entry, Place
 from benchmarks.report.formats import interval, times
@@ -169,7 +169,7 @@ def _by_the_clock(
     """A row's time beside its baseline's, in one run; the spread is over its rounds."""
     row, other = exhibit.rows[claim.of], exhibit.rows[claim.against]
     own = next((entry for entry in boards.at(place) if entry.label == row.run), None)
-    timed = [] if own is None else timed_rows(own, claim.batch)
+    timed = [] if own is None else own.timed_rows(claim.batch)
     if own is None or not timed:
         return
     printed, printed_of = reported.of(exhibit, row), reported.of(exhibit, other)
@@ -237,11 +237,6 @@ def online_pairs(
     for value in sorted({value for points in by_seed for _, value in points}):
         if all(("own", value) in points and (by, value) in points for points in by_seed):
             yield value, [(points["own", value], points[by, value]) for points in by_seed]
-
-
-def timed_rows(entry: Entry, batch_size: int) -> list[LatencyRow]:
-    """Its times at a batch size, one for each seed that was timed."""
-    return [row for record in entry.latencies for row in record.rows if row.batch_size == batch_size]
 
 
 def _gflops(entry: Entry, seed: int) -> float:

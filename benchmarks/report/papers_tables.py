@@ -17,7 +17,7 @@ from benchmarks.report.columns import BY_KEY
 from benchmarks.report.entries import Entry
 from benchmarks.report.formats import pm, significant, times
 from benchmarks.report.papers import Exhibit, Printed, Reported, Row
-from benchmarks.report.papers_measured import Boards, Outcome, name_of, online_pairs, timed_rows
+from benchmarks.report.papers_measured import Boards, Outcome, name_of, online_pairs
 from benchmarks.report.ratios import CLOSE, SEEN, ratios_by_class
 from benchmarks.report.tables import each
 
@@ -299,11 +299,11 @@ def _times(exhibit: Exhibit, boards: Boards, reported: Reported) -> list[Table]:
     labels = dict.fromkeys(row.run for row in exhibit.rows.values() if row.run)
     batch_size = exhibit.claims[0].batch if exhibit.claims else 1
     for place in boards.places:
-        timed = [entry for entry in boards.at(place) if entry.label in labels and timed_rows(entry, batch_size)]
+        timed = [entry for entry in boards.at(place) if entry.label in labels and entry.timed_rows(batch_size)]
         rows_here = []
         for entry in timed:
             ms, speedup, theory = (
-                float(np.mean([getattr(row, key) for row in timed_rows(entry, batch_size)]))
+                float(np.mean([getattr(row, key) for row in entry.timed_rows(batch_size)]))
                 for key in ("ms_per_video", "speedup_realised", "speedup_theoretical")
             )
             rows_here.append(
@@ -324,10 +324,8 @@ def _by_class(exhibit: Exhibit, boards: Boards, reported: Reported) -> list[Tabl
     """Quartiles and mean of the frames seen closely, of the classes with the most and with the fewest."""
 
     def ends(entry: Entry) -> pd.DataFrame:
-        num_N = np.concatenate(entry.num_close())
-        label_NK = np.concatenate([run.label_NK for run in entry.predictions()])
-        of_class = {name: num_N[label_NK[:, k] > 0] for k, name in enumerate(entry.first.data_info.class_names)}
-        present = sorted((name for name in of_class if len(of_class[name])), key=lambda name: -of_class[name].mean())
+        of_class = entry.close_by_class()
+        present = list(of_class)
         shown = present if len(present) <= 2 * MAX_CLASSES else [*present[:MAX_CLASSES], *present[-MAX_CLASSES:]]
         rows = []
         for name in shown:

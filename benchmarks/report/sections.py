@@ -420,25 +420,22 @@ def _close(entry: Entry) -> tuple[pd.DataFrame, str]:
 
     LiteEval's Figure 4. The boxes take the videos of all seeds together.
     """
-    first, runs, num_SN = entry.first, entry.predictions(), entry.num_close()
-    num_N, label_NK = np.concatenate(num_SN), np.concatenate([run.label_NK for run in runs])
-    by_class = {name: num_N[label_NK[:, k] > 0] for k, name in enumerate(first.data_info.class_names)}
-    present = [name for name, num_n in by_class.items() if len(num_n)]
-    shown = evenly(sorted(present, key=lambda name: (-by_class[name].mean(), name)), MAX_BOXES)
+    num_SN, by_class = entry.num_close(), entry.close_by_class()
+    shown = evenly(list(by_class), MAX_BOXES)
     marks = ("least", "lower", "median", "upper", "most")
     rows = [
         {
             "row": name,
             **dict(zip(marks, np.percentile(by_class[name], (0, 25, 50, 75, 100)), strict=True)),
             "mean": by_class[name].mean(),
-            "num_videos": len(by_class[name]) // len(runs),
+            "num_videos": len(by_class[name]) // len(num_SN),
         }
         for name in shown
     ]
-    mean, std = num_N.mean(), np.mean([num_n.std() for num_n in num_SN])
-    note = plus_minus(f"{mean:.2f} +- {std:.2f} of {first.frames.num_frames} frames")
-    if len(shown) < len(present):
-        note += f"; {len(shown)} of {len(present)} classes, spread evenly from the most to the least"
+    mean, std = np.concatenate(num_SN).mean(), np.mean([num_n.std() for num_n in num_SN])
+    note = plus_minus(f"{mean:.2f} +- {std:.2f} of {entry.first.frames.num_frames} frames")
+    if len(shown) < len(by_class):
+        note += f"; {len(shown)} of {len(by_class)} classes, spread evenly from the most to the least"
     return pd.DataFrame(rows), note
 
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from adavid.config import one_line
 from adavid.evaluation.records import Record
-from adavid.evaluation.schema import to_json
+from adavid.evaluation.schema import from_json, to_json
 from adavid.files import write_atomically
 
 SUFFIX = ".safetensors"
@@ -82,10 +81,5 @@ def read_exported(file: Path) -> Exported:
         raise ValueError(f"{file}: expected format {FORMAT}, got {header['adavid']}: of another version of AdaVid")
     if sha256_of(weights) != header["sha256"]:
         raise ValueError(f"{file}: damaged: its weights are not those that it was written with")
-    try:
-        record = Record.model_validate_json(header["record"], strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{file}: its record: {key}: {first['msg']}") from None
+    record = from_json(Record, header["record"], f"{file}: its record")
     return Exported(record, weights, header["card"], header["sha256"])

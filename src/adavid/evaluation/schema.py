@@ -92,12 +92,19 @@ def read_json(kind: type[Content], path: Path) -> Content:
             was expected there.
     """
     try:
-        content = TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+        text = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: expected to read it: {error.strerror}") from error
-    except ValidationError as error:
-        raise ValueError(f"{path}: {_fault(kind, error)}") from error
+    content = from_json(kind, text, str(path))
     return content.at(path) if isinstance(content, Result) else content
+
+
+def from_json(kind: type[Content], text: str | bytes, what: str) -> Content:
+    """What a text holds, checked as `read_json` does; `what` is what the error names."""
+    try:
+        return TypeAdapter(kind).validate_json(text, strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{what}: {_fault(kind, error)}") from error
 
 
 def _fault(kind: Any, error: ValidationError) -> str:
