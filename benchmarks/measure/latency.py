@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 from tqdm import tqdm
 
-from adavid.chunks import CHUNKS, run_in_chunks, shaped
+from adavid.chunks import CHUNKS, Rows, run_in_chunks, shaped
 from adavid.cost import Ledger, price
 from adavid.data.batch import VideoBatch, View, whole_videos
 from adavid.data.catalogue import VideoCatalogue
@@ -42,10 +42,11 @@ NUM_CLASSES = 200  # of a method without a data set: ActivityNet's
 
 
 class Call(NamedTuple):
-    """One run of a component: the module, and its inputs without their data."""
+    """One run of a component: the module, its inputs without their data, and those that were made as they were run."""
 
     module: nn.Module
     inputs: tuple[Any, ...]
+    rows: tuple[Rows, ...]
 
 
 class RecordingLedger(Ledger):
@@ -60,8 +61,14 @@ class RecordingLedger(Ledger):
         self.calls: list[Call] = []
 
     def run(self, name: str, module: nn.Module, *inputs: Any, owner_N: Tensor) -> Any:
-        self.calls.append(Call(module, tree_map_only(Tensor, lambda x: x.detach().to("meta"), shaped(inputs))))
+        on_meta = tree_map_only(Tensor, lambda x: x.detach().to("meta"), shaped(inputs))
+        self.calls.append(Call(module, on_meta, tuple(of for of in inputs if isinstance(of, Rows))))
         return super().run(name, module, *inputs, owner_N=owner_N)
+
+    @property
+    def makes_rows_as_they_run(self) -> bool:
+        """Whether all frames that networks read were gathered and resized by the runs themselves, none by hand."""
+        return len(self.reads) == sum(len(call.rows) for call in self.calls)
 
 
 class Side(NamedTuple):
@@ -105,7 +112,7 @@ def latency(
     num_classes: int = NUM_CLASSES,
     repeats: tuple[int, int] = (3, 30),
     baseline: str = BASELINE,
-    budget_s: float = 120.0,
+    budget_s: float = 60.0,
     folder: Path | None = None,
 ) -> LatencyRecord:
     """Time a method's evaluation end to end: from float frames on the device to logits, routing and bill too.
@@ -114,8 +121,9 @@ def latency(
     the method and its baselines, `uniform` and the strongest of its own paper, and the components that each ran (alone,
     on random inputs of the same shapes), one after the other and in changing order, so that whatever else the machine
     does hits all of them. Each network runs in the chunks that it is fastest in. A batch's time is its median over the
-    rounds; what a method takes beyond its components is its own overhead. Of real videos it is timed too how long the
-    frames that networks saw take to be decoded, and how long all takes from the file to the answer.
+    rounds; what a method takes beyond its components is its own overhead, of which gathering and resizing the frames
+    that networks read is timed by itself. Of real videos it is timed too how long the frames that networks saw take to
+    be decoded, and how long all takes from the file to the answer.
 
     Args:
         run: the method, with the checkpoint of its last stage if it is trained, else with random weights.
@@ -231,6 +239,9 @@ def _measure(
         # Fresh inputs for one call at a time: all together they might not fit into memory.
         return sum(_seconds_alone(call, device) for call in ledgers[side.label][p].calls)
 
+    def resizing(p: int) -> float:
+        return sum(_seconds_resizing(call, device) for call in ledgers[own.label][p].calls)
+
     def from_file(side: Side, p: int) -> float:
         assert files is not None
         ledger = Ledger(len(side.batches[p].video_id), device)
@@ -240,6 +251,8 @@ def _measure(
     for side in sides:
         timers[side.label] = partial(end_to_end, side)
         timers[f"{side.label}, components"] = partial(components, side)
+    if all(of.makes_rows_as_they_run for of in ledgers[own.label]):
+        timers["resizing"] = resizing
     if files is not None:
         needed = [files.needed(own.method.views, parts[p], of) for p, of in enumerate(ledgers[own.label])]
         timers["decoding"] = lambda p: _seconds(device, lambda: files.decode(parts[p], needed[p]))
@@ -270,6 +283,7 @@ def _measure(
         baseline_gflops_per_video=gflops[baseline.label],
         **against(baseline),
         overhead=ms[own.label] / ms[f"{own.label}, components"],
+        resize_ms_per_video=ms.get("resizing"),
         repeats=len(ms_RIP),
         spread=_range(ms_R[own.label]),
         overhead_spread=_range(ms_R[own.label] / ms_R[f"{own.label}, components"]),
@@ -312,10 +326,30 @@ def _rounds(
 def _seconds_alone(call: Call, device: torch.device) -> float:
     """Of a component, in its chunks."""
     inputs = _random(call.inputs, device)
-    tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    num_rows = len(tensors[0])
-    chunk = CHUNKS.chunk(call.module, tensors, inputs, price(call.module, *inputs).macs)
+    num_rows, chunk = _rows_and_chunk(call, inputs)
     return _seconds(device, lambda: run_in_chunks(call.module, inputs, num_rows, chunk))
+
+
+class _Nothing(nn.Module):
+    """Does nothing with its rows."""
+
+    def forward(self, *rows: Tensor) -> None:
+        pass
+
+
+def _seconds_resizing(call: Call, device: torch.device) -> float:
+    """Of making the rows that a component read, in its chunks."""
+    if not call.rows:
+        return 0.0
+    num_rows, chunk = _rows_and_chunk(call, _random(call.inputs, device))
+    return _seconds(device, lambda: run_in_chunks(_Nothing(), call.rows, num_rows, chunk))
+
+
+def _rows_and_chunk(call: Call, inputs: tuple[Any, ...]) -> tuple[int, int]:
+    """How many rows it ran on, and how many of them at once."""
+    tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    chunk = CHUNKS.chunk(call.module, tensors, inputs, price(call.module, *inputs).macs)
+    return len(tensors[0]), chunk
 
 
 def _seconds(device: torch.device, work: Callable[[], object]) -> float:
@@ -356,6 +390,7 @@ def latency_table(record: LatencyRecord) -> str:
         "batch": [str(row.batch_size) for row in record.rows],
         "ms/video": [f"{row.ms_per_video:.4g}" for row in record.rows],
         "components": [f"{row.components_ms_per_video:.4g}" for row in record.rows],
+        "resizing": [_ms(row.resize_ms_per_video) for row in record.rows],
         "overhead": [_with_range(row.overhead, row.overhead_spread) for row in record.rows],
         record.baseline: [f"{row.baseline_ms_per_video:.4g}" for row in record.rows],
         "speed-up": [_with_range(row.speedup_realised, row.speedup_spread) for row in record.rows],
@@ -377,6 +412,10 @@ def latency_table(record: LatencyRecord) -> str:
         columns[f"{record.baseline} from file"] = [f"{row.baseline_from_file_ms_per_video:.4g}" for row in record.rows]
     text = pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
     return f"{head}\n\n{text}"
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
 
 
 def _times(value: float | None) -> str:

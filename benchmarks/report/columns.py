@@ -221,6 +221,7 @@ def _latency_columns(batch_size: int, suffix: str) -> tuple[Column, ...]:
             hint="the ratio of the times of their networks alone: what the rates at which these run allow",
         ),
         Column(f"components_ms{suffix}", _latency(lambda row: row.components_ms_per_video, batch_size), "ms"),
+        Column(f"resize_ms{suffix}", _latency(lambda row: _known(row.resize_ms_per_video), batch_size), "ms"),
         Column(f"decode_ms{suffix}", _latency(lambda row: _known(row.decode_ms_per_video), batch_size), "ms"),
         Column(
             f"from_file_ms{suffix}",

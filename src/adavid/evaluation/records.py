@@ -152,6 +152,8 @@ class LatencyRow(Block):
         speedup_theoretical: the ratio of their GFLOPs on the videos timed.
         speedup_allowed: the ratio of their components' times: what networks that run at these rates allow.
         overhead: the method's time over its components'.
+        resize_ms_per_video: of gathering and resizing the frames that networks read, a part of the overhead; None where
+            a method does it by hand.
         repeats: rounds.
         decode_ms_per_video: of the frames that networks saw, from the videos' files.
         from_file_ms_per_video: from the file to the answer, all frames of the method's views read.
@@ -174,6 +176,7 @@ class LatencyRow(Block):
     speedup_spread: tuple[float, float]
     # None: of noise, not of videos; or in a record from before it was measured.
     speedup_allowed: float | None = None
+    resize_ms_per_video: float | None = None
     decode_ms_per_video: float | None = None
     from_file_ms_per_video: float | None = None
     baseline_from_file_ms_per_video: float | None = None

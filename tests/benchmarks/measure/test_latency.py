@@ -89,6 +89,10 @@ def test_recorded_calls_are_the_bill(name: str) -> None:
         for call in ledger.calls
     ]
     assert sum(num * macs for num, macs in rows) == ledger.total_B.sum().item() > 0
+    if ledger.makes_rows_as_they_run:
+        made = [of.like.shape[:-3].numel() for call in ledger.calls for of in call.rows]
+        of_clips = [method.views[read.view].clip if read.inner is None else 1 for read in ledger.reads]
+        assert made == [len(read.video_N) * clip for read, clip in zip(ledger.reads, of_clips, strict=True)]
 
 
 def test_latency_record(tmp_path: Path) -> None:
@@ -108,6 +112,7 @@ def test_latency_record(tmp_path: Path) -> None:
     assert [row.batch_size for row in record.rows] == [1, 2]
     for row in record.rows:
         assert row.repeats == 1 and row.spread[0] == pytest.approx(row.ms_per_video)
+        assert row.resize_ms_per_video is not None and row.resize_ms_per_video > 0
         assert row.speedup_theoretical == row.baseline_gflops_per_video / row.gflops_per_video > 1
     assert {path.name for path in run.folder(workspace.records).iterdir()} <= {".lock", "latency-forced.json"}
 
