@@ -4,7 +4,7 @@ Text and background colours are left to the embedding page, which knows whether 
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import altair as alt
@@ -450,11 +450,24 @@ def _labels(placed: pd.DataFrame, field: str, x: alt.X, y: alt.Y, encoding: Mapp
 
 
 def _placed(rows: pd.DataFrame, field: str, value: str, marks: pd.DataFrame) -> pd.DataFrame:
-    """The rows with where their names stand, `dx` and `dy` in pixels, and where a line to each would end."""
+    """The rows with where their names stand, `dx` and `dy` in pixels, and where a line to each would end.
+
+    For a linear cost axis too, as a reader may choose one: `linear_dx` and so on.
+    """
+    places = [_places(rows, field, value, marks, scale, of) for scale, of in ((np.log, ""), (np.asarray, "linear_"))]
+    return pd.concat(
+        [rows[list(dict.fromkeys(["method", field, "approach", "gflops_per_video", value]))], *places], axis=1
+    )
+
+
+def _places(
+    rows: pd.DataFrame, field: str, value: str, marks: pd.DataFrame, scale: Callable[[Any], Any], prefix: str
+) -> pd.DataFrame:
+    """Those of `_placed` on a cost axis of that scale."""
     (low_x, high_x), (low_y, high_y) = _cost_domain(marks), _score_domain(marks, value)
 
     def shares(of: pd.DataFrame) -> list[tuple[float, float]]:
-        x = np.log(of.gflops_per_video / low_x) / np.log(high_x / low_x)
+        x = (scale(of.gflops_per_video) - scale(low_x)) / (scale(high_x) - scale(low_x))
         return list(zip(x, (high_y - of[value]) / (high_y - low_y), strict=True))
 
     names = list(rows[field])
@@ -464,18 +477,14 @@ def _placed(rows: pd.DataFrame, field: str, value: str, marks: pd.DataFrame) -> 
         (float(np.clip(0, dx - half_x, dx + half_x)), float(np.clip(0, dy - half_y, dy + half_y)))
         for (dx, dy), (half_x, half_y) in zip(labels, boxes, strict=True)
     ]
-    return rows.assign(
-        dx=[round(label.dx, 1) for label in labels],
-        dy=[round(label.dy, 1) for label in labels],
-        end_x=[round(x, 1) for x, _ in ends],
-        end_y=[round(y, 1) for _, y in ends],
-        is_far=[bool(np.hypot(*end) > 14) for end in ends],
-    )[
-        [
-            *dict.fromkeys(["method", field, "approach", "gflops_per_video", value]),
-            *("dx", "dy", "end_x", "end_y", "is_far"),
-        ]
-    ]
+    places = {
+        "dx": [round(label.dx, 1) for label in labels],
+        "dy": [round(label.dy, 1) for label in labels],
+        "end_x": [round(x, 1) for x, _ in ends],
+        "end_y": [round(y, 1) for _, y in ends],
+        "is_far": [bool(np.hypot(*end) > 14) for end in ends],
+    }
+    return pd.DataFrame(places, index=rows.index).add_prefix(prefix)
 
 
 def _finish(layers: Sequence[alt.Chart], height: int) -> alt.TopLevelMixin:
