@@ -112,7 +112,7 @@ def latency(
     num_classes: int = NUM_CLASSES,
     repeats: tuple[int, int] = (3, 30),
     baseline: str = BASELINE,
-    budget_s: float = 60.0,
+    budget_s: float = 40.0,
     folder: Path | None = None,
 ) -> LatencyRecord:
     """Time a method's evaluation end to end: from float frames on the device to logits, routing and bill too.
