@@ -30,6 +30,8 @@ from adavid.method import AdaptiveMethod
 from adavid.training import channels_last, last_checkpoint, read_checkpoint
 
 NOT_OF_THE_USER = ("num_classes",)  # arguments of a method that the data set gives
+# Drawing values where there are none takes torch's reference implementations, which load its compiler.
+FILLS = {Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_}
 
 
 class Answer(NamedTuple):
@@ -112,7 +114,7 @@ class _Uninitialised(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
+        if func in FILLS or getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
         return func(*args, **kwargs)
 

@@ -20,6 +20,11 @@ from benchmarks.measure.latency import random_batch
 SPLIT = ("uniform", "arnet", "sofnet", "liteeval", "adafocus", "adafocus_tsm")  # frames, stages, states, places, videos
 
 
+@pytest.fixture(autouse=True)
+def _timed_chunks() -> None:
+    """Here they are timed."""
+
+
 @pytest.fixture
 def by_three(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call of evaluation is split, three rows at most at once; nothing is measured."""
