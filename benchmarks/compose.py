@@ -39,6 +39,7 @@ from benchmarks.measure.usage import check_shares
 from benchmarks.run import Recipe, Run, TrainerSettings
 
 OF_ALL_TRAINING = ("batch_size", "pretrained", "draws")  # what the recipe says of warm-ups and stages alike
+ANY_CLASSES = 2  # of a method that is only checked or looked at
 LONGEST_NAME = 80  # characters of a data set's name; file systems take 255 of a folder's
 
 
@@ -284,13 +285,13 @@ def check_evaluated(run: Run, section: str) -> None:
             raise ValueError(f"{section}.{key}: {run.method} makes no use of it in evaluation")
 
 
-def untrained(run: Run, num_classes: int = 2) -> AdaptiveMethod:
+def untrained(run: Run, num_classes: int = ANY_CLASSES) -> AdaptiveMethod:
     """A run's method as it is evaluated, to be looked at: nothing is allocated for its weights."""
     return _untrained(run.method_class, json.dumps(run.arguments), num_classes)
 
 
 @functools.lru_cache(maxsize=32)
-def _untrained(method_class: Any, arguments: str, num_classes: int = 2) -> AdaptiveMethod:
+def _untrained(method_class: Any, arguments: str, num_classes: int) -> AdaptiveMethod:
     """Its constructor's own checks passed; built once for equal arguments: that takes most of the time of a check."""
     with without_weights():
         return build_method(method_class, num_classes, json.loads(arguments))
@@ -306,7 +307,7 @@ class Built(NamedTuple):
 
 @functools.cache
 def _as_built(method_class: Any, arguments: str) -> Built:
-    method = _untrained(method_class, arguments)
+    method = _untrained(method_class, arguments, ANY_CLASSES)
     weights = {key: value.shape for key, value in method.state_dict().items()}
     return Built(weights, dict(method.views), method.actions.kinds)
 
@@ -335,7 +336,7 @@ def shared_backbones(run: Run, **changes: Any) -> tuple[BackboneSpec, ...]:
 @functools.cache
 def _checked_method(method_class: Any, model: str, stages: str) -> tuple[BackboneSpec, ...]:
     """The constructor's own checks, and the stages'. Returns the shared backbones."""
-    method = _untrained(method_class, model)
+    method = _untrained(method_class, model, ANY_CLASSES)
     checked = [build(Stage, stage, "stages") for stage in json.loads(stages)]
     for stage in checked:
         method.enter(stage)

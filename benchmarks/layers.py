@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,21 +49,24 @@ class SettingsFile:
 
     path: Path
     content: DictConfig
+    _layers: dict[tuple[str, ...], Layer] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def read(cls, path: Path, *keys: str) -> SettingsFile:
-        """A file that holds sections and the keys named.
+        """A file that holds sections and the keys named; read once, as every run asks for it.
 
         Raises:
             ValueError: it holds something else.
         """
-        content = load_yaml(path)
-        for key in map(str, content):
-            check_known(key, (*keys, *SECTIONS), f"{shown(path)}: '{key}'")
-        return cls(path, content)
+        return _read(path, path.stat().st_mtime_ns, keys)
 
     def layer(self, *keys: str) -> Layer:
-        """What stands in the file under the keys, one inside the other; without any, its sections."""
+        """What stands under the keys, one inside the other; without any, its sections; not to be changed."""
+        if keys not in self._layers:
+            self._layers[keys] = self._made_layer(*keys)
+        return self._layers[keys]
+
+    def _made_layer(self, *keys: str) -> Layer:
         values: Any = self.content
         for i, key in enumerate(keys):
             values = values.get(key) or {}
@@ -78,6 +81,14 @@ class SettingsFile:
     def names(self, key: str) -> list[str]:
         """The names under a key, such as `variants`, in the file's order."""
         return [str(name) for name in self.content.get(key) or {}]
+
+
+@cache
+def _read(path: Path, changed: int, keys: tuple[str, ...]) -> SettingsFile:
+    content = load_yaml(path)
+    for key in map(str, content):
+        check_known(key, (*keys, *SECTIONS), f"{shown(path)}: '{key}'")
+    return SettingsFile(path, content)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -24,6 +25,9 @@ from adavid.method import AdaptiveMethod
 from adavid.routing import hold_skips
 
 torch.set_num_threads(1)
+# Tests build hundreds of networks beside the million objects of the libraries: to look for cycles every 700 objects, as
+# Python does, takes a fifth of the time that it takes to compose a run.
+gc.set_threshold(50_000, 20, 20)
 NUM_CLASSES = 5
 UCF101 = Path(__file__).resolve().parents[2] / "shared" / "ucf101"
 COPIES = {"ucf101": UCF101, "ucf101_untrimmed": UCF101}  # of data sets that are not made here; a test does without them
