@@ -3,7 +3,7 @@
 #   bench, curve: VARIANT, DATA and PROFILE may be lists, as METHOD and SEEDS are: VARIANT=,soft is none and soft
 #   SEEDS=0,1,2  SPLIT=test|val  WANDB=off|offline|online  ARGS="section.key=value ..."
 #   JOBS=1 (so many processes at a time)  RETRY=1 (what failed too)  PRINT=1 (the plan as command lines)  POINTS=1 (of a curve, each apart)
-#   LAUNCHER=slurm  SLURM="timeout_min=600 gpus_per_node=1 ..."  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder
+#   LAUNCHER=slurm  SLURM="timeout_min=600 gpus_per_node=1 ..."  TRIALS=8  DRY_RUN=1  SOURCE=file|url|device|-  FPS=1  K=0  RECORD=folder  BEFORE=commit
 #   ROOT=folder (of the data set)  CACHE=folder (into which it was prepared)  SHORT=256  QUALITY=95  VIDEOS=8
 #   FORMAT=latex (leaderboard: its tables for papers)
 #   CHECKPOINT=file (weights that METHOD's authors have released: import, curve, latency, predict, online)
@@ -44,7 +44,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env check-data prepare data-bench bench import tune curve latency predict export online room config flops compare papers leaderboard readme verify reference contact-sheet pretrain docs list lint check format test clean
+.PHONY: help env check-data prepare data-bench bench import tune curve latency predict export online room config flops compare papers leaderboard readme verify reference retrained contact-sheet pretrain docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -118,6 +118,9 @@ verify: env ## score the records in RECORD=folder anew from their predictions, r
 
 reference: env ## make the committed records that are not there yet (METHOD=a,b: of these; DRY_RUN=1: print the plan; all: about ten hours on two cores)
 	$(call takes,METHOD DATA PROFILE ROOT CACHE ARGS $(OF_MANY) PRINT DRY_RUN)@$(ADAVID) reference --data '$(DATA)' --profile '$(PROFILE)' $(MANY) $(if $(PRINT),--print) $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(if $(DRY_RUN),--dry-run) $(SETTINGS)
+
+retrained: env ## compare the committed records that were made anew with those at BEFORE=commit (HEAD) or folder, and keep what differs
+	$(call takes,BEFORE)@$(ADAVID) retrained $(if $(BEFORE),'$(BEFORE)')
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
 	$(call takes)@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"

@@ -195,6 +195,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_jobs(sub)
     _add_print(sub)
     sub.set_defaults(records=PUBLISHED)
+    sub = command("retrained", _retrained, "compare what other code has made anew with the records before, and keep it")
+    sub.add_argument("before", nargs="?", default="HEAD", help="a commit with the records before, or a folder of them")
+    sub.set_defaults(records=PUBLISHED)
     sub = command("verify", _verify, "score records anew from their predictions, and recompute their hashes")
     sub.add_argument("folder", help="of records, or above some")
     sub = command(
@@ -587,7 +590,7 @@ def _compare(arguments: argparse.Namespace, workspace: Workspace) -> None:
 def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from adavid.environment import git_revision
     from benchmarks.jobs import check_all_done
-    from benchmarks.reference import board_of, left_of, plan, table
+    from benchmarks.reference import board_of, left_of, plan, superseded_checkpoints, table
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it has set INFO
     board = board_of(arguments.data, arguments.profile)
@@ -606,6 +609,11 @@ def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
     cells = [replace(cell, words=(*cell.words, *settings, *_folder_words(arguments))) for cell in left]
     timed = [cell for cell in cells if cell.words[0] == "latency"]  # by itself, or it times the others too
     logs = workspace.cache / "logs" / "reference"
+    for path in superseded_checkpoints(lines, workspace.records):  # beside which a record would stand
+        if arguments.print:
+            print(f"rm {shlex.quote(str(path.resolve()))}")
+        else:
+            path.unlink()
     failed: list[str] = []
     for some, jobs in (([cell for cell in cells if cell not in timed], arguments.jobs), (timed, 1)):
         failed += _run_cells(arguments, some, jobs, logs)
@@ -613,6 +621,12 @@ def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
         return
     _leaderboard(arguments, workspace)
     check_all_done(failed, len(cells))
+
+
+def _retrained(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from benchmarks.report.retrained import retrained
+
+    print(retrained(workspace.records, arguments.before))
 
 
 def _verify(arguments: argparse.Namespace, workspace: Workspace) -> None:

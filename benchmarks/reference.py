@@ -1,13 +1,15 @@
 """The plan of a board's committed records: the command lines that make them, which were run, how long the others take.
 
 It follows from the recipe's `boards` and from the catalogue: every method, every curve, every variant. A record of
-today's settings counts whatever code made it, so that records outlive what comes after them; the plan says where that
-is another one than today's, and a folder that is removed is made anew.
+today's settings counts whatever code made it, unless today's was shown to make other results; the plan says by which
+code records are, and what was compared with today's (see `benchmarks.report.retrained`). What was shown to be another
+is made anew, and so is a folder that is removed.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,10 +39,27 @@ from benchmarks.layers import (
 )
 from benchmarks.measure.online import is_worth_watching
 from benchmarks.models import last_stage
+from benchmarks.report.retrained import (
+    BY_SAME,
+    BY_TODAYS,
+    NOT_COMPARED,
+    OTHER_RESULTS,
+    SPEAKS_FOR,
+    Codes,
+    worst,
+)
 from benchmarks.run import Run
 from benchmarks.runner import curve_points
 from benchmarks.workspace import Workspace
 
+WITHOUT_CODE = "that name no code"  # times, answers along the videos, the room
+COLUMNS = {  # of the plan, where lines are by how their records stand to today's code
+    BY_TODAYS: "by today's code",
+    BY_SAME: "by the same",
+    NOT_COMPARED: "not compared",
+    OTHER_RESULTS: "other results",
+    WITHOUT_CODE: "without code",
+}
 MEASURES = ("curve", "online", "latency", "room")
 BOUND = "uniform@ceiling"  # what the data allow, at ten times the training: one seed, as nothing is compared with it
 
@@ -141,11 +160,12 @@ class Line:
         """The runs whose models it makes use of."""
         return [self.run]
 
-    def is_of_other_code(self, records: Path) -> bool:
-        """Whether records that are there were made by other code than today's."""
+    def standings(self, records: Path, codes: Codes) -> dict[str, str]:
+        """How the codes that made its records stand to today's, by digest; none where files name no code, as times."""
         paths = [self.run.folder(records) / name for name in self.files if name not in OTHER_KINDS]
         today = code_digest(*self.run.config["sources"])
-        return any(read_json(Record, path).code != today for path in paths if path.exists())
+        made_by = {read_json(Record, path).code for path in paths if path.exists()}
+        return {code: codes.standing(code, today) for code in made_by}
 
     def seconds(self, times: Mapping[str, tuple[float, float]]) -> float:
         """What it may take, by its run's own times, or where there are none by the medians of all that there are."""
@@ -250,11 +270,34 @@ def left_of(lines: Sequence[Line], records: Path) -> list[Line]:
     """Those that are to be run.
 
     A record stands for the model that is beside it. So where a line needs a model that is not there, as none is in a
-    fresh clone, all records of its run are made anew with it.
+    fresh clone, all records of its run are made anew with it; and so they are where today's code was shown to make
+    others.
     """
-    needed = [(run, run.folder(records)) for line in lines if not line.is_done(records) for run in line.models]
-    anew = {folder for run, folder in needed if not last_stage(run, folder).exists()}
-    return [line for line in lines if not line.is_done(records) or line.run.folder(records) in anew]
+    old = {line.run.folder(records) for line in superseded(lines, records)}
+
+    def is_left(line: Line) -> bool:
+        return not line.is_done(records) or any(run.folder(records) in old for run in line.models)
+
+    needed = [(run, run.folder(records)) for line in lines if is_left(line) for run in line.models]
+    anew = old | {folder for run, folder in needed if not last_stage(run, folder).exists()}
+    return [line for line in lines if is_left(line) or line.run.folder(records) in anew]
+
+
+def superseded(lines: Sequence[Line], records: Path) -> list[Line]:
+    """Those with a record of which today's code was shown to make another."""
+    codes = Codes.of(records)
+    if not codes.has_others:  # so that no record is read
+        return []
+    return [line for line in lines if OTHER_RESULTS in line.standings(records, codes).values()]
+
+
+def superseded_checkpoints(lines: Sequence[Line], records: Path) -> list[Path]:
+    """What is to be removed so that such a line is trained anew, the further models of its curve included."""
+    folders = dict[Path, None]()
+    for line in superseded(lines, records):
+        points = curve_points(line.run) if line.command == "curve" else ()
+        folders |= dict.fromkeys(run.folder(records) for run in (line.run, *(point.run for point in points)))
+    return [path for folder in folders for path in sorted([*folder.glob("*.pt"), *folder.glob("*.ckpt")])]
 
 
 def times(results: Path, device: str) -> dict[str, tuple[float, float]]:
@@ -271,28 +314,46 @@ def times(results: Path, device: str) -> dict[str, tuple[float, float]]:
 
 
 def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
-    """The plan for reading: a row for all seeds of a run, and what is left."""
+    """The plan for reading: a row for all seeds of a run, by which code they are, and what is left."""
     device = device_name(lines[0].run.device)
     known = times(workspace.results, device)
+    codes = Codes.of(workspace.records)
     rows: dict[tuple[str, str], dict[str, str]] = {}
     left = left_of(lines, workspace.records)
     to_do = {line.cell.name for line in left}
+    seen, not_compared = Counter[str](), set[str]()
     for line in lines:
-        row = rows.setdefault((line.command, line.run.label), {"recorded": "", "by other code": "", "to do": ""})
-        row["to do" if line.cell.name in to_do else "recorded"] += f" {line.seeds}"
-        row["by other code"] += f" {line.seeds}" if line.is_of_other_code(workspace.records) else ""
+        row = rows.setdefault((line.command, line.run.label), dict.fromkeys((*COLUMNS.values(), "to do"), ""))
+        standings = line.standings(workspace.records, codes)
+        not_compared |= {code for code, standing in standings.items() if standing == NOT_COMPARED}
+        if line.cell.name in to_do:
+            row["to do"] += f" {line.seeds}"
+        if standings or line.cell.name not in to_do:
+            standing = worst(standings.values()) if standings else WITHOUT_CODE
+            row[COLUMNS[standing]] += f" {line.seeds}"
+            seen[standing] += 1
     columns = [
         {"command": command, "run": label} | {f"seeds {key}": text.strip() for key, text in row.items()}
         for (command, label), row in rows.items()
     ]
     shown = pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
     recorded = f"{len(lines) - len(left)} of {len(lines)} recorded; to do: {len(left)}"
+    by_code = [f"of {len(lines)}: " + ", ".join(f"{seen[standing]} {standing}" for standing in COLUMNS)]
+    if seen[NOT_COMPARED]:
+        by_code.append(f"Not compared: {len(not_compared)} digests of code; {SPEAKS_FOR[0].lower()}{SPEAKS_FOR[1:]}.")
+    elif seen[BY_SAME]:
+        by_code.append(f"{SPEAKS_FOR}.")
+    return "\n".join([shown, "", recorded + _duration(left, known, device, jobs), *by_code])
+
+
+def _duration(left: Sequence[Line], known: Mapping[str, tuple[float, float]], device: str, jobs: int) -> str:
+    """How long what is left may take, in words; "" where nothing is, or where none was timed."""
     if not left or not known:
-        return f"{shown}\n\n{recorded}"
+        return ""
     hours = sum(line.seconds(known) for line in left) / 3600 / jobs
     untimed = sum(line.run.label not in known for line in left)
     others = f" ({untimed} of them as the others, which were timed)" if untimed else ""
-    return f"{shown}\n\n{recorded}, about {hours:.1f} h by the times of records made on {device}{others}"
+    return f", about {hours:.1f} h by the times of records made on {device}{others}"
 
 
 def _own_variants(method: str, profile: str) -> list[str]:

@@ -31,6 +31,7 @@ from adavid.evaluation.room import RoomAnswers, RoomRecord, read_room_answers, r
 from adavid.evaluation.schema import read_json
 from adavid.evaluation.summary import Summary, summarize
 from benchmarks.report.entries import operating_point
+from benchmarks.report.retrained import BY_TODAYS, Codes
 
 TOLERANCE = 1e-9  # relative: sums in another order, on another machine
 
@@ -51,6 +52,7 @@ def verify(folder: str | Path) -> None:
     if not records:
         raise ValueError(f"{folder}: expected records, found none")
     wrong: list[str] = []
+    codes = Codes.of(folder)
     for record in records:
         predictions = None
         try:
@@ -61,7 +63,8 @@ def verify(folder: str | Path) -> None:
         wrong += [f"{record.path}: {fault}" for fault in faults]
         verdict = f"{len(faults)} mismatches" if faults else "reproduced"
         where = f"{record.label}, seed {record.seed}, {record.point} ({operating_point(record)})"
-        verdict += "; made by other code than today's" if is_of_other_code(record) else ""
+        standing = codes.standing(record.code, todays_code(record))
+        verdict += "" if standing == BY_TODAYS else f"; made {standing}"
         print(f"{where}: {100 * record.metrics.map:.2f} mAP, {record.cost.gflops_per_video:.4g} GFLOPs: {verdict}")
         if predictions is not None and (others := other_maps(predictions)):
             print(f"  {others}")
@@ -147,12 +150,12 @@ def room_mismatches(record: RoomRecord, answers: RoomAnswers) -> Iterator[str]:
         yield from _unequal("evidence.without_clear", record.evidence.without_clear, without)
 
 
-def is_of_other_code(record: Record) -> bool:
-    """Whether the code has changed that trained and evaluated it, or is not here."""
+def todays_code(record: Record) -> str | None:
+    """The digest of the code that would train and evaluate it now; None where that is not here."""
     try:
-        return record.code != code_digest(*record.config.get("sources", ()))
+        return code_digest(*record.config.get("sources", ()))
     except ValueError:
-        return True
+        return None
 
 
 def _misplaced(result: Record | LatencyRecord | OnlineRecord) -> Iterator[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from adavid.evaluation.records import ONLINE_JSON
+from adavid.digest import code_digest
+from adavid.evaluation.records import LATENCY_JSON, ONLINE_JSON
 from adavid.evaluation.room import ROOM_JSON
 from adavid.evaluation.schema import write_json
 from benchmarks import jobs, reference
@@ -18,8 +20,23 @@ from benchmarks.compose import compose
 from benchmarks.jobs import Cell
 from benchmarks.layers import methods_of, room_networks
 from benchmarks.models import last_stage
-from benchmarks.reference import BOUND, MEASURES, Board, Line, RoomLine, board_of, left_of, plan, table
+from benchmarks.reference import (
+    BOUND,
+    COLUMNS,
+    MEASURES,
+    Board,
+    Line,
+    RoomLine,
+    board_of,
+    left_of,
+    plan,
+    superseded,
+    superseded_checkpoints,
+    table,
+)
+from benchmarks.report.retrained import RETRAINED_CSV, Codes, write_retrained
 from benchmarks.workspace import Workspace
+from tests.benchmarks.test_retrained import comparison
 from tests.benchmarks.test_room_report import add_room
 from tests.benchmarks.toys import add
 from tests.datamodules.test_ucf101 import write_copy
@@ -156,7 +173,7 @@ def test_the_room_is_measured_once_for_all_seeds(workspace: Workspace) -> None:
         write_json(path, record)
         assert isinstance(line, RoomLine)
         of_seeds = replace(line, all_seeds=seeds)
-        assert of_seeds.is_done(workspace.records) is is_done and not of_seeds.is_of_other_code(workspace.records)
+        assert of_seeds.is_done(workspace.records) is is_done and not of_seeds.standings(workspace.records, Codes())
 
 
 def test_the_plan_says_what_is_left_and_how_long_it_takes(
@@ -170,23 +187,70 @@ def test_the_plan_says_what_is_left_and_how_long_it_takes(
         folder.mkdir(parents=True)
         (folder / "test.json").symlink_to(next(workspace.results.rglob("toys/**/test.json")))
     monkeypatch.setattr(reference, "device_name", lambda device: "another")
-    assert table(some, workspace, 2).endswith("0 of 10 recorded; to do: 10")  # the curves need models, so they are anew
+    assert "\n0 of 10 recorded; to do: 10\n" in table(some, workspace, 2)  # the curves need models, so they are anew
     for line in some:
         if line.is_done(workspace.records):
             last_stage(line.run, line.run.folder(workspace.records)).touch()
-    assert table(some, workspace, 2).endswith("2 of 10 recorded; to do: 8")
+    assert "\n2 of 10 recorded; to do: 8\n" in table(some, workspace, 2)
     monkeypatch.setattr(reference, "device_name", lambda device: "a machine")
     text = table(some, workspace, 2)
-    assert re.search(r"^bench +lstm +0 2 +0 2 +1 3 4$", text, re.M) and re.search(
-        r"^curve +lstm +0 1 2 3 4$", text, re.M
-    )  # a toy's code is none
-    assert text.endswith("2 of 10 recorded; to do: 8, about 0.0 h by the times of records made on a machine")
+    assert re.search(r"^bench +lstm +0 2 +1 3 4$", text, re.M) and re.search(r"^curve +lstm +0 1 2 3 4$", text, re.M)
+    assert "\n2 of 10 recorded; to do: 8, about 0.0 h by the times of records made on a machine\n" in text
     bench, curve = some[0], some[-1]
     assert bench.seconds({"lstm": (100.0, 5.0)}) == 105 and curve.seconds({"lstm": (100.0, 5.0)}) == 5 * len(
         curve.files
     )
     assert bench.seconds({"tsm": (10.0, 1.0), "uniform": (20.0, 3.0)}) == 15 + 2  # as the others are
-    assert table(lines[:1], workspace, 1).endswith("1 of 1 recorded; to do: 0")
+    assert "\n1 of 1 recorded; to do: 0\nof 1: 0 by today's code" in table(lines[:1], workspace, 1)
+
+
+def test_the_plan_says_which_code_was_shown_to_make_the_same_and_makes_anew_what_was_not(
+    lines: list[Line], workspace: Workspace
+) -> None:
+    (today,) = {code_digest(*line.run.config["sources"]) for line in lines if line.run.method == "lstm"}
+    some = [line for line in lines if line.run.label == "lstm" and line.command in ("bench", "latency")]
+    benches, (timed,) = some[:5], some[5:]
+    for line, code in zip(benches, (today, "aaaa0000", "bbbb0000", "cccc0000"), strict=False):
+        folder = line.run.folder(workspace.records)
+        made = add(workspace.results, "lstm", root="made", seed=line.run.seed, code=code)
+        shutil.copytree(made, folder)
+        (folder / "0-all.pt").touch()
+        last_stage(line.run, folder).touch()
+    (timed.run.folder(workspace.records) / LATENCY_JSON).touch()
+    same, other = comparison("aaaa0000", today), comparison("bbbb0000", today, score=0.1)
+    write_retrained(workspace.records / RETRAINED_CSV, [same, other])
+    text = table(some, workspace, 1)
+    assert re.search(r"^command +run +" + " +".join(f"seeds {name}" for name in (*COLUMNS.values(), "to do")), text)
+    assert re.search(r"^bench +lstm +0 +1 +3 +2 +2 4$", text, re.M) and re.search(r"^latency +lstm +0$", text, re.M)
+    assert "\n4 of 6 recorded; to do: 2, about" in text or "\n4 of 6 recorded; to do: 2\n" in text
+    assert (
+        "\nof 6: 1 by today's code, 1 by code that was shown to make the same, 1 by other code that was not compared, "
+        "1 by other code with other results, 1 that name no code\nNot compared: 1 digests of code; one seed"
+    ) in text
+    assert [line.run.seed for line in superseded(some, workspace.records)] == [2]
+    removed = superseded_checkpoints(some, workspace.records)
+    folder = benches[2].run.folder(workspace.records)
+    assert set(removed) == {folder / "0-all.pt", last_stage(benches[2].run, folder)}
+    # With a newer record it is done.
+    shutil.rmtree(folder)
+    shutil.copytree(benches[0].run.folder(workspace.records), folder)
+    assert [line.run.seed for line in left_of(some, workspace.records)] == [4]
+
+
+def test_a_line_is_made_anew_with_any_of_its_models(workspace: Workspace) -> None:
+    lines = [line for line in plan(SPRITES, ["liteeval"]) if line.run.seed == 0]
+    (online,) = (line for line in lines if line.command == "online")
+    bench = next(line for line in lines if line.cell.name == "bench uniform seed 0")
+    for line, file in ((online, ONLINE_JSON), (bench, "test.json")):
+        folder = line.run.folder(workspace.records)
+        shutil.copytree(add(workspace.results, "uniform", root="made", code="aaaa0000"), folder)
+        (folder / file).touch()
+        last_stage(line.run, folder).touch()
+    some = [online, bench]
+    assert not left_of(some, workspace.records)
+    today = code_digest(*bench.run.config["sources"])
+    write_retrained(workspace.records / RETRAINED_CSV, [comparison("aaaa0000", today, score=0.1)])
+    assert left_of(some, workspace.records) == some
 
 
 def test_a_variant_that_is_only_evaluated_differently_trains_nothing() -> None:

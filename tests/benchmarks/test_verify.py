@@ -13,6 +13,8 @@ from adavid.evaluation.metrics import mean_average_precision, published_map
 from adavid.evaluation.predictions import read_predictions
 from adavid.evaluation.records import identity, model_identity
 from benchmarks.report import verify
+from benchmarks.report.retrained import RETRAINED_CSV, write_retrained
+from tests.benchmarks.test_retrained import comparison
 from tests.benchmarks.toys import ACTIONS, add, add_latency, add_online, add_strips
 
 CONFIG: dict[str, Any] = {"method": "sharp", "seed": 0, "model": {"alpha": 0.25}, "test": {"rho": 0.5}}
@@ -96,7 +98,18 @@ def test_a_record_of_other_code_is_said_to_be(
     change(folder / "test.json", place, value)
     verify(folder)  # that is no fault
     *_, last = capsys.readouterr().out.splitlines()
-    assert last.endswith(": reproduced; made by other code than today's")
+    assert last.endswith(": reproduced; made by other code that was not compared")
+
+
+@pytest.mark.parametrize(("score", "said"), [(0.0, "code that was shown to make the same"), (0.1, "other code with")])
+def test_what_was_shown_of_its_code_is_said(
+    folder: Path, score: float, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(folder / "test.json", "code", "01234567")
+    write_retrained(folder.parents[4] / RETRAINED_CSV, [comparison("01234567", CODE, score)])
+    verify(folder)
+    *_, last = capsys.readouterr().out.splitlines()
+    assert f": reproduced; made by {said}" in last
 
 
 def test_sizes_of_actions_that_are_not_the_methods_are_named(folder: Path) -> None:
