@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from adavid.config import locate
@@ -20,6 +22,7 @@ from benchmarks.layers import ROOT, catalogue, data_file, method_files
 from benchmarks.report.compare import with_comparisons
 from benchmarks.report.entries import Entry, group
 from benchmarks.report.markdown import PAGES, with_tables
+from benchmarks.report.retrained import RETRAINED_CSV, read_retrained, write_retrained
 from benchmarks.report.tables import leaderboard, read_reported, rounded
 from tests.conftest import COPIES
 
@@ -77,6 +80,17 @@ def test_a_file_read_and_written_is_the_same_bytes(records: list[Record]) -> Non
         assert to_json(record) == record.path.read_text(encoding="utf-8"), record.path
     for path in (path for path in REFERENCE.rglob("*.json") if path.name in OTHER_KINDS):
         assert to_json(read_json(OTHER_KINDS[path.name], path)) == path.read_text(encoding="utf-8"), path
+
+
+def test_what_was_trained_again_is_of_records_that_are_here(records: list[Record], tmp_path: Path) -> None:
+    path = REFERENCE / RETRAINED_CSV
+    if not path.exists():
+        pytest.skip("nothing was trained again yet")
+    comparisons = read_retrained(path)
+    write_retrained(tmp_path / path.name, comparisons)
+    assert (tmp_path / path.name).read_text(encoding="utf-8") == path.read_text(encoding="utf-8")
+    places = {record.path.parents[1].relative_to(REFERENCE) for record in records}
+    assert {Path(of.data, of.profile, of.label, of.config_hash) for of in comparisons} <= places
 
 
 @pytest.mark.slow
