@@ -2,7 +2,7 @@
 
 It follows from the recipe's `boards` and from the catalogue: every method, every curve, every variant. A record of
 today's settings counts whatever code made it, unless today's was shown to make other results; the plan says by which
-code records are, and what was compared with today's (see `benchmarks.report.retrained`). What was shown to be another
+code records are, and whether that was shown to make the same (see `benchmarks.report.retrained`). What was shown to be another
 is made anew, and so is a folder that is removed.
 """
 
@@ -42,7 +42,7 @@ from benchmarks.models import last_stage
 from benchmarks.report.retrained import (
     BY_SAME,
     BY_TODAYS,
-    NOT_COMPARED,
+    NOT_SHOWN,
     OTHER_RESULTS,
     SPEAKS_FOR,
     Codes,
@@ -56,7 +56,7 @@ WITHOUT_CODE = "that name no code"  # times, answers along the videos, the room
 COLUMNS = {  # of the plan, where lines are by how their records stand to today's code
     BY_TODAYS: "by today's code",
     BY_SAME: "by the same",
-    NOT_COMPARED: "not compared",
+    NOT_SHOWN: "nothing shown",
     OTHER_RESULTS: "other results",
     WITHOUT_CODE: "without code",
 }
@@ -321,11 +321,11 @@ def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
     rows: dict[tuple[str, str], dict[str, str]] = {}
     left = left_of(lines, workspace.records)
     to_do = {line.cell.name for line in left}
-    seen, not_compared = Counter[str](), set[str]()
+    seen, unshown = Counter[str](), set[str]()
     for line in lines:
         row = rows.setdefault((line.command, line.run.label), dict.fromkeys((*COLUMNS.values(), "to do"), ""))
         standings = line.standings(workspace.records, codes)
-        not_compared |= {code for code, standing in standings.items() if standing == NOT_COMPARED}
+        unshown |= {code for code, standing in standings.items() if standing == NOT_SHOWN}
         if line.cell.name in to_do:
             row["to do"] += f" {line.seeds}"
         if standings or line.cell.name not in to_do:
@@ -339,8 +339,8 @@ def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
     shown = pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
     recorded = f"{len(lines) - len(left)} of {len(lines)} recorded; to do: {len(left)}"
     by_code = [f"of {len(lines)}: " + ", ".join(f"{seen[standing]} {standing}" for standing in COLUMNS)]
-    if seen[NOT_COMPARED]:
-        by_code.append(f"Not compared: {len(not_compared)} digests of code; {SPEAKS_FOR[0].lower()}{SPEAKS_FOR[1:]}.")
+    if seen[NOT_SHOWN]:
+        by_code.append(f"Nothing shown: {len(unshown)} digests of code; {SPEAKS_FOR[0].lower()}{SPEAKS_FOR[1:]}.")
     elif seen[BY_SAME]:
         by_code.append(f"{SPEAKS_FOR}.")
     return "\n".join([shown, "", recorded + _duration(left, known, device, jobs), *by_code])

@@ -246,6 +246,7 @@ def write_evaluation(
         git_revision=git_revision(),
         versions=versions(),
         device=f"{run.num_devices} x {device}" if run.num_devices > 1 else device,
+        num_threads=torch.get_num_threads(),
         times=dict(times),
     )
     return write_record(folder, record, evaluation.predictions)

@@ -33,14 +33,14 @@ RETRAINED_CSV = "retrained.csv"  # in the folder of the committed records
 TOLERANCE = 1e-4
 SAME: Final = "same"
 OTHER: Final = "other"
-UNCLEAR: Final = "unclear"  # other results, but of another machine too, which trains otherwise by itself
+UNCLEAR: Final = "unclear"  # other results, but maybe of another machine, which trains otherwise by itself
 
 # How a record stands to today's code, from the best to the worst.
 BY_TODAYS = "by today's code"
 BY_SAME = "by code that was shown to make the same"
-NOT_COMPARED = "by other code that was not compared"
+NOT_SHOWN = "by other code of which nothing was shown"
 OTHER_RESULTS = "by other code with other results"
-STANDINGS = (BY_TODAYS, BY_SAME, NOT_COMPARED, OTHER_RESULTS)
+STANDINGS = (BY_TODAYS, BY_SAME, NOT_SHOWN, OTHER_RESULTS)
 SPEAKS_FOR = "One seed that was trained again speaks for what else the same code made: other seeds and variants"
 
 
@@ -50,7 +50,7 @@ class Retrained(Block):
     Attributes:
         label: method, or method@variant.
         commit_before, code_before: of what was there; `commit_after` and `code_after` are of what is there now.
-        machine: whether device and libraries are the same.
+        machine: whether device, libraries and number of threads are the same, or one record does not say its threads.
         points: records compared: the main one, decisions shuffled, the curve's.
         videos: of each.
         score: the largest absolute difference of a video's score of a class.
@@ -69,7 +69,7 @@ class Retrained(Block):
     code_before: str
     commit_after: str
     code_after: str
-    machine: Literal["same", "another"]
+    machine: Literal["same", "another", "unknown"]
     points: int
     videos: int
     score: float
@@ -135,11 +135,11 @@ class Codes:
         if code == today:
             return BY_TODAYS
         if today is None:
-            return NOT_COMPARED
+            return NOT_SHOWN
         of_it, of_today = self._same_as(code), self._same_as(today)
         if frozenset((of_it, of_today)) in self._others:
             return OTHER_RESULTS
-        return BY_SAME if of_it == of_today else NOT_COMPARED
+        return BY_SAME if of_it == of_today else NOT_SHOWN
 
     def _same_as(self, code: str) -> frozenset[str]:
         return self._same.get(code, frozenset((code,)))
@@ -231,7 +231,6 @@ def _comparison(folder: str, pairs: Sequence[tuple[Record, Record]]) -> Retraine
     """Of one run's records, all of which changed from one code to another."""
     predicted = [_same_videos(old, new) for old, new in pairs]
     old, new = pairs[0]
-    is_same_machine = all((old.device, old.versions) == (new.device, new.versions) for old, new in pairs)
     of_folder = Path(folder).parts
     return Retrained(
         data=new.data,
@@ -243,7 +242,7 @@ def _comparison(folder: str, pairs: Sequence[tuple[Record, Record]]) -> Retraine
         code_before=old.code,
         commit_after=new.git_revision,
         code_after=new.code,
-        machine="same" if is_same_machine else "another",
+        machine=_machine(pairs),
         points=len(pairs),
         videos=new.data_info.num_videos,
         score=max(float(np.abs(a.score_NK - b.score_NK).max()) for a, b in predicted),
@@ -252,6 +251,15 @@ def _comparison(folder: str, pairs: Sequence[tuple[Record, Record]]) -> Retraine
         map=max(abs(a - b) for old, new in pairs for a, b in zip(_maps(old), _maps(new), strict=True)),
         gflops=max(_relative(a, b) for old, new in pairs for a, b in zip(_gflops(old), _gflops(new), strict=True)),
     )
+
+
+def _machine(pairs: Sequence[tuple[Record, Record]]) -> Literal["same", "another", "unknown"]:
+    """Whether records were made on the same as those before."""
+    if any((old.device, old.versions) != (new.device, new.versions) for old, new in pairs):
+        return "another"
+    if any(record.num_threads is None for pair in pairs for record in pair):
+        return "unknown"
+    return "same" if all(old.num_threads == new.num_threads for old, new in pairs) else "another"
 
 
 def _same_videos(old: Record, new: Record) -> tuple[Predictions, Predictions]:

@@ -224,8 +224,8 @@ def test_the_plan_says_which_code_was_shown_to_make_the_same_and_makes_anew_what
     assert re.search(r"^bench +lstm +0 +1 +3 +2 +2 4$", text, re.M) and re.search(r"^latency +lstm +0$", text, re.M)
     assert "\n4 of 6 recorded; to do: 2, about" in text or "\n4 of 6 recorded; to do: 2\n" in text
     assert (
-        "\nof 6: 1 by today's code, 1 by code that was shown to make the same, 1 by other code that was not compared, "
-        "1 by other code with other results, 1 that name no code\nNot compared: 1 digests of code; one seed"
+        "\nof 6: 1 by today's code, 1 by code that was shown to make the same, "
+        "1 by other code of which nothing was shown, 1 by other code with other results, 1 that name no code\nNothing shown: 1 digests of code; one seed"
     ) in text
     assert [line.run.seed for line in superseded(some, workspace.records)] == [2]
     removed = superseded_checkpoints(some, workspace.records)

@@ -16,7 +16,7 @@ from benchmarks.__main__ import main
 from benchmarks.report.retrained import (
     BY_SAME,
     BY_TODAYS,
-    NOT_COMPARED,
+    NOT_SHOWN,
     OTHER_RESULTS,
     RETRAINED_CSV,
     Codes,
@@ -101,14 +101,20 @@ def test_another_bill_of_training_is_another_result(before: Path, tmp_path: Path
     assert (of.verdict, of.bills) == ("other", 0) and of.gflops == pytest.approx(0.2)  # of 10
 
 
-def test_another_machine_shows_no_difference_of_code(before: Path, after: Path) -> None:
-    update(after, device="another")
+@pytest.mark.parametrize(
+    ("machine", "said"),
+    [({"device": "another"}, "another"), ({"num_threads": 2}, "another"), ({"num_threads": None}, "unknown")],
+)
+def test_another_machine_may_show_that_code_is_the_same_but_not_that_it_is_another(
+    before: Path, after: Path, machine: dict[str, Any], said: str
+) -> None:
+    update(after, **machine)
     (of,) = compared(before, after)
-    assert (of.machine, of.verdict) == ("another", "same")
+    assert (of.machine, of.verdict) == (said, "same")
     change(after, score_NK=predicted(after)["score_NK"] + 0.1)
     (of,) = compared(before, after)
     assert of.verdict == "unclear"
-    assert Codes([of]).standing("aaaa0000", "bbbb0000") == NOT_COMPARED
+    assert Codes([of]).standing("aaaa0000", "bbbb0000") == NOT_SHOWN
 
 
 def test_videos_are_compared_by_name_and_none_may_be_missing(before: Path, after: Path) -> None:
@@ -156,9 +162,9 @@ def comparison(code_before: str, code_after: str, score: float = 0.0, seed: int 
 def test_a_chain_of_comparisons_counts_in_either_direction() -> None:
     codes = Codes([comparison("a", "b"), comparison("b", "c"), comparison("d", "e")])
     standings = {code: codes.standing(code, "c") for code in "abcde"}
-    assert standings == {"a": BY_SAME, "b": BY_SAME, "c": BY_TODAYS, "d": NOT_COMPARED, "e": NOT_COMPARED}
+    assert standings == {"a": BY_SAME, "b": BY_SAME, "c": BY_TODAYS, "d": NOT_SHOWN, "e": NOT_SHOWN}
     assert codes.standing("c", "a") == BY_SAME
-    assert codes.standing("a", None) == NOT_COMPARED and not codes.has_others
+    assert codes.standing("a", None) == NOT_SHOWN and not codes.has_others
 
 
 def test_one_other_result_outweighs_all_that_are_the_same() -> None:

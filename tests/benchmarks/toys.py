@@ -151,7 +151,7 @@ def add(
             "git_revision": "0" * 40,
             "versions": {"torch": "2"},
         },
-        **{"device": "a machine", "times": {"train_s": 1.0, "eval_s": 1.0}},
+        **{"device": "a machine", "num_threads": 1, "times": {"train_s": 1.0, "eval_s": 1.0}},
     )
     folder = results / root / data / "tiny" / name / config_hash[:8] / f"seed{seed}"
     write_record(folder, record, made)

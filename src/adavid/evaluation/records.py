@@ -98,6 +98,7 @@ class Record(Result):
         config: everything that determined the run; `config_hash` is of its essential part and of the videos.
         model_hash: of what determined the trained weights alone.
         code: digest of the source that trained and evaluated it.
+        num_threads: on the CPU, on which the last digits of training depend; None in records from before.
         times: seconds of training and evaluation, where they were measured.
     """
 
@@ -120,6 +121,7 @@ class Record(Result):
     git_revision: str
     versions: dict[str, str]
     device: str
+    num_threads: int | None = None
     times: dict[str, float]
 
     _parts: tuple[Record, ...] = ()
