@@ -2,8 +2,8 @@
 
 It follows from the recipe's `boards` and from the catalogue: every method, every curve, every variant. A record of
 today's settings counts whatever code made it, unless today's was shown to make other results; the plan says by which
-code records are, and whether that was shown to make the same (see `benchmarks.report.retrained`). What was shown to be another
-is made anew, and so is a folder that is removed.
+code records are, and whether that was shown to make the same (see `benchmarks.report.retrained`). What was shown to be
+another is made anew, and so is a folder that is removed.
 """
 
 from __future__ import annotations

@@ -225,7 +225,8 @@ def test_the_plan_says_which_code_was_shown_to_make_the_same_and_makes_anew_what
     assert "\n4 of 6 recorded; to do: 2, about" in text or "\n4 of 6 recorded; to do: 2\n" in text
     assert (
         "\nof 6: 1 by today's code, 1 by code that was shown to make the same, "
-        "1 by other code of which nothing was shown, 1 by other code with other results, 1 that name no code\nNothing shown: 1 digests of code; one seed"
+        "1 by other code of which nothing was shown, 1 by other code with other results, 1 that name no code\n"
+        "Nothing shown: 1 digests of code; one seed"
     ) in text
     assert [line.run.seed for line in superseded(some, workspace.records)] == [2]
     removed = superseded_checkpoints(some, workspace.records)
