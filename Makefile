@@ -44,7 +44,7 @@ GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin 
 REFUSED = $(filter-out $(1) PYTHON VENV,$(filter-out MAKE% -*,$(GIVEN)))
 takes = $(if $(call REFUSED,$(1)),$(error make $@ does not take $(firstword $(call REFUSED,$(1)))$(if $(1),; it takes $(1))))
 
-.PHONY: help env check-data prepare data-bench bench import tune curve latency predict export online room config flops compare papers leaderboard readme verify reference retrained contact-sheet pretrain docs list lint check format test clean
+.PHONY: help env check-data prepare data-bench bench import tune curve latency predict export online room config flops compare papers leaderboard readme verify reference retrained both-codes contact-sheet pretrain docs list lint check format test clean
 .DEFAULT_GOAL := help
 
 help: ## print this
@@ -121,6 +121,9 @@ reference: env ## make the committed records that are not there yet (METHOD=a,b:
 
 retrained: env ## compare the committed records that were made anew with those at BEFORE=commit (HEAD) or folder, and keep what differs
 	$(call takes,BEFORE)@$(ADAVID) retrained $(if $(BEFORE),'$(BEFORE)')
+
+both-codes: env ## train briefly with the code of the committed records and with today's (METHOD=a,b: of these), and keep how they compare
+	$(call takes,METHOD DATA PROFILE ROOT CACHE ARGS)@$(ADAVID) both-codes --data '$(DATA)' --profile '$(PROFILE)' $(if $(filter command,$(firstword $(origin METHOD))),--method '$(METHOD)') $(SETTINGS)
 
 contact-sheet: env ## draw docs/sprites.png: what makes a video of the embedded data set easy or hard
 	$(call takes)@$(PY) -c "from pathlib import Path; from datamodules.sprites_drawing import contact_sheet; contact_sheet(Path('docs/sprites.png'))"

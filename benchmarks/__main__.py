@@ -198,6 +198,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("retrained", _retrained, "compare what other code has made anew with the records before, and keep it")
     sub.add_argument("before", nargs="?", default="HEAD", help="a commit with the records before, or a folder of them")
     sub.set_defaults(records=PUBLISHED)
+    text = "train briefly with the code of committed records and with today's, and keep how they compare"
+    sub = command("both-codes", _both_codes, text)
+    sub.add_argument("--method", default="", help="these of the catalogue alone, as of bench")
+    _add_settings(sub)
+    sub.set_defaults(records=PUBLISHED)
     sub = command("verify", _verify, "score records anew from their predictions, and recompute their hashes")
     sub.add_argument("folder", help="of records, or above some")
     sub = command(
@@ -588,7 +593,6 @@ def _compare(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
 
 def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
-    from adavid.environment import git_revision
     from benchmarks.jobs import check_all_done
     from benchmarks.reference import board_of, left_of, plan, superseded_checkpoints, table
 
@@ -601,10 +605,7 @@ def _reference(arguments: argparse.Namespace, workspace: Workspace) -> None:
     left = [line.cell for line in left_of(lines, workspace.records)]
     if arguments.dry_run or not left:
         return
-    if git_revision().endswith("-dirty"):
-        raise ValueError(
-            "reference: the checkout has changes: commit them first, as records name the commit they are of"
-        )
+    _check_committed("reference")
     settings = ("--data", board.data, "--profile", board.profile, *arguments.overrides)
     cells = [replace(cell, words=(*cell.words, *settings, *_folder_words(arguments))) for cell in left]
     timed = [cell for cell in cells if cell.words[0] == "latency"]  # by itself, or it times the others too
@@ -627,6 +628,27 @@ def _retrained(arguments: argparse.Namespace, workspace: Workspace) -> None:
     from benchmarks.report.retrained import retrained
 
     print(retrained(workspace.records, arguments.before))
+
+
+def _both_codes(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from benchmarks.both_codes import both_codes
+    from benchmarks.reference import board_of
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    board = board_of(arguments.data, arguments.profile)
+    named = _methods(arguments, board.profile) if arguments.method else []
+    _check_committed("both-codes")
+    for line in both_codes(board, workspace, named, arguments.overrides):
+        print(line, flush=True)
+
+
+def _check_committed(command: str) -> None:
+    from adavid.environment import git_revision
+
+    if git_revision().endswith("-dirty"):
+        raise ValueError(
+            f"{command}: the checkout has changes: commit them first, as records name the commit they are of"
+        )
 
 
 def _verify(arguments: argparse.Namespace, workspace: Workspace) -> None:

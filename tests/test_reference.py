@@ -22,7 +22,7 @@ from benchmarks.layers import ROOT, catalogue, data_file, method_files
 from benchmarks.report.compare import with_comparisons
 from benchmarks.report.entries import Entry, group
 from benchmarks.report.markdown import PAGES, with_tables
-from benchmarks.report.retrained import RETRAINED_CSV, read_retrained, write_retrained
+from benchmarks.report.retrained import RETRAINED_CSV, SHORT, read_retrained, write_retrained
 from benchmarks.report.tables import leaderboard, read_reported, rounded
 from tests.conftest import COPIES
 
@@ -90,7 +90,11 @@ def test_what_was_trained_again_is_of_records_that_are_here(records: list[Record
     write_retrained(tmp_path / path.name, comparisons)
     assert (tmp_path / path.name).read_text(encoding="utf-8") == path.read_text(encoding="utf-8")
     places = {record.path.parents[1].relative_to(REFERENCE) for record in records}
-    assert {Path(of.data, of.profile, of.label, of.config_hash) for of in comparisons} <= places
+    short = [of for of in comparisons if of.extent == SHORT]  # of settings of their own
+    whole = [of for of in comparisons if of.extent != SHORT]
+    assert {Path(of.data, of.profile, of.label, of.config_hash) for of in whole} <= places
+    assert {Path(of.data, of.profile, of.label) for of in short} <= {place.parent for place in places}
+    assert {of.code_before for of in short} <= {record.code for record in records}
 
 
 @pytest.mark.slow

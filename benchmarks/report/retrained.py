@@ -5,6 +5,9 @@ records are compared with those before, video by video, and the comparison is ke
 then counts as made by the other. That is shown for the runs compared, and taken to hold for what else the digest made:
 the method's other seeds and variants.
 
+A whole training on another machine is another training, whatever the code. There both codes train for a short while on
+one machine, and that is compared in the same way (see `benchmarks.both_codes`).
+
 N videos, K classes, T frames.
 """
 
@@ -31,9 +34,15 @@ from adavid.files import read_text, write_atomically
 RETRAINED_CSV = "retrained.csv"  # in the folder of the committed records
 # Of scores, which are probabilities; of GFLOPs relative. Machines and chunks differ by 1e-6, another training by 0.01.
 TOLERANCE = 1e-4
+# What a short training has to differ by to convict code, as a few steps make 1e-3 of a difference by rounding:
+ROUNDING = 1e-2  # in a video's score of a class, or at all in its bill,
+FEW = 0.01  # in more than such a share of the videos,
+FAR = 10  # and in so many times those of a repetition on other threads
+WHOLE: Final = "whole"
+SHORT: Final = "short"
 SAME: Final = "same"
 OTHER: Final = "other"
-UNCLEAR: Final = "unclear"  # other results, but maybe of another machine, which trains otherwise by itself
+UNCLEAR: Final = "unclear"  # other results, but maybe by another machine, or by rounding, and not by code
 
 # How a record stands to today's code, from the best to the worst.
 BY_TODAYS = "by today's code"
@@ -42,6 +51,7 @@ NOT_SHOWN = "by other code of which nothing was shown"
 OTHER_RESULTS = "by other code with other results"
 STANDINGS = (BY_TODAYS, BY_SAME, NOT_SHOWN, OTHER_RESULTS)
 SPEAKS_FOR = "One seed that was trained again speaks for what else the same code made: other seeds and variants"
+SPEAKS_SHORTLY = "So does one that both codes trained for a short while"
 
 
 class Retrained(Block):
@@ -50,12 +60,16 @@ class Retrained(Block):
     Attributes:
         label: method, or method@variant.
         commit_before, code_before: of what was there; `commit_after` and `code_after` are of what is there now.
+        extent: of the trainings: "whole", or "short" where both codes trained for a short while on one machine.
         machine: whether device, libraries and number of threads are the same, or one record does not say its threads.
         points: records compared: the main one, decisions shuffled, the curve's.
         videos: of each.
         score: the largest absolute difference of a video's score of a class.
         decisions: of all frames, those that differ.
         bills: of all videos, those of which the multiply-accumulates differ.
+        moved: those of which the multiply-accumulates differ, or a score by more than `ROUNDING`.
+        noise: of these, how many moved where the code before trained once more, on another number of threads, which
+            rounds otherwise; None where that was not tried.
         map: the largest absolute difference, validation's included.
         gflops: the largest relative difference: per video, on the validation split too, the audited part, of training.
     """
@@ -69,12 +83,15 @@ class Retrained(Block):
     code_before: str
     commit_after: str
     code_after: str
+    extent: Literal["whole", "short"]
     machine: Literal["same", "another", "unknown"]
     points: int
     videos: int
     score: float
     decisions: int
     bills: int
+    moved: int
+    noise: int | None = None
     map: float
     gflops: float
 
@@ -82,21 +99,40 @@ class Retrained(Block):
     def key(self) -> tuple[str | int, ...]:
         """What is compared, and the order of the file."""
         of_run = (self.data, self.profile, self.label, self.config_hash, self.seed)
-        return (*of_run, self.code_before, self.code_after, self.commit_before, self.commit_after)
+        return (*of_run, self.code_before, self.code_after, self.commit_before, self.commit_after, self.extent)
 
     @property
     def verdict(self) -> Literal["same", "other", "unclear"]:
-        """Same where decisions and bills are equal, and scores and GFLOPs agree to `TOLERANCE`."""
+        """Same where decisions and bills are equal, and scores and GFLOPs agree to `TOLERANCE`.
+
+        Else other, where it cannot be for another reason: another machine, or, of a short training, rounding.
+        """
         if not self.decisions and not self.bills and max(self.score, self.gflops) <= TOLERANCE:
             return SAME
-        return OTHER if self.machine == "same" else UNCLEAR
+        if self.machine != "same":
+            return UNCLEAR
+        return OTHER if self.extent == WHOLE or self._is_beyond_rounding else UNCLEAR
+
+    @property
+    def _is_beyond_rounding(self) -> bool:
+        few = FEW * self.points * self.videos
+        return self.noise is not None and self.moved > max(few, FAR * self.noise)
 
     def __str__(self) -> str:
         return (
-            f"{self.label} on {self.data}, seed {self.seed}, {self.points} records: {self.verdict}: scores differ by "
-            f"{self.score:.1g} at most, {self.decisions} decisions, {self.bills} bills, mAP by {100 * self.map:.2g} "
-            f"points; code {self.code_before} before, {self.code_after} now"
+            f"{self.label} on {self.data}, seed {self.seed}, {self.points} records{self._how}: {self.verdict}: scores "
+            f"differ by {self.score:.1g} at most, {self.decisions} decisions, {self.bills} bills, mAP by "
+            f"{100 * self.map:.2g} points; code {self.code_before} before, {self.code_after} now"
         )
+
+    @property
+    def _how(self) -> str:
+        """What is particular to a short training, in words."""
+        if self.extent == WHOLE:
+            return ""
+        of = f"{self.points * self.videos} videos"
+        repeated = "" if self.noise is None else f" ({self.moved} of {of} moved, {self.noise} on other threads)"
+        return f" of a short training{repeated}"
 
 
 class Codes:
@@ -168,16 +204,26 @@ def retrained(records: Path, before: str) -> str:
         made = compared(folder, records)
     if not made:
         return f"{records}: no record was made anew by other code than at {before}"
+    return "\n".join([*map(str, made), keep(records, made)])
+
+
+def keep(records: Path, made: Iterable[Retrained]) -> str:
+    """Adds comparisons to those that a folder of records has, each once; says in words how many it has."""
     path = records / RETRAINED_CSV
     kept = {of.key: of for of in (*(read_retrained(path) if path.exists() else ()), *made)}
     write_retrained(path, kept.values())
-    return "\n".join([*map(str, made), f"Comparisons in {path}: {len(kept)}. {SPEAKS_FOR}."])
+    return f"Comparisons in {path}: {len(kept)}. {SPEAKS_FOR}. {SPEAKS_SHORTLY}."
 
 
-def compared(before: Path, after: Path) -> list[Retrained]:
+def compared(before: Path, after: Path, extent: Literal["whole", "short"] = WHOLE) -> list[Retrained]:
     """The records of the same runs in two folders, where their code differs; see `retrained` for the errors.
 
     Records of another configuration, seed or data set at the same place are of another run.
+
+    Args:
+        before: folder of records.
+        after: likewise.
+        extent: of the trainings; "short" ones were all made here, whether or not old code says its threads.
     """
     pairs: dict[tuple[str, ...], list[tuple[Record, Record]]] = {}
     for old in read_records(before):
@@ -189,7 +235,13 @@ def compared(before: Path, after: Path) -> list[Retrained]:
             raise ValueError(f"{path}: made from a checkout with changes: commit them and make it anew")
         key = (str(path.parent), old.code, old.git_revision, new.code, new.git_revision)
         pairs.setdefault(key, []).append((old, new))
-    return sorted((_comparison(path, of) for (path, *_), of in pairs.items()), key=lambda of: of.key)
+    return sorted((_comparison(path, of, extent) for (path, *_), of in pairs.items()), key=lambda of: of.key)
+
+
+def num_moved(before: Path, after: Path) -> int:
+    """Of all videos of the records that two folders have in common, those that moved; see `Retrained`."""
+    pairs = [(old, after / old.path.relative_to(before)) for old in read_records(before)]
+    return sum(_num_moved(*_same_videos(old, read_json(Record, path))) for old, path in pairs if path.exists())
 
 
 def read_retrained(path: Path) -> list[Retrained]:
@@ -202,7 +254,7 @@ def read_retrained(path: Path) -> list[Retrained]:
     for line, row in enumerate(csv.DictReader(io.StringIO(read_text(path))), 2):
         verdict = row.pop("verdict", None)
         try:
-            of = Retrained.model_validate(row)
+            of = Retrained.model_validate({key: text or None for key, text in row.items()})
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
             raise ValueError(f"{path}, line {line}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
@@ -227,7 +279,7 @@ def _run(record: Record) -> tuple[str | int, ...]:
     return (record.config_hash, record.model_hash, record.seed, record.point, record.data_info.fingerprint)
 
 
-def _comparison(folder: str, pairs: Sequence[tuple[Record, Record]]) -> Retrained:
+def _comparison(folder: str, pairs: Sequence[tuple[Record, Record]], extent: Literal["whole", "short"]) -> Retrained:
     """Of one run's records, all of which changed from one code to another."""
     predicted = [_same_videos(old, new) for old, new in pairs]
     old, new = pairs[0]
@@ -242,12 +294,14 @@ def _comparison(folder: str, pairs: Sequence[tuple[Record, Record]]) -> Retraine
         code_before=old.code,
         commit_after=new.git_revision,
         code_after=new.code,
-        machine=_machine(pairs),
+        extent=extent,
+        machine="same" if extent == SHORT else _machine(pairs),
         points=len(pairs),
         videos=new.data_info.num_videos,
         score=max(float(np.abs(a.score_NK - b.score_NK).max()) for a, b in predicted),
         decisions=sum(_num_unequal(a.action_NT, b.action_NT) for a, b in predicted),
         bills=sum(_num_unequal(a.macs_N, b.macs_N) for a, b in predicted),
+        moved=sum(_num_moved(a, b) for a, b in predicted),
         map=max(abs(a - b) for old, new in pairs for a, b in zip(_maps(old), _maps(new), strict=True)),
         gflops=max(_relative(a, b) for old, new in pairs for a, b in zip(_gflops(old), _gflops(new), strict=True)),
     )
@@ -276,6 +330,12 @@ def _same_videos(old: Record, new: Record) -> tuple[Predictions, Predictions]:
 def _num_unequal(before: np.ndarray, after: np.ndarray) -> int:
     """All of them where there are more or fewer."""
     return int((before != after).sum()) if before.shape == after.shape else max(before.size, after.size)
+
+
+def _num_moved(before: Predictions, after: Predictions) -> int:
+    """Videos whose bill differs, or a score by more than rounding may make of it."""
+    score_N = np.abs(before.score_NK - after.score_NK).max(axis=1)
+    return int(((score_N > ROUNDING) | (before.macs_N != after.macs_N)).sum())
 
 
 def _maps(record: Record) -> tuple[float, float]:

@@ -154,9 +154,9 @@ def test_points_of_other_code_are_a_comparison_of_their_own(before: Path, after:
 def comparison(code_before: str, code_after: str, score: float = 0.0, seed: int = 0) -> Retrained:
     of_run = {"data": "toys", "profile": "tiny", "label": "sharp", "config_hash": "abcdef01", "seed": seed}
     commits = {"commit_before": "0" * 40, "commit_after": "1" * 40}
-    numbers = {"points": 1, "videos": 9, "score": score, "decisions": 0, "bills": 0, "map": 0.0, "gflops": 0.0}
+    numbers = {"points": 1, "videos": 9, "score": score, "decisions": 0, "bills": 0, "moved": 0, "map": 0, "gflops": 0}
     codes = {"code_before": code_before, "code_after": code_after}
-    return Retrained.model_validate({**of_run, **commits, **codes, "machine": "same", **numbers})
+    return Retrained.model_validate({**of_run, **commits, **codes, "extent": "whole", "machine": "same", **numbers})
 
 
 def test_a_chain_of_comparisons_counts_in_either_direction() -> None:
