@@ -84,32 +84,39 @@ def both_codes(
     runs = {method: composed(method) for method in methods or methods_of(board.profile)}
     for run in runs.values():
         _ = run.hash  # reads what the data set's lists say
-    said = Counter[str]()
+    said, kept = Counter[str](), ""
     with TemporaryDirectory() as folder:
-        for method, of_method in runs.items():
-            today = code_digest(*of_method.config["sources"])
+        for method in runs:
             for code, record in _speakers(workspace.records / board.data / board.profile, method).items():
-                if not _is_open(workspace.records, code, today):
-                    continue
                 label = _label(record)
                 try:
-                    comparison = _compared(composed(label), code, record.git_revision, train, Path(folder, label))
+                    run = composed(label)
+                    if not _is_open(workspace.records, code, code_digest(*run.config["sources"])):
+                        continue
+                    comparison = _compared(run, code, record.git_revision, train, Path(folder, label))
                 except ValueError as error:
                     said["could not run here"] += 1
                     yield f"{label} on {board.data}, code {code}: {error}"
                     continue
-                keep(workspace.records, [comparison])
+                kept = keep(workspace.records, [comparison])
                 said[comparison.verdict] += 1
                 yield str(comparison)
     counted = ", ".join(f"{said[key]} {key}" for key in sorted(said)) or "none left"
-    yield f"Digests of code: {counted}. {keep(workspace.records, ())}"
+    yield f"Digests of code: {counted}. {kept}".rstrip()
 
 
 def _speakers(records: Path, method: str) -> dict[str, Record]:
-    """For each digest of code that a method's records name the one to train: rather no variant's, nor a curve's."""
+    """For each digest of code that a method's records name the one to train.
+
+    Rather none of a variant, nor of a curve, whose run that code may not have trained; then of the fewest epochs.
+    """
     own = [record for path in (records / method, *sorted(records.glob(f"{method}@*"))) for record in read_records(path)]
-    own.sort(key=lambda record: (_label(record) != method, record.point != MAIN))
-    return {record.code: record for record in reversed(own)}
+    epochs = {record.path: sum(stage.epochs for stage in record.training.stages) for record in own}
+    own.sort(key=lambda record: (_label(record) != method, record.point != MAIN, epochs[record.path]))
+    speakers: dict[str, Record] = {}
+    for record in own:
+        speakers.setdefault(record.code, record)
+    return speakers
 
 
 def _label(record: Record) -> str:
@@ -167,10 +174,12 @@ class Here:
     Attributes:
         cache: where the videos are kept, generated or decoded, which take longer than a short training; absolute.
         overrides: see `compose`.
+        repository: of the project, with today's code.
     """
 
     cache: Path
     overrides: tuple[str, ...] = ()
+    repository: Path = ROOT
 
     def train(self, commit: str, run: Run, threads: int, into: Path) -> None:
         """See `Train`."""
@@ -179,7 +188,7 @@ class Here:
         variant = ("--variant", run.variant) if run.variant else ()
         log = self.cache / "logs" / "both-codes" / f"{run.label}-{commit or 'today'}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with checked_out(commit) as root, TemporaryDirectory() as cache, log.open("w") as output:
+        with checked_out(commit, self.repository) as root, TemporaryDirectory() as cache, log.open("w") as output:
             folders = ("--results", str(into), "--records", "runs", "--cache", cache)
             words = ("bench", *names, *variant, *folders, "--no-board", *of_data, *BRIEFLY, *self.overrides)
             environment = {
@@ -198,7 +207,7 @@ class Here:
 
 
 @contextmanager
-def checked_out(commit: str, repository: Path = ROOT) -> Iterator[Path]:
+def checked_out(commit: str, repository: Path) -> Iterator[Path]:
     """The root of a source tree as it was at a commit, in a temporary folder; the repository's own where it is "".
 
     Raises:

@@ -340,7 +340,7 @@ def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
     recorded = f"{len(lines) - len(left)} of {len(lines)} recorded; to do: {len(left)}"
     by_code = [f"of {len(lines)}: " + ", ".join(f"{seen[standing]} {standing}" for standing in COLUMNS)]
     if seen[NOT_SHOWN]:
-        by_code.append(f"Nothing shown: {len(unshown)} digests of code; {SPEAKS_FOR[0].lower()}{SPEAKS_FOR[1:]}.")
+        by_code.append(f"Nothing shown: {len(unshown)} digests of code (`make both-codes`). {SPEAKS_FOR}.")
     elif seen[BY_SAME]:
         by_code.append(f"{SPEAKS_FOR}.")
     return "\n".join([shown, "", recorded + _duration(left, known, device, jobs), *by_code])

@@ -226,7 +226,7 @@ def test_the_plan_says_which_code_was_shown_to_make_the_same_and_makes_anew_what
     assert (
         "\nof 6: 1 by today's code, 1 by code that was shown to make the same, "
         "1 by other code of which nothing was shown, 1 by other code with other results, 1 that name no code\n"
-        "Nothing shown: 1 digests of code; one seed"
+        "Nothing shown: 1 digests of code (`make both-codes`). One seed"
     ) in text
     assert [line.run.seed for line in superseded(some, workspace.records)] == [2]
     removed = superseded_checkpoints(some, workspace.records)

@@ -22,6 +22,7 @@ from benchmarks.report.retrained import (
     Codes,
     Retrained,
     compared,
+    num_moved,
     read_retrained,
     retrained,
     write_retrained,
@@ -149,6 +150,36 @@ def test_points_of_other_code_are_a_comparison_of_their_own(before: Path, after:
     made(tmp_path / "after", "bbbb0000", points=("curve-a=1", "curve-a=2"))
     of_curve, of_main = sorted(compared(before, after), key=lambda of: of.code_before, reverse=True)
     assert [(of.code_before, of.points) for of in (of_curve, of_main)] == [("cccc0000", 2), ("aaaa0000", 2)]
+
+
+@pytest.mark.parametrize(
+    ("moved", "noise", "verdict"),
+    [
+        (240, 0, "other"),  # every video of two records
+        (24, 2, "other"),
+        (24, 3, "unclear"),  # not ten times as many as move on other threads
+        (2, 0, "unclear"),  # a few, which rounding may have moved
+        (240, None, "unclear"),  # not tried on other threads
+    ],
+)
+def test_a_short_training_convicts_code_by_more_than_rounding(moved: int, noise: int | None, verdict: str) -> None:
+    numbers = {"points": 2, "videos": NUM_VIDEOS, "score": 0.5, "moved": moved, "noise": noise}
+    of = comparison("a", "b").model_copy(update={"extent": "short", **numbers})
+    assert of.verdict == verdict
+    assert of.model_copy(update={"score": 0.0}).verdict == "same"
+    assert of.model_copy(update={"extent": "whole"}).verdict == "other"
+
+
+def test_videos_move_by_their_scores_or_bills(before: Path, after: Path) -> None:
+    score_NK, macs_N = predicted(after)["score_NK"], predicted(after)["macs_N"]
+    score_NK[:3, 0] += 0.02
+    score_NK[3:9, 0] += 0.005  # less than rounding may make of it
+    macs_N[2:5] += 1
+    change(after, score_NK=score_NK, macs_N=macs_N)
+    (of,) = compared(before, after, "short")
+    assert (of.extent, of.moved, of.noise) == ("short", 5, None) and num_moved(before, after) == 5
+    update(after, num_threads=None, device="another")  # as old code says it, or does not
+    assert compared(before, after, "short")[0].machine == "same"
 
 
 def comparison(code_before: str, code_after: str, score: float = 0.0, seed: int = 0) -> Retrained:
