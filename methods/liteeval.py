@@ -194,7 +194,7 @@ class LiteEval(CausalMethod):
         coarse_BTD = self.look("coarse", self.coarse, chunk, mask_BT, ledger)
         if dense:
             fine_BTD = self.look("fine", self.fine, chunk, mask_BT, ledger)
-        opened, gates = [], []
+        at, opened, gates = [], [], []
         for t in range(mask_BT.shape[1]):
             (video_N,) = mask_BT[:, t].nonzero(as_tuple=True)
             coarse_ND = coarse_BTD[video_N, t]
@@ -219,10 +219,14 @@ class LiteEval(CausalMethod):
                     for part_NH, looked_MH in zip(fine, looked, strict=True)
                 )
             state = State(self.put(state.coarse, video_N, coarse), self.put(state.fine, video_N, fine))
-            zeros_B = coarse_BTD.new_zeros(len(mask_BT), dtype=open_N.dtype)
-            opened.append(zeros_B.index_put((video_N,), open_N))
-            gates.append(zeros_B[:, None].expand(-1, 2).index_put((video_N,), gate_N2))
-        open_BT, log_BT2 = torch.stack(opened, 1), torch.stack(gates, 1).log_softmax(-1)
+            at.append((video_N, torch.full_like(video_N, t)))
+            opened.append(open_N)
+            gates.append(gate_N2)
+        video_N, frame_N = (torch.cat(of_frames) for of_frames in zip(*at, strict=True))  # of all frames
+        zeros_BT = torch.zeros_like(mask_BT, dtype=opened[0].dtype)
+        open_BT = zeros_BT.index_put((video_N, frame_N), torch.cat(opened))
+        gate_BT2 = zeros_BT[..., None].expand(-1, -1, 2).index_put((video_N, frame_N), torch.cat(gates))
+        log_BT2 = gate_BT2.log_softmax(-1)
         action_BT = torch.where(open_BT > 0.5, FINE, COARSE)
         log_BT = log_BT2.gather(2, action_BT[..., None])[..., 0] * mask_BT
         return state, action_BT.masked_fill(~mask_BT, -1), {"open_BT": open_BT, "log_prob_BT": log_BT}

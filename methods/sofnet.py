@@ -180,15 +180,15 @@ class SoFNet(CausalMethod):
             x_M, feature_MD = self.look(n, x_M, video_M, ledger)
             forced_M = None if forced_N is None else forced_N[row_M]
             _, go_M, _, after = self.decide(n, feature_MD, video_M, forced_M, state, ledger)
-            (go_on,) = (go_M > 0.5).nonzero(as_tuple=True)
-            on = go_on if len(go_on) < len(row_M) else slice(None)  # nothing is copied where all go on
-            row_M, video_M, x_M, feature_MD = (rows[on] for rows in (row_M, video_M, x_M, feature_MD))
-            memories = [tuple(part_MH[on] for part_MH in memory) for memory in (*memories, after)]
-            passed_N[row_M] += 1
-            if len(row_M) == 0:
+            (on,) = (go_M > 0.5).nonzero(as_tuple=True)
+            if len(on) == 0:
                 return state, passed_N
-        ones_M = state.mean.num_B1.new_ones(len(video_M))
-        return self.remember(state, video_M, ones_M, feature_MD, memories, ledger), passed_N
+            memories.append(after)
+            if len(on) < len(row_M):  # nothing is copied where all go on
+                row_M, video_M, x_M, feature_MD = (rows[on] for rows in (row_M, video_M, x_M, feature_MD))
+                memories = [tuple(part_MH[on] for part_MH in memory) for memory in memories]
+            passed_N[row_M] = n + 1
+        return self.remember(state, video_M, go_M.new_ones(len(on), 1), feature_MD, memories, ledger), passed_N
 
     def weigh(
         self, features: Sequence[Tensor], video_N: Tensor, forced_N: Tensor | None, state: State, ledger: Ledger
@@ -196,11 +196,15 @@ class SoFNet(CausalMethod):
         """The same after all stages: the gates weigh what a frame changes. Also what the losses need of them."""
         said = [self.decide(n, feature_ND, video_N, forced_N, state, ledger) for n, feature_ND in enumerate(features)]
         logits, gates, hidden, memories = zip(*said, strict=True)
-        used_N, passed_N = state.mean.num_B1.new_ones(len(video_N)), torch.zeros_like(video_N)
+        used_N1, passed_N = state.mean.num_B1.new_ones(len(video_N), 1), torch.zeros_like(video_N)
         for go_N in gates:
-            used_N = used_N * go_N  # s: the product of the gates
-            passed_N += used_N > 0.5
-        state = self.remember(state, video_N, used_N, features[-1], memories, ledger)
+            used_N1 = used_N1 * go_N[:, None]  # s: the product of the gates
+            passed_N += used_N1[:, 0] > 0.5
+        mixed = [
+            tuple(used_N1 * new_NH + (1 - used_N1) * old_BH[video_N] for old_BH, new_NH in zip(*both, strict=True))
+            for both in zip(state.memories, memories, strict=True)
+        ]
+        state = self.remember(state, video_N, used_N1, features[-1], mixed, ledger)
         heard = {"logits_NG2": torch.stack(logits, 1), "go_NG": torch.stack(gates, 1), "h_NGH": torch.stack(hidden, 1)}
         return state, passed_N, {"video_N": video_N, **heard}
 
@@ -238,17 +242,12 @@ class SoFNet(CausalMethod):
         return logits_N2, go_N, h_NH, after
 
     def remember(
-        self, state: State, video_N: Tensor, used_N: Tensor, feature_ND: Tensor, after: Sequence[Memory], ledger: Ledger
+        self, state: State, video_N: Tensor, used_N1: Tensor, feature_ND: Tensor, after: list[Memory], ledger: Ledger
     ) -> State:
         """A used frame's prediction counts and the policies remember it."""
-        logits_NK, used_N1 = ledger.run("head", self.network.head, feature_ND, owner_N=video_N), used_N[:, None]
-        memories = tuple(
-            tuple(
-                old_BH.index_put((video_N,), used_N1 * new_NH + (1 - used_N1) * old_BH[video_N])
-                for old_BH, new_NH in zip(before, memory, strict=True)
-            )
-            for before, memory in zip(state.memories, after, strict=True)
-        )
+        logits_NK = ledger.run("head", self.network.head, feature_ND, owner_N=video_N)
+        pairs = [zip(*both, strict=True) for both in zip(state.memories, after, strict=True)]
+        memories = tuple(tuple(old_BH.index_put((video_N,), new_NH) for old_BH, new_NH in pair) for pair in pairs)
         return state._replace(memories=memories, mean=state.mean.add_rows(video_N, logits_NK, used_N1))
 
     def answer(self, state: State, ledger: Ledger) -> Tensor:
