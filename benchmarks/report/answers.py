@@ -118,18 +118,22 @@ def _at_equal_cost(entries: Sequence[Entry], names: Mapping[str, str], line: str
 def _time(entries: Sequence[Entry], names: Mapping[str, str]) -> Answer | None:
     """What the methods save by the clock, one video at a time."""
     question = "How much time does it really save, one video at a time?"
-    keys = ("speedup_realised", "speedup_theoretical", "ms_per_video")
+    keys = ("speedup_realised", "speedup_allowed", "speedup_theoretical", "ms_per_video")
     timed = []
     for entry in entries:
-        real, theory, ms = (BY_KEY[f"{key}_batch{ONE_VIDEO}"].read(entry) for key in keys)
+        real, allowed, theory, ms = (BY_KEY[f"{key}_batch{ONE_VIDEO}"].read(entry) for key in keys)
         if not np.isnan(real):
             tone = "positive" if real > NOTICED else "negative" if real < 1 / NOTICED else ""
-            said = f"{times(real)} (bill {times(theory)})", f"{significant(ms)} ms a video", tone
+            alone = "" if np.isnan(allowed) else f"networks alone {times(allowed)}, "
+            said = f"{times(real)} ({alone}bill {times(theory)})", f"{significant(ms)} ms a video", tone
             timed.append((real, Named(names[entry.name], *said)))
     if not timed:
         return Answer(question, "Not timed yet: make latency METHOD=all.", [])
     timed.sort(key=lambda of: (-of[0], of[1].name))
     num_faster = sum(real > 1 for real, _ in timed)
     text = f"{num_faster} of {len(timed)} timed methods are faster than their baseline at batch {ONE_VIDEO}."
-    note = "The baseline's time over the method's, the same run and device; by the bill, the ratio of their GFLOPs."
+    note = (
+        "The baseline's time over the method's, the same run and device; of their networks alone, what these allow; by "
+        "the bill, the ratio of their GFLOPs."
+    )
     return Answer(question, text, [("", [named for _, named in timed])], note)
