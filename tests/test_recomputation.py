@@ -123,7 +123,8 @@ def weighted_map(label_NK: np.ndarray, score_NK: np.ndarray, count_RN: np.ndarra
         first_N = np.searchsorted(-score_N[positive_P], -score_N)  # the highest threshold that each video reaches
         (reaching_M,) = (first_N < len(positive_P)).nonzero()
         seen_PR, found_PR = (
-            reached(first_N[of], len(positive_P), count_NR[of]).cumsum(axis=0) for of in (reaching_M, positive_P)
+            reached(first_N[of], len(positive_P), count_NR[of]).cumsum(axis=0, dtype=np.int32)
+            for of in (reaching_M, positive_P)
         )
         precision_PR = found_PR / np.maximum(seen_PR, 1)
         positive_PR = count_NR[positive_P]

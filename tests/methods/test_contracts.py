@@ -138,7 +138,7 @@ def padded(batch: VideoBatch, num_padding: int) -> VideoBatch:
 
 @of_all
 @torch.no_grad()
-def test_sparse_and_dense_routing_agree_and_cost_what_an_independent_counter_sees(run: Run) -> None:
+def test_sparse_and_dense_routing_agree_and_cost_what_an_independent_counter_sees_online_too(run: Run) -> None:
     # To the last digits; but for the papers' networks, which in float64 take a minute each and whose many layers round:
     # a video of theirs takes seconds, and its frames are routed as those of several are.
     dtype, close, num_videos = (torch.float64, 1e-9, 2) if run.profile == "tiny" else (torch.float32, 5e-5, 1)
@@ -149,6 +149,18 @@ def test_sparse_and_dense_routing_agree_and_cost_what_an_independent_counter_see
         dense = audited(method, batch, sparse.action_BT, dense=True)
         assert torch.equal(sparse.action_BT, dense.action_BT)
         torch.testing.assert_close(sparse.logits_BK, dense.logits_BK, rtol=close, atol=close)
+    if isinstance(method, CausalMethod):
+        check_the_online_bill(method, random_batch(method, 1, dtype=dtype))
+
+
+def check_the_online_bill(method: CausalMethod, batch: VideoBatch) -> None:
+    """Frame by frame it is the counter's."""
+    predictor = OnlinePredictor(method)
+    for t in range(batch.mask["frames"].shape[1]):
+        before = predictor.ledger.audited_total_B.sum()
+        with audit() as counter:
+            predictor.observe(batch.frames["frames"][:, t])
+        assert counter.macs == predictor.ledger.audited_total_B.sum() - before
 
 
 def audited(
@@ -232,18 +244,6 @@ def test_a_batch_may_be_shorter_than_the_view(run: Run) -> None:
     torch.testing.assert_close(of_cut.logits_BK, of_padded.logits_BK, rtol=1e-5, atol=1e-5)
     assert torch.equal(of_cut.action_BT, of_padded.action_BT[:, : of_cut.action_BT.shape[1]])
     assert torch.equal(ledgers[0].total_B, ledgers[1].total_B)
-
-
-@pytest.mark.parametrize("run", causal(TINY + PAPER), indirect=True)
-def test_the_online_bill_is_what_an_independent_counter_sees(run: Run) -> None:
-    method = make(run)
-    batch = random_batch(method, 1)
-    predictor = OnlinePredictor(method)
-    for t in range(batch.mask["frames"].shape[1]):
-        before = predictor.ledger.audited_total_B.sum()
-        with audit() as counter:
-            predictor.observe(batch.frames["frames"][:, t])
-        assert counter.macs == predictor.ledger.audited_total_B.sum() - before
 
 
 @pytest.mark.parametrize("run", causal(TINY), indirect=True)

@@ -292,13 +292,24 @@ class RankedScores:
         map_R = np.zeros(weight_NR.shape[1])
         for seen_DN, positive_DN in self._classes:
             # sums between thresholds first: adding up D of them is quicker than adding up all videos
-            seen_DR = (seen_DN @ weight_NR).cumsum(axis=0)
-            positive_DR = positive_DN @ weight_NR
-            found_DR = positive_DR.cumsum(axis=0)
+            seen_RD = _added_up(_by_replicate(seen_DN @ weight_NR))
+            positive_RD = _by_replicate(positive_DN @ weight_NR)
+            found_RD = _added_up(positive_RD)
             # where none was seen, none was found and the weight is 0
-            precision_DR = found_DR / np.maximum(seen_DR, 1)
-            map_R += (positive_DR * precision_DR).sum(axis=0) / np.maximum(found_DR[-1], 1)
+            precision_RD = found_RD / np.maximum(seen_RD, 1)
+            map_R += (positive_RD * precision_RD).sum(axis=1) / np.maximum(found_RD[:, -1], 1)
         return map_R / self.num_classes
+
+
+def _by_replicate(num_DR: np.ndarray) -> np.ndarray:
+    """Replicates first, in memory too: adding up along it, in 32 bits, is ten times as fast as across it."""
+    num_RD: np.ndarray = num_DR.T.copy()
+    return num_RD
+
+
+def _added_up(num_RD: np.ndarray) -> np.ndarray:
+    """From the first threshold to each: of N videos, so that 32 bits hold it."""
+    return num_RD.cumsum(axis=1, dtype=np.int32)
 
 
 # A report compares one run with many others: what is known of each is kept for as long as the run is.
