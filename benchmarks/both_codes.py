@@ -90,7 +90,7 @@ def both_codes(
             for code, record in _speakers(workspace.records / board.data / board.profile, method).items():
                 label = _label(record)
                 try:
-                    run = composed(label)
+                    run = runs[label] if label in runs else composed(label)
                     if not _is_open(workspace.records, code, code_digest(*run.config["sources"])):
                         continue
                     comparison = _compared(run, code, record.git_revision, train, Path(folder, label))
@@ -128,8 +128,7 @@ def _is_open(records: Path, code: str, today: str) -> bool:
     """Whether nothing is shown of a digest, and it was not tried with today's."""
     if Codes.of(records).standing(code, today) != NOT_SHOWN:
         return False
-    path = records / RETRAINED_CSV
-    kept = read_retrained(path) if path.exists() else ()
+    kept = read_retrained(records / RETRAINED_CSV)
     return not any((of.code_before, of.code_after, of.extent) == (code, today, SHORT) for of in kept)
 
 

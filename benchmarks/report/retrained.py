@@ -162,9 +162,8 @@ class Codes:
     @classmethod
     def of(cls, folder: Path) -> Codes:
         """By what is kept in a folder of records, or in the nearest one above it."""
-        paths = (above / RETRAINED_CSV for above in (folder, *folder.parents))
-        path = next((path for path in paths if path.exists()), None)
-        return cls(read_retrained(path) if path else ())
+        nearest = next((above for above in (folder, *folder.parents) if (above / RETRAINED_CSV).exists()), folder)
+        return cls(read_retrained(nearest / RETRAINED_CSV))
 
     def standing(self, code: str, today: str | None) -> str:
         """One of `STANDINGS`; today's code is None where it is not here."""
@@ -210,7 +209,7 @@ def retrained(records: Path, before: str) -> str:
 def keep(records: Path, made: Iterable[Retrained]) -> str:
     """Adds comparisons to those that a folder of records has, each once; says in words how many it has."""
     path = records / RETRAINED_CSV
-    kept = {of.key: of for of in (*(read_retrained(path) if path.exists() else ()), *made)}
+    kept = {of.key: of for of in (*read_retrained(path), *made)}
     write_retrained(path, kept.values())
     return f"Comparisons in {path}: {len(kept)}. {SPEAKS_FOR}. {SPEAKS_SHORTLY}."
 
@@ -245,11 +244,13 @@ def num_moved(before: Path, after: Path) -> int:
 
 
 def read_retrained(path: Path) -> list[Retrained]:
-    """The comparisons in a file.
+    """The comparisons in a file, none where there is no file.
 
     Raises:
         ValueError: a line is none, or its verdict is not what its numbers say; one line that names the file and line.
     """
+    if not path.exists():
+        return []
     comparisons = []
     for line, row in enumerate(csv.DictReader(io.StringIO(read_text(path))), 2):
         verdict = row.pop("verdict", None)
