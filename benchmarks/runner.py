@@ -107,7 +107,9 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard, only: str 
         check_known(only, [point.name for point in points], f"{run.label}: point '{only}'")
         points = [point for point in points if point.name == only]
     folder, latest = bench(run, workspace, dashboard), run
-    for point in points:
+    # No model is trained anew for points that are recorded already.
+    left = ranks.of_first(lambda: [point.name for point in points if not _has_point(folder, point.name)])
+    for point in (point for point in points if point.name in left):
         if point.run is not run and point.run is not latest:
             bench(point.run, workspace, dashboard)
             latest = point.run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ from benchmarks.__main__ import main
 from benchmarks.compose import compose
 from benchmarks.dashboard import Dashboard
 from benchmarks.layers import methods_of
+from benchmarks.models import folder_of
 from benchmarks.run import Run
 from benchmarks.workspace import Workspace
 from tests.adavid.data.videos import write_video
@@ -237,6 +239,16 @@ def test_points_are_evaluated_on_the_validation_split_too(apart: Callable[..., R
     assert records["test"].validation == records["curve-num_frames=2"].validation
     said = runner.validate(run, workspace, Dashboard("off"))
     assert f"{100 * records['test'].validation.map:.2f} mAP" in said
+
+
+def test_no_model_is_trained_anew_for_a_recorded_point(apart: Callable[..., Run], workspace: Workspace) -> None:
+    run = apart("curve.train.dropout=[0.1]", "curve.test=null")
+    folder = runner.bench_curve(run, workspace, Dashboard("off"))
+    (point,) = runner.curve_points(run)
+    assert (folder / f"{point.name}.json").exists()
+    shutil.rmtree(folder_of(point.run, workspace))
+    runner.bench_curve(run, workspace, Dashboard("off"))
+    assert not folder_of(point.run, workspace).exists()
 
 
 def test_a_part_of_the_split_leaves_no_record(
