@@ -17,7 +17,7 @@ from benchmarks.report.formats import anchor, bounds, significant, times
 
 MAX_NAMED = 6  # methods beside the first one
 ONE_VIDEO = LATENCY_BATCH_SIZES[1]
-NOTICED = 1.05  # a ratio of times that is coloured
+NOTICED = 1.05  # a ratio of times that counts, and is coloured
 
 
 class Named(NamedTuple):
@@ -130,8 +130,9 @@ def _time(entries: Sequence[Entry], names: Mapping[str, str]) -> Answer | None:
     if not timed:
         return Answer(question, "Not timed yet: make latency METHOD=all.", [])
     timed.sort(key=lambda of: (-of[0], of[1].name))
-    num_faster = sum(real > 1 for real, _ in timed)
-    text = f"{num_faster} of {len(timed)} timed methods are faster than their baseline at batch {ONE_VIDEO}."
+    num_faster = sum(real > NOTICED for real, _ in timed)
+    are_faster = "is faster than its" if num_faster == 1 else "are faster than their"
+    text = f"{num_faster} of {len(timed)} timed methods {are_faster} baseline at batch {ONE_VIDEO}."
     note = (
         "The baseline's time over the method's, the same run and device; of their networks alone, what these allow; by "
         "the bill, the ratio of their GFLOPs."

@@ -800,7 +800,7 @@ def test_the_page_answers_what_a_reader_asks_first(tmp_path: Path) -> None:
         ("better", ["arnet"]),
         ("worse", ["sofnet"]),
     ]
-    assert time.answer == "1 of 1 timed methods are faster than their baseline at batch 1."
+    assert time.answer == "1 of 1 timed methods is faster than its baseline at batch 1."
     assert time.named[0][1][0].text == "1.50x (networks alone 1.80x, bill 2.00x)"
 
 
