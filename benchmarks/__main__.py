@@ -460,12 +460,15 @@ def _curve(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
 
 def _latency(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    from adavid.chunks import CHUNKS
     from benchmarks.dashboard import Dashboard
     from benchmarks.measure.latency import main_latency
     from benchmarks.reference import is_on_board
     from benchmarks.runner import bench
 
-    for run in _runs(arguments, workspace):
+    runs = _runs(arguments, workspace)
+    CHUNKS.folder = None  # measured in this run: what is kept may be of an hour when the machine was busy
+    for run in runs:
         if not arguments.usage and not run.released and is_on_board(run):
             bench(run, workspace, Dashboard("off"))  # at once where it is trained: decisions are to be its own
         print(main_latency(run, workspace, arguments.usage), flush=True)

@@ -7,10 +7,12 @@ import torch
 from torchvision.io import write_jpeg
 
 from adavid.actions import ActionSpace
+from adavid.chunks import CHUNKS
 from adavid.cost import Ledger, price
 from adavid.data.batch import View
 from adavid.evaluation.records import LatencyRecord
 from adavid.evaluation.schema import read_json
+from benchmarks.__main__ import main
 from benchmarks.compose import compose
 from benchmarks.layers import methods_of
 from benchmarks.measure.latency import Files, RecordingLedger, latency, latency_table, main_latency, random_batch
@@ -159,3 +161,10 @@ def test_of_files_those_frames_are_decoded_that_networks_saw(tmp_path: Path) -> 
     # 16 frames: of 4 segments the middles are 2, 6, 10, 14; of 2 they are 4 and 12, each with its neighbours.
     assert needed == [[10, 11, 12, 13], [2, 4, 14]]
     files.decode(slice(None), needed)
+
+
+def test_chunks_are_measured_in_the_run_that_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+    monkeypatch.setattr("benchmarks.measure.latency.main_latency", lambda *_: folders.append(CHUNKS.folder))
+    main(["latency", "--method", "uniform", "--usage", "64=1", "--cache", str(tmp_path)])
+    assert folders == [None]
