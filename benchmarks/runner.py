@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def bench_curve(run: Run, workspace: Workspace, dashboard: Dashboard, only: str 
         points = [point for point in points if point.name == only]
     folder, latest = bench(run, workspace, dashboard), run
     # No model is trained anew for points that are recorded already.
-    left = ranks.of_first(lambda: [point.name for point in points if not _has_point(folder, point.name)])
+    left = ranks.of_first(lambda: _without_record(points, folder))
     for point in (point for point in points if point.name in left):
         if point.run is not run and point.run is not latest:
             bench(point.run, workspace, dashboard)
@@ -137,8 +137,7 @@ def checked_points(run: Run) -> list[CurvePoint]:
 
 def points_left(run: Run, workspace: Workspace) -> list[str]:
     """The names of the points of a run's curve that have no record yet; see `bench_curve` for the errors."""
-    folder = folder_of(run, workspace)
-    return [point.name for point in checked_points(run) if not _has_point(folder, point.name)]
+    return _without_record(checked_points(run), folder_of(run, workspace))
 
 
 def is_recorded(run: Run, workspace: Workspace) -> bool:
@@ -297,6 +296,10 @@ def headline(numbers: Record | Summary, metric: str = "map") -> str:
 def is_done(run: Run, folder: Path) -> bool:
     """A record stands for its run only beside the model that it speaks of: committed records never do."""
     return last_stage(run, folder).exists() and _has_point(folder, MAIN)
+
+
+def _without_record(points: Iterable[CurvePoint], folder: Path) -> list[str]:
+    return [point.name for point in points if not _has_point(folder, point.name)]
 
 
 def _has_point(folder: Path, point: str) -> bool:

@@ -76,18 +76,24 @@ def opened(page: Page) -> None:
     page.wait(f"{charts}.every(of => of.querySelector('svg'))")
 
 
-@needs_a_browser
-@pytest.mark.parametrize("width", [400, 1400])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_and_has_no_errors(made: Path, page: Page, width: int, scheme: str) -> None:
-    page.open(made, width=width, height=6000, scheme=scheme)
-    tabs = page.run("[...document.querySelectorAll('nav a[data-view]')].map(tab => tab.hash)")
-    assert tabs[2:] == ["#exhibits", "#reported", "#reading"] and len(tabs) == 5
+def fitting_tabs(page: Page, width: int) -> list[str]:
+    """All tabs, each of which was opened and is no wider than that: the window itself grows with what is too wide."""
+    tabs: list[str] = page.run("[...document.querySelectorAll('nav a[data-view]')].map(tab => tab.hash)")
     for tab in tabs:
         page.run(f"location.hash = {tab!r}")
         page.wait(f"!document.querySelector({tab!r}).hidden")
         opened(page)
         assert page.run("document.documentElement.scrollWidth") <= width, tab
+    return tabs
+
+
+@needs_a_browser
+@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_and_has_no_errors(made: Path, page: Page, width: int, scheme: str) -> None:
+    page.open(made, width=width, height=6000, scheme=scheme)
+    tabs = fitting_tabs(page, width)
+    assert tabs[2:] == ["#exhibits", "#reported", "#reading"] and len(tabs) == 5
     assert page.errors == []
     ground = page.run("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground))) > 3 * 128) == (scheme == "light")
@@ -170,12 +176,7 @@ def test_the_committed_page_is_small() -> None:
 @needs_a_browser
 def test_the_committed_page_fits_on_a_phone(page: Page) -> None:
     page.open(COMMITTED, width=400, height=3000)
-    for tab in page.run("[...document.querySelectorAll('nav a[data-view]')].map(tab => tab.hash)"):
-        page.run(f"location.hash = {tab!r}")
-        page.wait(f"!document.querySelector({tab!r}).hidden")
-        opened(page)
-        # what is too wide widens the window, so that the two agree
-        assert page.run("document.documentElement.scrollWidth") <= 400, tab
+    assert len(fitting_tabs(page, 400)) > 3
 
 
 @needs_a_browser
