@@ -5,6 +5,7 @@ B videos, T frames, K classes, D features, H hidden units (Hc coarse, Hf fine).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
@@ -458,9 +459,12 @@ def written(kind: str, root: Path) -> str:
     return f"{kind}:{root}"
 
 
+files_of = functools.cache(method_files)
+
+
 def said_of(kind: str, name: str, profile: str) -> dict[str, Any]:
     """What a method's YAML, or one that it extends, says of a data set."""
-    layers = method_files(name).layers("data_sets", kind, "profiles", profile)
+    layers = files_of(name).layers("data_sets", kind, "profiles", profile)
     return {section: values for section, values in merge(layers).items() if values} if layers else {}
 
 
