@@ -133,8 +133,9 @@ def _scores_in_words(points: pd.DataFrame) -> dict[str, list[str]]:
 def _curves(points: pd.DataFrame) -> list[pd.DataFrame]:
     """Two or more operating points of a series along one setting, by rising cost; `line` is what they have in common.
 
-    The setting is the one with the most values. Where a curve goes through several, each of the others' values has a
-    line of its own; the main point is on that of its values, and on the only one where there is one.
+    The setting is the one with the most values of those that are numbers: between names, such as a cascade's ladders,
+    there is nothing. Where a curve goes through several, each of the others' values has a line of its own; the main
+    point is on that of its values, and on the only one where there is one.
     """
     curves = []
     for series, of in points[points.kind != SHUFFLED].groupby("series", sort=False):
@@ -142,13 +143,25 @@ def _curves(points: pd.DataFrame) -> list[pd.DataFrame]:
         of_curve = [setting for setting, kind in zip(settings, of.kind, strict=True) if kind != MAIN]
         if not of_curve:
             continue
-        values = {key: {setting.get(key) for setting in of_curve} for key in dict.fromkeys(itertools.chain(*of_curve))}
-        along = max(values, key=lambda key: len(values[key]), default="")
+        values = {
+            key: {setting[key] for setting in of_curve if key in setting}
+            for key in dict.fromkeys(itertools.chain(*of_curve))
+        }
+        numbers = [key for key in values if all(map(_is_number, values[key]))]
+        along = max(numbers, key=lambda key: len(values[key]), default="")
         rest = [", ".join(f"{key}={setting.get(key)}" for key in values if key != along) for setting in settings]
         for _, line in of.assign(line=[f"{series} {fixed}" for fixed in rest]).groupby("line", sort=False):
-            if len(line) > 1:
+            if along and len(line) > 1:
                 curves.append(line.sort_values("gflops_per_video", kind="stable"))
     return curves
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def front_of(points: pd.DataFrame) -> pd.DataFrame:

@@ -316,6 +316,15 @@ def test_curves_join_the_points_along_one_setting_by_rising_cost(tmp_path: Path)
             name, gflops = f"curve-{num_frames},{size}", size * num_frames / 32 + 0.1 * num_frames
             add(tmp_path, "grid", point=name, gflops=gflops, operating_point=point)
     add(tmp_path, "grid", gflops=7.0)
+    for ladder, cost in (("24x4-64x8", 1.0), ("24x8-64x8", 1.5), ("32x4-64x8", 1.2)):  # names: more of them than numbers
+        for threshold in (0.4, 0.6):
+            point = {"ladder": ladder, "threshold": threshold}
+            name = f"curve-{ladder},{threshold}"
+            add(tmp_path, "steps", point=name, gflops=cost + threshold, operating_point=point)
+    add(tmp_path, "steps", gflops=1.8, operating_point={"ladder": "24x4-64x8", "threshold": 0.8})
+    for ladder, cost in (("24x4", 1.0), ("64x2", 2.0)):
+        add(tmp_path, "rungs", point=f"curve-{ladder}", gflops=cost, operating_point={"ladder": ladder})
+    add(tmp_path, "rungs", gflops=3.0, operating_point={"ladder": "64x8"})
     lines: dict[str, list[float]] = {}
     for row in chart_of(tmp_path)[1]["lines"]:
         lines.setdefault(row["line"], []).append(row["gflops_per_video"])
@@ -323,6 +332,9 @@ def test_curves_join_the_points_along_one_setting_by_rising_cost(tmp_path: Path)
         "sharp ": [1.0, 2.0, 3.0, 4.0],
         "grid size=32": pytest.approx([2.2, 4.4, 8.8]),
         "grid size=64": pytest.approx([4.2, 8.4, 16.8]),
+        "steps ladder=24x4-64x8": pytest.approx([1.4, 1.6, 1.8]),
+        "steps ladder=24x8-64x8": pytest.approx([1.9, 2.1]),
+        "steps ladder=32x4-64x8": pytest.approx([1.6, 1.8]),
     }
 
 
