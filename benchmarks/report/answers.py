@@ -12,12 +12,15 @@ from benchmarks.layers import BASELINE, references
 from benchmarks.report.approaches import REFERENCES, mode_of
 from benchmarks.report.columns import BY_KEY, LATENCY_BATCH_SIZES
 from benchmarks.report.compare import Comparison
+from benchmarks.report.curves import Close
 from benchmarks.report.entries import Entry
 from benchmarks.report.formats import anchor, bounds, significant, times
+from benchmarks.report.references import UNEQUAL, unequal_training
 
 MAX_NAMED = 6  # methods beside the first one
 ONE_VIDEO = LATENCY_BATCH_SIZES[1]
 NOTICED = 1.05  # a ratio of times that counts, and is coloured
+UNEQUAL_MARK = "*"
 
 
 class Named(NamedTuple):
@@ -48,8 +51,11 @@ def answers(entries: Sequence[Entry], names: Mapping[str, str]) -> list[Answer]:
     """
     own = [entry for entry in entries if not entry.variant]
     deciding = [entry for entry in own if mode_of(entry.method) != REFERENCES]
+    to_beat = {label for labels in references().values() for label in labels}
+    with_references = [entry for entry in entries if not entry.variant or entry.label in to_beat]
     at_equal_cost = [_at_equal_cost(deciding, names, line) for line in references()]
-    return [answer for answer in (_cheapest(own, names), *at_equal_cost, _time(own, names)) if answer is not None]
+    found = (_cheapest(with_references, names), *at_equal_cost, _time(own, names))
+    return [answer for answer in found if answer is not None]
 
 
 def in_words(comparison: Comparison) -> str:
@@ -69,33 +75,50 @@ def tone_of(difference: stats.Difference | None) -> str:
 
 
 def _cheapest(entries: Sequence[Entry], names: Mapping[str, str]) -> Answer | None:
-    """By where curves come within a point of the baseline."""
+    """By where curves come within a point of the baseline: of all, and of the methods that decide."""
     baseline = next((entry for entry in entries if entry.label == BASELINE), None)
     if baseline is None:
         return None
     close = [(entry.curve.close, entry) for entry in entries if entry.curve and entry.curve.close]
     close.sort(key=lambda of: (of[0].gflops, names[of[1].name]))
-    score = f"{BASELINE} has {100 * baseline.mean(lambda record: record.metrics.map):.2f} % at"
-    full = f"{score} {significant(baseline.gflops())} GFLOPs a video"
-    question = f"Which method is the cheapest within 1 point of {BASELINE}?"
+    marks = {entry.name: _mark(unequal_training(entry.train_gmacs(), baseline.train_gmacs())) for _, entry in close}
+
+    def share(of: Close) -> str:
+        return times(of.gflops / baseline.gflops())
+
     named = [
-        Named(
-            names[entry.name],
-            f"{significant(of.gflops)} ({times(of.gflops / baseline.gflops())})",
-            bounds(*of.interval),
-        )
+        Named(names[entry.name], f"{significant(of.gflops)} ({share(of)}){marks[entry.name]}", bounds(*of.interval))
         for of, entry in close[: MAX_NAMED + 1]
     ]
+    first = close[:1]
+    deciding = [(of, entry) for of, entry in close if mode_of(entry.method) != REFERENCES][:1]
+    said = [
+        f"{names[entry.name]}{marks[entry.name]}, for {significant(of.gflops)} GFLOPs {bounds(*of.interval)}, "
+        f"{share(of)} of {BASELINE}'s cost"
+        for of, entry in [*first, *deciding]
+    ]
+    if not deciding:
+        said.append(f"{'none' if close else 'None'} of those that decide")
+    elif first == deciding:
+        del said[1]
+    else:
+        said[1] = f"of those that decide {said[1]}"
+    score = f"{BASELINE} has {100 * baseline.mean(lambda record: record.metrics.map):.2f} % at"
+    full = f"{score} {significant(baseline.gflops())} GFLOPs a video"
     note = (
         "GFLOPs a video at which a method's curve, on the test videos, reaches that; a cost between two operating "
         "points is that of giving each video to one of them at random."
     )
-    of, first = next((of for of in close if mode_of(of[1].method) != REFERENCES), (None, None))
-    if of is None or first is None:
-        return Answer(question, f"None of those that decide: {full}.", [("", named)] if named else [], note)
-    share = f"{times(of.gflops / baseline.gflops())} of {BASELINE}'s cost"
-    text = f"{names[first.name]}, for {significant(of.gflops)} GFLOPs {bounds(*of.interval)}, {share}: {full}."
-    return Answer(question, text, [("", named)], note)
+    of_training = f" {UNEQUAL_MARK} {UNEQUAL}: more than 5 % from {BASELINE}'s." if any(marks.values()) else ""
+    question = f"Which method is the cheapest within 1 point of {BASELINE}?"
+    return Answer(
+        question, f"{'; '.join(said)}. {full[0].upper()}{full[1:]}.", [("", named)] if named else [], note + of_training
+    )
+
+
+def _mark(note: str) -> str:
+    """Of a pair whose training differs, wherever it is printed."""
+    return UNEQUAL_MARK if note.startswith(UNEQUAL) else ""
 
 
 def _at_equal_cost(entries: Sequence[Entry], names: Mapping[str, str], line: str) -> Answer | None:
@@ -107,12 +130,15 @@ def _at_equal_cost(entries: Sequence[Entry], names: Mapping[str, str], line: str
     for entry, comparison in sorted(found, key=lambda of: -of[1].difference.mean):  # type: ignore[union-attr]
         difference = comparison.difference
         assert difference is not None
-        of_method = (names[entry.name], f"{100 * difference.mean:+.2f}", comparison.points, tone_of(difference))
+        mark = "".join(dict.fromkeys(map(_mark, comparison.notes)))
+        of_method = (names[entry.name], f"{100 * difference.mean:+.2f}{mark}", comparison.points, tone_of(difference))
         by_verdict[difference.verdict].append(Named(*of_method, f"--vs-{anchor(line)}"))
     num_better, num_worse = len(by_verdict["better"]), len(by_verdict["worse"])
     text = f"{num_better} of {len(found)} {'is' if num_better == 1 else 'are'} better, {num_worse} worse."
     named = [(verdict, of) for verdict, of in by_verdict.items() if of]
-    return Answer(f"Which methods are better than the {line}?", text, named)
+    is_marked = any(of.text.endswith(UNEQUAL_MARK) for _, group in named for of in group)
+    note = f"{UNEQUAL_MARK} {UNEQUAL}: more than 5 % from the line's." if is_marked else ""
+    return Answer(f"Which methods are better than the {line}?", text, named, note)
 
 
 def _time(entries: Sequence[Entry], names: Mapping[str, str]) -> Answer | None:

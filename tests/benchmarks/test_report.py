@@ -16,7 +16,7 @@ from adavid.actions import Action, PatchGrid
 from adavid.evaluation.stats import paired_difference
 from benchmarks.layers import references
 from benchmarks.report import compare, console_table, curve_report, write_leaderboard
-from benchmarks.report.answers import answers
+from benchmarks.report.answers import Answer, answers
 from benchmarks.report.approaches import LOOKS, approach_of, mode_of
 from benchmarks.report.charts import MARKS, SEEN, UNSEEN, action_colours, tradeoff
 from benchmarks.report.compare import comparisons, with_comparisons
@@ -316,7 +316,11 @@ def test_curves_join_the_points_along_one_setting_by_rising_cost(tmp_path: Path)
             name, gflops = f"curve-{num_frames},{size}", size * num_frames / 32 + 0.1 * num_frames
             add(tmp_path, "grid", point=name, gflops=gflops, operating_point=point)
     add(tmp_path, "grid", gflops=7.0)
-    for ladder, cost in (("24x4-64x8", 1.0), ("24x8-64x8", 1.5), ("32x4-64x8", 1.2)):  # names: more of them than numbers
+    for ladder, cost in (
+        ("24x4-64x8", 1.0),
+        ("24x8-64x8", 1.5),
+        ("32x4-64x8", 1.2),
+    ):  # names: more of them than numbers
         for threshold in (0.4, 0.6):
             point = {"ladder": ladder, "threshold": threshold}
             name = f"curve-{ladder},{threshold}"
@@ -805,7 +809,7 @@ def test_the_page_answers_what_a_reader_asks_first(tmp_path: Path) -> None:
     add_latency(folder)
     entries = with_comparisons(read_entries(tmp_path))
     cheapest, line, time = answers(entries, series_names(entries))
-    assert cheapest.answer.startswith("arnet, for 2.00 GFLOPs [2.00, 2.00], 0.25x of uniform's cost: uniform has ")
+    assert cheapest.answer.startswith("arnet, for 2.00 GFLOPs [2.00, 2.00], 0.25x of uniform's cost. Uniform has ")
     assert [named.name for _, of in cheapest.named for named in of] == ["arnet", "uniform"]
     assert line.answer == "1 of 2 is better, 1 worse."
     assert [(verdict, [named.name for named in of]) for verdict, of in line.named] == [
@@ -814,6 +818,31 @@ def test_the_page_answers_what_a_reader_asks_first(tmp_path: Path) -> None:
     ]
     assert time.answer == "1 of 1 timed methods is faster than its baseline at batch 1."
     assert time.named[0][1][0].text == "1.50x (networks alone 1.80x, bill 2.00x)"
+
+
+def test_what_decides_nothing_is_an_answer_too_and_unequal_training_is_marked(tmp_path: Path) -> None:
+    def cheapest() -> Answer:
+        entries = with_comparisons(read_entries(tmp_path))
+        return answers(entries, series_names(entries))[0]
+
+    add(tmp_path, "uniform", gflops=8.0, accuracy=0.8)
+    add(tmp_path, "uniform", point="curve-k=1", gflops=1.0, accuracy=0.1, operating_point={"k": 1})
+    add(tmp_path, "arnet", variant="plain", gflops=0.5, accuracy=0.95, actions=ACTIONS)  # a variant is no method
+    add(tmp_path, "cascade", variant="longer", gflops=2.0, accuracy=0.95, train_gmacs=100.0)
+    assert cheapest().answer.startswith(
+        "cascade@longer*, for 2.00 GFLOPs [2.00, 2.00], 0.25x of uniform's cost; none of those that decide. Uniform has"
+    )
+    add(tmp_path, "arnet", gflops=4.0, accuracy=0.95, actions=ACTIONS, train_gmacs=11.0)
+    answer = cheapest()
+    assert "0.25x of uniform's cost; of those that decide arnet*, for 4.00 GFLOPs [4.00, 4.00], 0.50x" in answer.answer
+    assert [(of.name, of.text) for of in answer.named[0][1]][:2] == [
+        ("cascade@longer", "2.00 (0.25x)*"),
+        ("arnet", "4.00 (0.50x)*"),
+    ]
+    assert answer.note.endswith("* unequal training: more than 5 % from uniform's.")
+    entries = with_comparisons(read_entries(tmp_path))
+    line = answers(entries, series_names(entries))[1]
+    assert line.named[0][1][0].text.endswith("*") and line.note.startswith("* unequal training")
 
 
 def test_the_views_of_papers_rows_are_what_a_row_says_of_itself(tmp_path: Path) -> None:
