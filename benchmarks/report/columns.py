@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from adavid.evaluation import stats
-from adavid.evaluation.records import LatencyRow, Record
+from adavid.evaluation.records import LatencyBeside, LatencyRow, Record
 from adavid.evaluation.schema import method_label
 from benchmarks.layers import BASELINE, references
 from benchmarks.report.curves import Close
@@ -195,7 +196,8 @@ def _latency_columns(batch_size: int, suffix: str) -> tuple[Column, ...]:
             "ms",
             title=f"ms / video{at}",
             short="ms/video",
-            hint=f"evaluation end to end, batch {batch_size}, on the device that latency.json names",
+            hint=f"evaluation end to end, batch {batch_size}, on the device that latency.json names; each row is of a "
+            "run of its own: compare speed-ups, not ms, between rows",
             paper_hint="on the paper's hardware",
         ),
         Column(
@@ -220,9 +222,49 @@ def _latency_columns(batch_size: int, suffix: str) -> tuple[Column, ...]:
             title=f"allowed{at}",
             hint="the ratio of the times of their networks alone: what the rates at which these run allow",
         ),
-        Column(f"components_ms{suffix}", _latency(lambda row: row.components_ms_per_video, batch_size), "ms"),
-        Column(f"resize_ms{suffix}", _latency(lambda row: _known(row.resize_ms_per_video), batch_size), "ms"),
-        Column(f"decode_ms{suffix}", _latency(lambda row: _known(row.decode_ms_per_video), batch_size), "ms"),
+        Column(
+            f"own_baseline{suffix}",
+            lambda entry: next((of.baseline for of in _beside(entry, batch_size)), ""),
+            title=f"its paper's baseline{at}",
+            hint="the strongest baseline of the method's own paper, timed in the same run; empty where that is the "
+            "baseline of all",
+        ),
+        *(
+            Column(
+                f"speedup_{kind}_own{suffix}",
+                partial(_beside_mean, f"speedup_{kind}", batch_size),
+                TIMES,
+                title=f"{title}{at}",
+                hint=hint,
+            )
+            for kind, title, hint in (
+                ("realised", "speed-up over it", "the time of its paper's baseline over the method's, same run"),
+                ("allowed", "allowed over it", "the ratio of the times of their networks alone"),
+                ("theoretical", "in theory over it", "the ratio of their GFLOPs on the videos timed"),
+            )
+        ),
+        Column(
+            f"components_ms{suffix}",
+            _latency(lambda row: row.components_ms_per_video, batch_size),
+            "ms",
+            title=f"networks alone{at}",
+            hint="ms a video of its networks by themselves, on the shapes that they ran on",
+        ),
+        Column(
+            f"resize_ms{suffix}",
+            _latency(lambda row: _known(row.resize_ms_per_video), batch_size),
+            "ms",
+            title=f"resizing{at}",
+            hint="ms a video of gathering and resizing the frames that networks read; empty where a method does it by "
+            "hand",
+        ),
+        Column(
+            f"decode_ms{suffix}",
+            _latency(lambda row: _known(row.decode_ms_per_video), batch_size),
+            "ms",
+            title=f"decoding{at}",
+            hint="ms a video of decoding the frames that networks saw, from the videos' files",
+        ),
         Column(
             f"from_file_ms{suffix}",
             _latency(lambda row: _known(row.from_file_ms_per_video), batch_size),
@@ -230,7 +272,28 @@ def _latency_columns(batch_size: int, suffix: str) -> tuple[Column, ...]:
             title=f"from file{at}",
             hint="ms a video from the file to the answer, all sampled frames read",
         ),
+        Column(
+            f"speedup_from_file{suffix}",
+            _latency(_speedup_from_file, batch_size),
+            TIMES,
+            title=f"speed-up from file{at}",
+            hint="the baseline's time from the file to the answer over the method's, all sampled frames read by both",
+        ),
     )
+
+
+def _speedup_from_file(row: LatencyRow) -> float:
+    return _known(row.baseline_from_file_ms_per_video) / _known(row.from_file_ms_per_video)
+
+
+def _beside(entry: Entry, batch_size: int) -> list[LatencyBeside]:
+    """The first further baseline of each seed that was timed."""
+    return [row.beside[0] for row in entry.timed_rows(batch_size) if row.beside]
+
+
+def _beside_mean(field: str, batch_size: int, entry: Entry) -> float:
+    rows = _beside(entry, batch_size)
+    return float(np.mean([getattr(row, field) for row in rows])) if rows else np.nan
 
 
 def _known(number: float | None) -> float:
@@ -415,6 +478,10 @@ def _columns(*keys: str) -> tuple[Column, ...]:
 
 
 SPEEDUPS = ("speedup_realised", "speedup_allowed", "speedup_theoretical")
+TIME_PARTS = (
+    *("own_baseline", *(f"{key}_own" for key in SPEEDUPS), "components_ms", "resize_ms", "decode_ms", "from_file_ms"),
+    "speedup_from_file",
+)
 OF_LINES = [column.key for column in LINE_COLUMNS if column.title]
 IN_TEXT = _columns(
     *("method", "record", "num_seeds", "map", "map_low", *OF_LINES, "top1", "gflops_per_video", "gflops_per_frame"),
@@ -423,7 +490,7 @@ IN_TEXT = _columns(
 ON_PAGE = _columns(
     *("method", "map", "map_low", *OF_LINES, "top1", "gflops_per_video", "gflops_per_frame", "frames_used"),
     *("gflops_close_to_baseline", "gain_along_curve", "frames_close", "frames_decoded_on_demand", "train_gmacs"),
-    *(f"{key}{suffix}" for suffix in ("_batch1", "") for key in ("ms_per_video", *SPEEDUPS, "from_file_ms")),
+    *(f"{key}{suffix}" for suffix in ("_batch1", "") for key in ("ms_per_video", *SPEEDUPS, *TIME_PARTS)),
     "total_runtime",
     "num_seeds",
 )

@@ -175,8 +175,9 @@ def _by_the_clock(
     printed, printed_of = reported.of(exhibit, row), reported.of(exhibit, other)
     pairs = ((of, base) for of in printed for base in printed_of if base.data == of.data)
     faster = {of.data: base.ms / of.ms for of, base in pairs if not np.isnan(base.ms / of.ms)}
-    low, high = min(of.speedup_spread[0] for of in timed), max(of.speedup_spread[1] for of in timed)
     speedup = float(np.mean([of.speedup_realised for of in timed]))
+    seen = [speedup, *(bound for of in timed for bound in of.speedup_spread)]
+    low, high = min(seen), max(seen)
     theory = float(np.mean([of.speedup_theoretical for of in timed]))
     yield Outcome(
         f"{claim.text}, batch {claim.batch}",

@@ -142,6 +142,10 @@ def test_rows_aggregate_seeds(results: Path) -> None:
     assert row.train_gmacs == pytest.approx(10.5)
     assert (row.ms_per_video, row.ms_per_video_batch1) == (5.0, 9.0)
     assert (row.speedup_realised, row.speedup_theoretical) == (1.5, 2.0)
+    own = ("own_baseline", "speedup_realised_own", "speedup_allowed_own", "speedup_theoretical_own")
+    for suffix in ("", "_batch1"):
+        assert [getattr(row, key + suffix) for key in own] == ["multi_scale", 0.9, 0.7, 3.0]
+        assert getattr(row, f"speedup_from_file{suffix}") == 1.3
 
 
 def test_what_is_not_measured_is_empty(results: Path) -> None:

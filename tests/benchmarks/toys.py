@@ -14,6 +14,7 @@ from adavid.evaluation.predictions import Predictions
 from adavid.evaluation.records import (
     SHUFFLED,
     DataInfo,
+    LatencyBeside,
     LatencyRecord,
     LatencyRow,
     OnlinePoint,
@@ -167,10 +168,16 @@ def size_of(action: str) -> int:
 def add_latency(folder: Path, config_hash: str = "abcdef0123") -> None:
     numbers = {"baseline_ms_per_video": 9.0, "components_ms_per_video": 9.0, "gflops_per_video": 1.0}
     numbers |= {"baseline_gflops_per_video": 2.0, "speedup_realised": 1.5, "speedup_theoretical": 2.0, "overhead": 1.0}
-    numbers["speedup_allowed"] = 1.8
+    numbers |= {"speedup_allowed": 1.8, "from_file_ms_per_video": 10.0, "baseline_from_file_ms_per_video": 13.0}
     spreads = dict.fromkeys(("spread", "overhead_spread", "speedup_spread"), (1.0, 2.0))
     times = ((1, 9.0), (16, 5.0))
-    rows = [LatencyRow(batch_size=size, ms_per_video=ms, repeats=3, **numbers, **spreads) for size, ms in times]
+    of_other = {"components_ms_per_video": 7.0, "gflops_per_video": 3.0, "speedup_spread": (0.8, 1.0)}
+    speedups = {"speedup_realised": 0.9, "speedup_theoretical": 3.0, "speedup_allowed": 0.7}
+    beside = LatencyBeside(baseline="multi_scale", ms_per_video=8.0, **of_other, **speedups)
+    rows = [
+        LatencyRow(batch_size=size, ms_per_video=ms, repeats=3, beside=(beside,), **numbers, **spreads)
+        for size, ms in times
+    ]
     record = LatencyRecord(
         **NAMES,
         **{"kind": "latency", "config_hash": config_hash, "device": "a machine", "num_threads": 1},
