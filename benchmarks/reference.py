@@ -337,13 +337,17 @@ def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
         for (command, label), row in rows.items()
     ]
     shown = pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
-    recorded = f"{len(lines) - len(left)} of {len(lines)} recorded; to do: {len(left)}"
+    other = {line.cell.name for line in superseded(lines, workspace.records)}
+    recorded = {line.cell.name for line in lines if line.is_done(workspace.records)} - other
+    again = len(to_do & recorded)
+    count = f"{len(recorded)} of {len(lines)} recorded; to do: {len(left)}"
+    count += f", {again} of them again: what is missing needs their models, which are not here" if again else ""
     by_code = [f"of {len(lines)}: " + ", ".join(f"{seen[standing]} {standing}" for standing in COLUMNS)]
     if seen[NOT_SHOWN]:
         by_code.append(f"Nothing shown: {len(unshown)} digests of code (`make both-codes`). {SPEAKS_FOR}.")
     elif seen[BY_SAME]:
         by_code.append(f"{SPEAKS_FOR}.")
-    return "\n".join([shown, "", recorded + _duration(left, known, device, jobs), *by_code])
+    return "\n".join([shown, "", count + _duration(left, known, device, jobs), *by_code])
 
 
 def _duration(left: Sequence[Line], known: Mapping[str, tuple[float, float]], device: str, jobs: int) -> str:
