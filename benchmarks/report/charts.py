@@ -177,18 +177,20 @@ def _sampled(line: Sequence[tuple[float, float]]) -> pd.DataFrame:
 
 
 def reported(rows: pd.DataFrame) -> alt.TopLevelMixin:
-    """The papers' scores over their costs on one data set; the nearest method shows all of its rows."""
+    """The papers' scores over their costs on one data set; the nearest method shows all of its rows.
+
+    No front joins them: what other recipes, views and pretraining made does not compare. Named are those that one would
+    hold.
+    """
     value = "map" if rows["map"].notna().any() else "top1"
     rows = rows.dropna(subset=["gflops_per_video", value]).sort_values(["method", "gflops_per_video", "variant"])
     rows = rows[["method", "variant", "backbone", "num_frames", value, "gflops_per_video", "source", "note"]]
     rows = rows.assign(approach=[LOOKS[approach_of(method)].title for method in rows.method])
-    front = pareto_front(rows, value).assign(approach=FRONT_LINE)
     labels = _placed(pareto_front(rows, value), "method", value, rows)
     hover = alt.selection_point(name="hover", fields=["method"], on="pointerover", clear="pointerout", empty=False)
     title = {"map": "mAP (%)", "top1": "top-1 (%)"}[value]
     x, y = _cost_axis(rows), _score_axis(rows, value, title)
     looks = {look.title: (look.colour, look.shape) for look in LOOKS.values() if look.title in set(rows.approach)}
-    looks[FRONT_LINE] = MARKS[FRONT_LINE]
     colour, shape = _legend_of(looks, alt.Color), _legend_of(looks, alt.Shape)
     tooltip = _tooltips(
         ("method", "method", None), ("variant", "variant", None), ("backbone", "backbone", None),
@@ -196,9 +198,6 @@ def reported(rows: pd.DataFrame) -> alt.TopLevelMixin:
         ("source", "source", None), ("note", "note", None),
     )  # fmt: skip
     layers = [
-        _base(front, "front")
-        .mark_line(interpolate="step-after", strokeDash=[2, 4], strokeWidth=2.4)
-        .encode(x=x, y=y, color=colour),
         _base(rows, "others")
         .mark_point(filled=True, stroke="white", strokeWidth=0.8)
         .encode(
