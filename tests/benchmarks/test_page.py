@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,28 @@ def test_a_link_opens_what_it_names(made: Path, page: Page) -> None:
     groups = page.run("[...document.querySelectorAll('#reported tr.group')].map(row => row.dataset.group)")
     assert groups == ["views: not said", "views: 1 clip"]
     assert page.errors == []
+
+
+@needs_a_browser
+@pytest.mark.parametrize("width", [1400, 400])
+def test_a_row_that_a_link_names_is_what_one_sees(page: Page, width: int) -> None:
+    """Once the charts above it are drawn, and not under the table's head."""
+    box = "document.querySelector('tr.found td.name')?.getBoundingClientRect()"
+    at_its_middle = "document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2)"
+    is_seen = f"(box => box !== undefined && Boolean({at_its_middle}?.closest('tr.found')))({box})"
+    rests = "document.querySelectorAll('.view:not([hidden]) .chart[data-drawn]').length > 0"
+    page.open(COMMITTED, width=width, height=900)
+    section = page.run("document.querySelector('.view:not([hidden])').id")
+    for method in ("sofnet", "arnet", "cascade"):
+        page.open(COMMITTED, width=width, height=900)
+        page.run(f"document.querySelector('.answers a[href=\"#{section}--{method}\"]').click()")
+        page.wait(rests)
+        time.sleep(0.5)  # for what moves it once more
+        assert page.run(is_seen), f"{method}, by a click"
+        page.open(COMMITTED, f"#{section}--{method}", width=width, height=900)
+        page.wait(rests)
+        time.sleep(0.5)
+        assert page.run(is_seen), f"{method}, by its address"
 
 
 @needs_a_browser
