@@ -29,6 +29,12 @@ CATALOGUED = {
 }
 
 
+def words_of_data(printed: str) -> str:
+    """A data set of the papers as the command line takes it: 'DATA=something ARGS="data.version=v1"'."""
+    name, args = CATALOGUED.get(printed, (printed, ""))
+    return f"DATA={name}" + (f' ARGS="{args}"' if args else "")
+
+
 PUBLICATION = re.compile(r"(.+?\(\w+ \d{4}\)(?: and .+?\(\w+ \d{4}\))?), (.*)")
 
 

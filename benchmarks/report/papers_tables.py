@@ -16,7 +16,7 @@ from benchmarks.layers import check_known
 from benchmarks.report.columns import BY_KEY
 from benchmarks.report.entries import Entry
 from benchmarks.report.formats import pm, significant, times
-from benchmarks.report.papers import Exhibit, Printed, Reported, Row
+from benchmarks.report.papers import Exhibit, Printed, Reported, Row, words_of_data
 from benchmarks.report.papers_measured import Boards, Outcome, name_of, online_pairs
 from benchmarks.report.ratios import CLOSE, SEEN, ratios_by_class
 from benchmarks.report.tables import each
@@ -96,10 +96,13 @@ def _place_of_column(column: str) -> int:
 
 def commands_of(row: Row, printed: Sequence[Printed], exhibit: Exhibit) -> str:
     """The command line of the first data set that it is printed on, and which others are made likewise."""
-    names = list(dict.fromkeys(of.data for of in printed)) or (["activitynet"] if not exhibit.commands else [])
+    trained_on = (run_on.partition(" on ")[2] for run_on in exhibit.settings if run_on.startswith(f"{row.run} on "))
+    names = list(dict.fromkeys([*(of.data for of in printed), *trained_on]))
+    if not names and not exhibit.commands:
+        names = ["activitynet"]
     if not row.run or not names:
         return ""
-    others = f"; {', '.join(names[1:])} likewise" if names[1:] else ""
+    others = f"; {', '.join(map(words_of_data, names[1:]))} likewise" if names[1:] else ""
     return f"`{row.make(names[0])}`{others}"
 
 

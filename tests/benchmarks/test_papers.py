@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,11 +10,12 @@ import pytest
 
 from adavid.config import nearest
 from benchmarks.compose import compose
+from benchmarks.layers import ROOT, catalogue
 from benchmarks.report import write_papers
 from benchmarks.report.entries import read_entries
-from benchmarks.report.papers import CATALOGUED, Claim, Exhibit, Reported, Row, exhibits, exhibits_of
+from benchmarks.report.papers import CATALOGUED, Claim, Exhibit, Reported, Row, exhibits, exhibits_of, words_of_data
 from benchmarks.report.papers_measured import AGREES, DISAGREES, NO_ORDER, UNDECIDED, UNMEASURED, Boards, outcomes
-from benchmarks.report.papers_tables import tables_of
+from benchmarks.report.papers_tables import commands_of, tables_of
 from benchmarks.report.ratios import CLOSE, SEEN, ratios_by_class
 from benchmarks.report.tables import read_reported
 from benchmarks.run import Run
@@ -229,3 +231,34 @@ def test_further_tables_are_of_a_known_kind(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="measured: 'useage'.*usage"):
         tables_of(exhibit, [], Boards([]), Reported(tmp_path), tmp_path)
     assert CATALOGUED["something_v1"] == ("something", "data.version=v1")
+
+
+def test_commands_name_data_sets_that_there_are() -> None:
+    row, settings = Row(run="arnet"), {"arnet on something": {"stages.joint.epochs": 1}, "sofnet on fcvid": {}}
+    of_settings = Exhibit("Toys (ICCV 2026)", "Table 1", "settings", {"AR-Net": row}, settings=settings)
+    assert (
+        commands_of(row, [], of_settings)
+        == "`make bench METHOD=arnet DATA=something PROFILE=paper ROOT=/path/to/something`"
+    )
+    reported = Reported(ROOT / "results")
+    printed = {of.data for exhibit in exhibits() for row in exhibit.rows.values() for of in reported.of(exhibit, row)}
+    assert {"mini_kinetics", "something_v1"} < printed
+    for data in printed:
+        name = re.fullmatch(r'DATA=(\w+)(?: ARGS="data\.version=v1")?', words_of_data(data))
+        assert name and name[1] in catalogue("datamodules"), data
+
+
+def test_no_measurement_is_counted_twice_by_the_clock() -> None:
+    for exhibit in exhibits():
+        timed = [(claim.of, claim.batch) for claim in exhibit.claims if claim.at == "the clock"]
+        assert len(set(timed)) == len(timed), exhibit.exhibit
+
+
+@pytest.mark.parametrize("row", [row for of in exhibits() for row in of.rows.values() if "patch_size=" in row.why_not])
+def test_patches_that_stand_for_the_papers_differ_as_these_do(row: Row) -> None:
+    here = int(re.findall(r"patch_size=(\d+)", row.why_not)[0])
+    ours = compose(row.run, overrides=[f"model.patch_size={here}"])  # can be had
+    theirs, base = (compose(row.run, profile="paper", overrides=words) for words in ([row.args], []))
+    share = theirs.config["model"]["patch_size"] / base.config["model"]["patch_size"]
+    assert here == pytest.approx(share * compose(row.run).config["model"]["patch_size"], rel=0.15)
+    assert ours.config["model"]["patch_size"] == here
