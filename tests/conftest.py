@@ -116,6 +116,11 @@ class RandomVideos(LightningDataModule):
     val_dataloader = test_dataloader = train_dataloader
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow ones first: a process that has no test left waits for the last of the others, which is short then."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
