@@ -321,11 +321,13 @@ def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
     rows: dict[tuple[str, str], dict[str, str]] = {}
     left = left_of(lines, workspace.records)
     to_do = {line.cell.name for line in left}
-    seen, unshown = Counter[str](), set[str]()
+    seen, unshown, recorded = Counter[str](), set[str](), set[str]()
     for line in lines:
         row = rows.setdefault((line.command, line.run.label), dict.fromkeys((*COLUMNS.values(), "to do"), ""))
         standings = line.standings(workspace.records, codes)
         unshown |= {code for code, standing in standings.items() if standing == NOT_SHOWN}
+        if line.is_done(workspace.records) and OTHER_RESULTS not in standings.values():
+            recorded.add(line.cell.name)
         if line.cell.name in to_do:
             row["to do"] += f" {line.seeds}"
         if standings or line.cell.name not in to_do:
@@ -337,8 +339,6 @@ def table(lines: Sequence[Line], workspace: Workspace, jobs: int) -> str:
         for (command, label), row in rows.items()
     ]
     shown = pd.DataFrame(columns).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
-    other = {line.cell.name for line in superseded(lines, workspace.records)}
-    recorded = {line.cell.name for line in lines if line.is_done(workspace.records)} - other
     again = len(to_do & recorded)
     count = f"{len(recorded)} of {len(lines)} recorded; to do: {len(left)}"
     count += f", {again} of them again: what is missing needs their models, which are not here" if again else ""

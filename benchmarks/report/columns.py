@@ -243,34 +243,23 @@ def _latency_columns(batch_size: int, suffix: str) -> tuple[Column, ...]:
                 ("theoretical", "in theory over it", "the ratio of their GFLOPs on the videos timed"),
             )
         ),
-        Column(
-            f"components_ms{suffix}",
-            _latency(lambda row: row.components_ms_per_video, batch_size),
-            "ms",
-            title=f"networks alone{at}",
-            hint="ms a video of its networks by themselves, on the shapes that they ran on",
-        ),
-        Column(
-            f"resize_ms{suffix}",
-            _latency(lambda row: _known(row.resize_ms_per_video), batch_size),
-            "ms",
-            title=f"resizing{at}",
-            hint="ms a video of gathering and resizing the frames that networks read; empty where a method does it by "
-            "hand",
-        ),
-        Column(
-            f"decode_ms{suffix}",
-            _latency(lambda row: _known(row.decode_ms_per_video), batch_size),
-            "ms",
-            title=f"decoding{at}",
-            hint="ms a video of decoding the frames that networks saw, from the videos' files",
-        ),
-        Column(
-            f"from_file_ms{suffix}",
-            _latency(lambda row: _known(row.from_file_ms_per_video), batch_size),
-            "ms",
-            title=f"from file{at}",
-            hint="ms a video from the file to the answer, all sampled frames read",
+        *(
+            Column(
+                f"{part}_ms{suffix}",
+                _latency(partial(_part_ms, part), batch_size),
+                "ms",
+                title=f"{title}{at}",
+                hint=f"ms a video {hint}",
+            )
+            for part, title, hint in (
+                ("components", "networks alone", "of its networks by themselves, on the shapes that they ran on"),
+                (
+                    *("resize", "resizing"),
+                    "of gathering and resizing the frames that networks read; empty where a method does it by hand",
+                ),
+                ("decode", "decoding", "of decoding the frames that networks saw, from the videos' files"),
+                ("from_file", "from file", "from the file to the answer, all sampled frames read"),
+            )
         ),
         Column(
             f"speedup_from_file{suffix}",
@@ -280,6 +269,10 @@ def _latency_columns(batch_size: int, suffix: str) -> tuple[Column, ...]:
             hint="the baseline's time from the file to the answer over the method's, all sampled frames read by both",
         ),
     )
+
+
+def _part_ms(part: str, row: LatencyRow) -> float:
+    return _known(getattr(row, f"{part}_ms_per_video"))
 
 
 def _speedup_from_file(row: LatencyRow) -> float:
